@@ -1,0 +1,1 @@
+"""Data: tables of examples, and sources, which are deterministic streams of batches of them."""

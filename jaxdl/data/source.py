@@ -1,0 +1,36 @@
+"""A source: a deterministic stream of batches that can be opened at any step."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from jaxdl.keys import Key
+from jaxdl.task import Batch
+
+
+@dataclass(frozen=True)
+class Source:
+    """A deterministic stream of batches, opened at any step: resume needs no saved iterator.
+
+    A batch is made in two halves. The host *sends* something small for each step (row numbers;
+    whole examples where they do not fit on the device; nothing), and `make`, a pure function
+    compiled into the training step, turns it into the batch:
+
+        sent = next(source.open(seed, step))            # host, numpy pytree of fixed shapes
+        batch = source.make(key, source.resident, sent)   # device: gather, augment, normalise
+
+    open(seed, step): what is sent for step, step + 1, ...; ends after `batches` if that is given.
+    make(key, resident, sent): the batch, a dict of arrays with a boolean `mask` [rows], false on
+        padding rows.
+    resident: arrays that live on the device for the whole run (a small dataset), or ().
+    batches: how many batches one pass has; None for an endless stream (training).
+    private: each seed sees its own order instead of one shared by all.
+    name: one line for the log, 'mnist train: 60000 rows in batches of 64, on the device'.
+    """
+
+    open: Callable[[int, int], Iterator[Any]]
+    make: Callable[[Key, Any, Any], Batch]
+    resident: Any = ()
+    batches: int | None = None
+    private: bool = False
+    name: str = ''

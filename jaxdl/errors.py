@@ -1,0 +1,52 @@
+"""Errors a person can act on, each with the exit code of the process that dies of it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class JaxdlError(Exception):
+    """An error whose message is one line for a person: shown without a traceback."""
+
+    code = 1
+
+
+class UsageError(JaxdlError):
+    """The user asked for something that cannot be: names the thing, the value, what is allowed."""
+
+    code = 2
+
+
+class DataMissingError(UsageError):
+    """A dataset is not prepared: the message names the command that prepares it."""
+
+
+class PreemptedError(JaxdlError):
+    """SIGTERM: everything is saved, start the same command again."""
+
+    code = 75
+
+
+class CheckpointError(JaxdlError):
+    """No checkpoint in the folder is valid."""
+
+    code = 77
+
+
+class DivergedError(JaxdlError):
+    """A loss became NaN or infinite: the message names the step and the seed."""
+
+    code = 78
+
+
+class InterruptedRunError(JaxdlError):
+    """Ctrl-C: everything is saved."""
+
+    code = 130
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The end of an error line: ``; did you mean 'lenet'? (allowed: lenet, mlp)``."""
+    allowed = list(allowed)
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    guess = f'; did you mean {close[0]!r}?' if close else ';'
+    return f'{guess} (allowed: {", ".join(allowed)})' if allowed else f'{guess} (there are none)'

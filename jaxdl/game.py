@@ -1,0 +1,207 @@
+"""Players and games: almost every objective is a set of networks that each descend a loss.
+
+Supervised learning is a game of one, a GAN of two, CycleGAN of four; DQN and BYOL are a player
+with a shadow. Only player n's parameters are differentiated in n's loss, so a min-max game needs
+no masks and no optimizer index.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdl.keys import Key, key_for
+from jaxdl.metrics import Mean, Metric
+from jaxdl.net import Net
+from jaxdl.task import Batch, Metrics, State, Task
+
+Nets = Mapping[str, Net]
+Loss = Callable[[Nets, Batch, Key], tuple[jax.Array, tuple[Nets, Metrics]]]
+
+
+class Shadow(NamedTuple):
+    """A slow copy of a net: `follow(shadow, net, turn) -> shadow` runs after turn 1, 2, ..."""
+
+    follow: Callable[[Net, Net, jax.Array], Net]
+
+
+def ema(decay: float) -> Shadow:
+    """Exponential moving average, s <- decay * s + (1 - decay) * net; memory is copied."""
+
+    def follow(shadow: Net, net: Net, turn: jax.Array) -> Net:
+        params = optax.incremental_update(net.params, shadow.params, 1 - decay)
+        return shadow.replace(params=params, memory=net.memory)
+
+    return Shadow(follow)
+
+
+def periodic_copy(every: int) -> Shadow:
+    """The net at the last multiple of `every` turns: the target network of Mnih et al. 2015."""
+
+    def follow(shadow: Net, net: Net, turn: jax.Array) -> Net:
+        old, new = (shadow.params, shadow.memory), (net.params, net.memory)
+        params, memory = optax.periodic_update(new, old, turn, every)
+        return shadow.replace(params=params, memory=memory)
+
+    return Shadow(follow)
+
+
+class Player(NamedTuple):
+    """A network, the loss it descends, and how it moves.
+
+    module: the network.
+    loss(nets, batch, key) -> (scalar, (nets, metrics)): nets as they have become (see `Net`).
+    opt: any optax transformation: schedules, clipping, decay and freezing live there.
+    inputs(batch) -> tuple: what the module sees at initialisation.
+    turns: turns per step. The batch then holds max(turns) minibatches, one for each turn.
+    accumulate: micro-batches per turn; their gradients are averaged before the one update.
+    shadow: a slow copy, seen in losses and measures as ``nets[name].shadow``.
+    """
+
+    module: nn.Module
+    loss: Loss
+    opt: optax.GradientTransformation
+    inputs: Callable[[Batch], tuple[Any, ...]]
+    turns: int = 1
+    accumulate: int = 1
+    shadow: Shadow | None = None
+
+
+class Seat(NamedTuple):
+    """One player's state in a game: its net, its optimizer's state, and its turns so far."""
+
+    net: Net
+    opt: Any
+    turn: jax.Array
+
+
+def game(players: Mapping[str, Player], measure: Callable[[Nets, Batch, Key], Metrics]) -> Task:
+    """A task in which every player takes its turns, in the order of the mapping.
+
+    The state is {player: Seat}. Training metrics are the players' own plus their 'loss'; with
+    several players each name is prefixed, 'critic/loss'.
+    """
+    minibatches = max(player.turns for player in players.values())
+
+    def init(key: Key, batch: Batch) -> State:
+        return {name: _sit(p, key_for(key, name), batch) for name, p in players.items()}
+
+    def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
+        parts = _split(batch, minibatches)
+        total: dict[str, Metric] = {}
+        for name, player in players.items():
+            prefix = f'{name}/' if len(players) > 1 else ''
+            # Unrolled, not a scan: what stands in a while loop loses its threads in XLA:CPU.
+            for turn in range(player.turns):
+                turn_key = jax.random.fold_in(key_for(key, name), turn)
+                state, metrics = _turn(name, player, turn_key, state, parts[turn])
+                for kind, metric in metrics.items():
+                    label = prefix + kind
+                    total[label] = total[label] + metric if label in total else metric
+        return state, total
+
+    def measure_nets(key: Key, state: State, batch: Batch) -> Metrics:
+        return measure({name: seat.net for name, seat in state.items()}, batch, key)
+
+    return Task(init, step, measure_nets)
+
+
+def supervised(
+    module: nn.Module,
+    loss: Callable[[Net, Batch, Key], tuple[jax.Array, tuple[Net, Metrics]]],
+    opt: optax.GradientTransformation,
+    measure: Callable[[Net, Batch, Key], Metrics],
+    *,
+    inputs: Callable[[Batch], tuple[Any, ...]] = lambda batch: (batch['x'],),
+    accumulate: int = 1,
+    shadow: Shadow | None = None,
+) -> Task:
+    """A game of one, whose loss and measure see the net itself instead of a mapping."""
+
+    def game_loss(nets: Nets, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Nets, Metrics]]:
+        value, (net, metrics) = loss(nets['net'], batch, key)
+        return value, ({'net': net}, metrics)
+
+    player = Player(module, game_loss, opt, inputs, accumulate=accumulate, shadow=shadow)
+    return game({'net': player}, lambda nets, batch, key: measure(nets['net'], batch, key))
+
+
+def _sit(player: Player, key: Key, batch: Batch) -> Seat:
+    net = Net.init(player.module, key, *player.inputs(batch))
+    opt = player.opt.init(net.params)
+    if player.shadow:
+        # A copy: the state is donated, and a buffer may be donated only once.
+        net = net.replace(shadow=jax.tree.map(jnp.copy, net))
+    return Seat(net, opt, jnp.int32(0))
+
+
+def _turn(
+    name: str, player: Player, key: Key, state: State, batch: Batch
+) -> tuple[State, dict[str, Metric]]:
+    seat: Seat = state[name]
+
+    def gradient(net: Net, batch: Batch, key: Key) -> tuple[Net, Any, dict[str, Metric]]:
+        def objective(params: Any) -> tuple[jax.Array, tuple[Net, Metrics]]:
+            nets = {other: seat.net for other, seat in state.items()}
+            nets[name] = net.replace(params=params)
+            value, (after, metrics) = player.loss(nets, batch, key)
+            # Only this player's own memory: another's loss may look at a net, not move it.
+            return value, (after[name], metrics)
+
+        (value, (after, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(net.params)
+        return net.replace(memory=after.memory), grads, {'loss': Mean.of(value), **metrics}
+
+    if player.accumulate == 1:
+        net, grads, metrics = gradient(seat.net, batch, key)
+    else:
+        net, grads, metrics = _accumulated(gradient, seat.net, batch, key, player.accumulate)
+    updates, opt = player.opt.update(grads, seat.opt, net.params)
+    net = net.replace(params=optax.apply_updates(net.params, updates))
+    turn = seat.turn + 1
+    if player.shadow and net.shadow:
+        net = net.replace(shadow=player.shadow.follow(net.shadow, net, turn))
+    return {**state, name: Seat(net, opt, turn)}, metrics
+
+
+def _accumulated(
+    gradient: Callable[[Net, Batch, Key], tuple[Net, Any, dict[str, Metric]]],
+    net: Net,
+    batch: Batch,
+    key: Key,
+    parts: int,
+) -> tuple[Net, Any, dict[str, Metric]]:
+    """The mean gradient over `parts` micro-batches, one after another: the memory of one."""
+    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *_split(batch, parts))
+
+    def micro(net: Net, x: tuple[jax.Array, Batch]) -> tuple[Net, tuple[Any, dict[str, Metric]]]:
+        index, part = x
+        net, grads, metrics = gradient(net, part, jax.random.fold_in(key, index))
+        return net, (grads, metrics)
+
+    # Gradients are summed in the carry; a scan that stacked them would hold `parts` copies.
+    def body(carry: tuple[Net, Any], x: tuple[jax.Array, Batch]) -> Any:
+        net, total = carry
+        net, (grads, metrics) = micro(net, x)
+        return (net, jax.tree.map(jnp.add, total, grads)), metrics
+
+    zeros = jax.tree.map(jnp.zeros_like, net.params)
+    (net, total), metrics = jax.lax.scan(body, (net, zeros), (jnp.arange(parts), stacked))
+    grads = jax.tree.map(lambda g: g / parts, total)
+    return net, grads, {name: metric.collapse() for name, metric in metrics.items()}
+
+
+def _split(batch: Batch, parts: int) -> list[Batch]:
+    """`parts` equal slices of every leaf's first axis."""
+    if parts == 1:
+        return [batch]
+    sizes = {leaf.shape[0] for leaf in jax.tree.leaves(batch)}
+    for size in sizes:
+        if size % parts:
+            raise ValueError(f'a batch of {size} rows cannot be split into {parts} equal parts')
+    return [
+        jax.tree.map(lambda x, i=i: x[i * (len(x) // parts) : (i + 1) * (len(x) // parts)], batch)
+        for i in range(parts)
+    ]

@@ -1,0 +1,78 @@
+"""Additive numbers. Adding is the same over steps, batches and devices; `finish` divides once.
+
+A metric is a pytree of arrays with `+` and `value()`. Totals over a padded last batch are exact
+because padding is a mask of weight zero: never a mean of batch means, never a dropped remainder.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+Array = jax.Array
+Number = float | np.ndarray
+
+
+class Metric(struct.PyTreeNode):
+    """A number under construction: leaves add, `value` finishes on the host."""
+
+    def __add__(self, other: Self) -> Self:
+        return jax.tree.map(jnp.add, self, other)
+
+    def collapse(self) -> Self:
+        """The sum over a leading axis of equal metrics, as `lax.scan` stacks them."""
+        return jax.tree.map(lambda x: x.sum(0, dtype=x.dtype), self)
+
+    def value(self) -> Number:
+        """The finished number, from host arrays."""
+        raise NotImplementedError
+
+
+class Mean(Metric):
+    """A weighted mean: total / weight. NaN where nothing was weighed."""
+
+    total: Array
+    weight: Array
+
+    @classmethod
+    def of(cls, values: Any, mask: Any = None) -> 'Mean':
+        """The mean of `values` where `mask` (same shape or a prefix of it) is true or weighs."""
+        values = jnp.asarray(values, jnp.float32)
+        if mask is None:
+            return cls(total=values.sum(), weight=jnp.float32(values.size))
+        mask = jnp.asarray(mask, jnp.float32)
+        mask = mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
+        weight = jnp.broadcast_to(mask, values.shape)
+        # where, not a product: padding may hold anything, NaN included.
+        return cls(total=jnp.where(weight > 0, values * weight, 0.0).sum(), weight=weight.sum())
+
+    def value(self) -> float:
+        """Total / weight."""
+        total, weight = float(self.total), float(self.weight)
+        return total / weight if weight else float('nan')
+
+
+class Confusion(Metric):
+    """Counts of (true class, predicted class), shape [classes, classes]."""
+
+    counts: Array
+
+    @classmethod
+    def of(cls, labels: Array, predicted: Array, classes: int, mask: Any = None) -> 'Confusion':
+        """Count pairs of int arrays of one shape, where `mask` (same shape) is true."""
+        pairs = (labels * classes + predicted).ravel()
+        weight = jnp.ones_like(pairs) if mask is None else jnp.asarray(mask, jnp.int32).ravel()
+        counts = jnp.zeros(classes * classes, jnp.int32).at[pairs].add(weight, mode='drop')
+        return cls(counts=counts.reshape(classes, classes))
+
+    def value(self) -> np.ndarray:
+        """The matrix; rows are the truth."""
+        return np.asarray(self.counts)
+
+
+def finish(metrics: Mapping[str, Metric]) -> dict[str, Number]:
+    """The finished numbers by name. Reads the device, so it runs once, after all adding."""
+    return {name: metric.value() for name, metric in jax.device_get(dict(metrics)).items()}

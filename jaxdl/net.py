@@ -1,0 +1,60 @@
+"""A network as a value: a Linen module with its parameters and its memory.
+
+The only file that touches Linen's `init` and `apply`, so no loss function ever writes
+`mutable=[...]` or `{'params': ...}`.
+"""
+
+import inspect
+from typing import Any, Self
+
+import flax.linen as nn
+from flax import struct
+
+from jaxdl.keys import Key, key_for
+
+
+class Net(struct.PyTreeNode):
+    """A module, its parameters, its memory (BatchNorm statistics, ...) and its slow copy.
+
+    Calling a net returns the output and the net it has become:
+    ``logits, net = net(x, key=key, train=True)``. `memory` changes only when `train` is true.
+    `shadow` is the slow copy (EMA, target network) of a player that has one, else None.
+    """
+
+    params: Any
+    memory: Any
+    shadow: 'Net | None' = None
+    module: nn.Module = struct.field(pytree_node=False, kw_only=True)
+
+    @classmethod
+    def init(cls, module: nn.Module, key: Key, *inputs: Any) -> Self:
+        """Draw the initial parameters and memory of `module` for `inputs`."""
+        variables = dict(module.init(_streams(key), *inputs))
+        params = variables.pop('params', {})
+        return cls(params=params, memory=variables, module=module)
+
+    def __call__(
+        self, *inputs: Any, key: Key | None = None, train: bool = False, method: str | None = None
+    ) -> tuple[Any, Self]:
+        """Apply the module. `key` feeds dropout and noise; without one there is none to draw."""
+        options: dict[str, Any] = {'train': train} if takes_train(self.module, method) else {}
+        variables = {'params': self.params, **self.memory}
+        streams = None if key is None else _streams(key)
+        if not train or not self.memory:
+            return self.module.apply(
+                variables, *inputs, rngs=streams, method=method, **options
+            ), self
+        output, memory = self.module.apply(
+            variables, *inputs, rngs=streams, method=method, mutable=list(self.memory), **options
+        )
+        return output, self.replace(memory=dict(memory))
+
+
+def _streams(key: Key) -> dict[str, Key]:
+    # Linen draws streams it is not given from 'params', so any name a module asks for works.
+    return {'params': key_for(key, 'params'), 'dropout': key_for(key, 'dropout')}
+
+
+def takes_train(module: nn.Module, method: str | None = None) -> bool:
+    """Whether the module's call has the `train` keyword (it behaves differently in training)."""
+    return 'train' in inspect.signature(getattr(module, method or '__call__')).parameters

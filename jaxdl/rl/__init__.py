@@ -1,0 +1,1 @@
+"""Reinforcement learning: environments, replay and actors as pure functions."""

@@ -1,0 +1,12 @@
+"""Four simulated devices, rank promotion an error, no network."""
+
+import os
+
+# Before jax is imported: simulated devices deadlock on few cores without a larger thread pool.
+os.environ.setdefault('NPROC', '8')
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
+
+import jax  # noqa: E402
+
+jax.config.update('jax_numpy_rank_promotion', 'raise')
