@@ -1,4 +1,4 @@
-"""A study: one question, arms that differ in named choices, seeds, and claims that get a verdict."""
+"""A study: one question, arms that differ in named choices, seeds, and claims to be judged."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
