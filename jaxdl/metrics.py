@@ -4,6 +4,7 @@ A metric is a pytree of arrays with `+` and `value()`. Totals over a padded last
 because padding is a mask of weight zero: never a mean of batch means, never a dropped remainder.
 """
 
+import operator
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ class Metric(struct.PyTreeNode):
     """A number under construction: leaves add, `value` finishes on the host."""
 
     def __add__(self, other: Self) -> Self:
-        return jax.tree.map(jnp.add, self, other)
+        return jax.tree.map(operator.add, self, other)
 
     def collapse(self) -> Self:
         """The sum over a leading axis of equal metrics, as `lax.scan` stacks them."""
@@ -49,8 +50,12 @@ class Mean(Metric):
         # where, not a product: padding may hold anything, NaN included.
         return cls(total=jnp.where(weight > 0, values * weight, 0.0).sum(), weight=weight.sum())
 
+    def ratio(self) -> Array:
+        """Total / weight, inside a program."""
+        return jnp.where(self.weight > 0, self.total / jnp.maximum(self.weight, 1e-30), jnp.nan)
+
     def value(self) -> float:
-        """Total / weight."""
+        """Total / weight, on the host."""
         total, weight = float(self.total), float(self.weight)
         return total / weight if weight else float('nan')
 

@@ -5,9 +5,11 @@ The only file that touches Linen's `init` and `apply`, so no loss function ever 
 """
 
 import inspect
+from collections.abc import Callable
 from typing import Any, Self
 
 import flax.linen as nn
+import jax
 from flax import struct
 
 from jaxdl.keys import Key, key_for
@@ -58,3 +60,29 @@ def _streams(key: Key) -> dict[str, Key]:
 def takes_train(module: nn.Module, method: str | None = None) -> bool:
     """Whether the module's call has the `train` keyword (it behaves differently in training)."""
     return 'train' in inspect.signature(getattr(module, method or '__call__')).parameters
+
+
+def trainable(state: Any) -> int:
+    """The number of trainable parameters in a state: of its nets, not of their shadows."""
+    nets = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Net))
+    return sum(
+        leaf.size for net in nets if isinstance(net, Net) for leaf in jax.tree.leaves(net.params)
+    )
+
+
+def applications(
+    fn: Callable[..., Any], state: Any, batch: Any
+) -> list[tuple[nn.Module, tuple[Any, ...]]]:
+    """Each network that `fn(key, state, batch)` calls, once, with the shapes it is called on."""
+    found: dict[int, tuple[nn.Module, tuple[Any, ...]]] = {}
+
+    def note(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        if context.module.path == () and context.method_name == '__call__':
+            shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in args)
+            module = context.module.clone(parent=None)
+            found.setdefault(hash(module), (module, shapes))
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(fn, jax.random.key(0), state, batch)
+    return list(found.values())

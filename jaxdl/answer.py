@@ -1,0 +1,103 @@
+"""From a question to its answer: every arm of a study, then the report."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxdl import machine
+from jaxdl.errors import UsageError
+from jaxdl.library import phases_of, resolve
+from jaxdl.report import write_report
+from jaxdl.run import Config, Options, run_arm
+from jaxdl.study import Phase, Study
+
+SMOKE_STEPS, SMOKE_SEEDS = 4, 2
+
+
+class Plan(NamedTuple):
+    """What a command asks for.
+
+    name: of the study. arms: which; () is all but 'tiny'. seeds: how many; None is the study's.
+    overrides: trial parameters for every arm. workdir: None is runs/NAME. init_from: a run whose
+    weights every arm starts from. smoke: a few steps of everything, in a folder of its own.
+    """
+
+    name: str
+    arms: tuple[str, ...] = ()
+    seeds: int | None = None
+    overrides: Mapping[str, Any] = {}
+    workdir: Path | None = None
+    init_from: Path | None = None
+    smoke: bool = False
+
+
+def plan_arms(study: Study, plan: Plan) -> dict[str, Config]:
+    """The configuration of each arm that would run. Raises UsageError for what cannot be."""
+    arms = plan.arms or tuple(arm for arm in study.arms if arm != 'tiny') or tuple(study.arms)
+    count = study.seeds if plan.seeds is None else plan.seeds
+    if plan.smoke:
+        count = min(count, SMOKE_SEEDS)
+    return {
+        arm: Config(
+            study=plan.name,
+            arm=arm,
+            seeds=list(range(count)),
+            params=resolve(study, arm, plan.overrides),
+            phases=[],
+            init_from=str(plan.init_from) if plan.init_from else None,
+        )
+        for arm in arms
+    }
+
+
+def workdir(plan: Plan) -> Path:
+    """The folder of a run: --workdir, or runs/NAME."""
+    name = f'{plan.name}-smoke' if plan.smoke else plan.name
+    return plan.workdir or Path('runs') / name
+
+
+def run_study(study: Study, plan: Plan, *, command: str, options: Options) -> dict[str, Any]:
+    """Run what `plan` asks for and write the report; returns what result.json holds."""
+    folder = workdir(plan)
+    configs = plan_arms(study, plan)
+    _writable(folder)
+    env = {**machine.describe(), 'command': command}
+    for arm, config in configs.items():
+        phases = phases_of(study, config.params)
+        if plan.smoke:
+            phases = tuple(_shortened(phase) for phase in phases)
+        lengths = [{'steps': phase.steps, 'every': phase.every} for phase in phases]
+        run_arm(folder / arm, phases, config._replace(phases=lengths), env=env, options=options)
+    return report(study, plan.name, folder, command=command)
+
+
+def report(study: Study, name: str, folder: Path, *, command: str) -> dict[str, Any]:
+    """Judge the claims over the finished arms in `folder` and write result.json and the report."""
+    return write_report(
+        folder, study=name, question=study.question, claims=study.claims, command=command
+    )
+
+
+def arms_in(folder: Path) -> Sequence[str]:
+    """The arms of a run folder. Raises UsageError where it is no run folder."""
+    if not folder.is_dir():
+        raise UsageError(f'no run in {folder}: there is no such folder')
+    arms = sorted(path.parent.name for path in folder.glob('*/config.json'))
+    if not arms:
+        raise UsageError(f'no run in {folder}: it holds no arm')
+    return arms
+
+
+def _shortened(phase: Phase) -> Phase:
+    steps = min(phase.steps, SMOKE_STEPS)
+    return phase._replace(steps=steps, every=max(1, steps // 2))
+
+
+def _writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f'--workdir: cannot make {folder}: {error.strerror}') from error
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f'--workdir: {folder} is not writable')
