@@ -1,0 +1,198 @@
+"""Loss functions: pure formulae over a batch.
+
+One convention for all. With l_i the loss of element i and w_i its weight, a loss is the scalar
+
+    L = sum_i w_i l_i / sum_i w_i        (0 where nothing weighs)
+
+`weights` is non-negative, boolean or real, and has the shape of the l_i or a prefix of it: the mask
+[rows] of a batch serves losses per row, per token and per pixel. Elements of weight zero have no
+part in the value or the gradient, whatever stands there: padding may hold NaN. Arithmetic is in
+float32 at least. For values per element call `optax.losses`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdl.keys import Key
+
+Array = jax.Array
+
+
+def cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    weights: Any = None,
+    class_weights: Any = None,
+    label_smoothing: float = 0.0,
+) -> Array:
+    """Cross-entropy of softmax(logits) [..., C]: L = sum w a q (-log p) / sum w a t.
+
+    targets: classes, int [...], or their probabilities t [..., C].
+    class_weights: a [C], weighs true classes; also in the denominator, as in torch.
+    label_smoothing: q = (1 - s) t + s / C (Szegedy et al. 2016, section 7).
+    """
+    x, y = _float(logits), jnp.asarray(targets)
+    classes = x.shape[-1]
+    integer = jnp.issubdtype(y.dtype, jnp.integer)
+    _expect(y, x.shape[:-1] if integer else x.shape, 'targets')
+    w = _spread(weights, x.shape[:-1])
+    x, y = _kept(x, w), _kept(y, w)
+    if integer and not label_smoothing:
+        losses = optax.losses.softmax_cross_entropy_with_integer_labels(x, y)
+        if class_weights is None:
+            return _mean(losses, w)
+        a = _float(class_weights)[y]
+        return _ratio(losses * a * w, a * w)
+    t = jax.nn.one_hot(y, classes, dtype=x.dtype) if integer else _float(y)
+    q = optax.losses.smooth_labels(t, label_smoothing) if label_smoothing else t
+    if class_weights is None:
+        return _mean(optax.losses.safe_softmax_cross_entropy(x, q), w)
+    a = jnp.broadcast_to(_float(class_weights), x.shape)
+    return _ratio(optax.losses.safe_softmax_cross_entropy(x, a * q) * w, (a * t).sum(-1) * w)
+
+
+def binary_cross_entropy(
+    logits: Any, targets: Any, *, weights: Any = None, pos_weight: Any = 1.0
+) -> Array:
+    """Binary cross-entropy: l = -[c y log s(x) + (1 - y) log(1 - s(x))], s the logistic function.
+
+    targets: y in [0, 1] (or booleans) of the logits' shape.
+    pos_weight: c, a scalar or one value for each entry of the last axis; weighs positives.
+    """
+    x, y, w = _pair(logits, targets, weights)
+    c = jnp.broadcast_to(_float(pos_weight), x.shape)
+    return _mean(-c * y * jax.nn.log_sigmoid(x) - (1 - y) * jax.nn.log_sigmoid(-x), w)
+
+
+def mean_squared_error(predictions: Any, targets: Any, *, weights: Any = None) -> Array:
+    """Mean squared error: l = (x - y)^2. Shapes are equal."""
+    x, y, w = _pair(predictions, targets, weights)
+    return _mean(optax.losses.squared_error(x, y), w)
+
+
+def mean_absolute_error(predictions: Any, targets: Any, *, weights: Any = None) -> Array:
+    """Mean absolute error: l = |x - y|. Shapes are equal."""
+    x, y, w = _pair(predictions, targets, weights)
+    return _mean(jnp.abs(x - y), w)
+
+
+def huber(predictions: Any, targets: Any, *, weights: Any = None, delta: float = 1.0) -> Array:
+    """Huber's loss (1964): l = e^2 / 2 where e = |x - y| <= delta, else delta (e - delta / 2)."""
+    x, y, w = _pair(predictions, targets, weights)
+    return _mean(optax.losses.huber_loss(x, y, delta=delta), w)
+
+
+def hinge(scores: Any, targets: Any, *, weights: Any = None) -> Array:
+    """Hinge loss of a binary or a multi-class support vector machine, by the shape of `targets`.
+
+    Binary, scores x [...] and signs y [...] in {-1, +1}: l = max(0, 1 - y x).
+    Multi-class, scores x [..., C] and classes y, int [...]: l = max(0, 1 + max_{c != y} x_c - x_y)
+    (Crammer and Singer 2001).
+    """
+    x, y = _float(scores), jnp.asarray(targets)
+    if y.shape == x.shape:
+        x, y, w = _pair(x, y, weights)
+        return _mean(optax.losses.hinge_loss(x, y), w)
+    _expect(y, x.shape[:-1], 'targets')
+    w = _spread(weights, y.shape)
+    return _mean(optax.losses.multiclass_hinge_loss(_kept(x, w), _kept(y, w)), w)
+
+
+def non_saturating_discriminator(real: Any, fake: Any, *, weights: Any = None) -> Array:
+    """Discriminator's loss (Goodfellow et al. 2014, eq. 1): -log s(D(x)) - log(1 - s(D(G(z)))).
+
+    real, fake: logits D(x), D(G(z)) of one shape; each term is a weighted mean.
+    """
+    x, y, w = _pair(real, fake, weights)
+    return _mean(jax.nn.softplus(-x) + jax.nn.softplus(y), w)
+
+
+def non_saturating_generator(fake: Any, *, weights: Any = None) -> Array:
+    """Generator's loss: -log s(D(G(z))), the non-saturating form (Goodfellow et al. 2014, sec. 3).
+
+    fake: logits D(G(z)).
+    """
+    x, _, w = _pair(fake, fake, weights)
+    return _mean(jax.nn.softplus(-x), w)
+
+
+def wasserstein_critic(real: Any, fake: Any, *, weights: Any = None) -> Array:
+    """Critic's loss: f(G(z)) - f(x), minus the distance it estimates (Arjovsky et al. 2017, eq. 3).
+
+    real, fake: the critic's values f(x), f(G(z)) of one shape. The critic must be kept Lipschitz:
+    see `gradient_penalty`.
+    """
+    x, y, w = _pair(real, fake, weights)
+    return _mean(y - x, w)
+
+
+def wasserstein_generator(fake: Any, *, weights: Any = None) -> Array:
+    """Generator's loss: -f(G(z)) (Arjovsky et al. 2017, algorithm 1). fake: values f(G(z))."""
+    x, _, w = _pair(fake, fake, weights)
+    return _mean(-x, w)
+
+
+def gradient_penalty(
+    critic: Callable[[Array], Array], real: Any, fake: Any, key: Key, *, weights: Any = None
+) -> Array:
+    """Gradient penalty (Gulrajani et al. 2017, eq. 3): l = (|grad f(u)| - 1)^2, times their lambda.
+
+    u = e x + (1 - e) G(z) with one e ~ U[0, 1] for each row.
+    critic(rows) -> values, one for each row, each of its own row alone: no BatchNorm in it.
+    real, fake: rows [B, ...] of one shape. The usual lambda is 10.
+    """
+    x, y, w = _pair(real, fake, weights, axes=1)
+    e = jax.random.uniform(key, (len(x),) + (1,) * (x.ndim - 1), x.dtype)
+    gradient = jax.grad(lambda u: critic(u).sum())(e * x + (1 - e) * y)
+    # safe_norm: a critic that is flat at u has norm 0, where the norm's own gradient is NaN.
+    norm = optax.safe_norm(gradient.reshape(len(x), -1), 0.0, axis=1)
+    return _mean((norm - 1) ** 2, w)
+
+
+def _float(x: Any) -> Array:
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _pair(x: Any, y: Any, weights: Any, *, axes: int | None = None) -> tuple[Array, Array, Array]:
+    """Two arrays of one shape and the weights of their elements (of their first `axes` axes)."""
+    x, y = _float(x), _float(y)
+    _expect(y, x.shape, 'targets')
+    w = _spread(weights, x.shape[:axes])
+    return _kept(x, w), _kept(y, w), w
+
+
+def _expect(y: Array, shape: tuple[int, ...], name: str) -> None:
+    # [n] against [n, 1] would broadcast to [n, n] without a word.
+    if y.shape != shape:
+        raise ValueError(f'{name} have shape {y.shape} where {shape} is needed')
+
+
+def _spread(weights: Any, shape: tuple[int, ...]) -> Array:
+    """The weights in `shape`, of which their own shape is a prefix."""
+    if weights is None:
+        return jnp.ones(shape, jnp.float32)
+    w = jnp.asarray(weights, jnp.float32)
+    if w.shape != shape[: w.ndim]:
+        raise ValueError(f'weights have shape {w.shape}, which is no prefix of {shape}')
+    return jnp.broadcast_to(w.reshape(w.shape + (1,) * (len(shape) - w.ndim)), shape)
+
+
+def _kept(x: Array, w: Array) -> Array:
+    # Before the formula, not after: 0 times the derivative at a NaN would still be NaN.
+    keep = jnp.broadcast_to((w > 0).reshape(w.shape + (1,) * (x.ndim - w.ndim)), x.shape)
+    return jnp.where(keep, x, jnp.zeros_like(x))
+
+
+def _mean(losses: Array, w: Array) -> Array:
+    return _ratio(losses * w, w)
+
+
+def _ratio(total: Array, weight: Array) -> Array:
+    total, weight = total.sum(), weight.sum()
+    return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), 0)

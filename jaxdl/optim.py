@@ -1,0 +1,62 @@
+"""What optax does not say in one word: parameters chosen by their path.
+
+Schedules, clipping and chains are optax's own:
+``optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, mask=decayed))``.
+"""
+
+import fnmatch
+from typing import Any
+
+import jax
+import optax
+
+from jaxdl.errors import UsageError, nearest
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """The name of a leaf, 'encoder/Dense_0/kernel', from its path in a pytree."""
+    return jax.tree_util.keystr(path, simple=True, separator='/')
+
+
+def paths(tree: Any) -> list[str]:
+    """The names of all leaves of a pytree."""
+    return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def freeze(opt: optax.GradientTransformation, *patterns: str) -> optax.GradientTransformation:
+    """`opt` for all parameters but those whose path matches one of `patterns`: they do not move.
+
+    A pattern is a shell glob over the whole path ('encoder/*', '*/bias'; `*` crosses slashes).
+    Frozen parameters have no optimizer state and receive no weight decay. Raises UsageError at
+    initialisation if a pattern matches nothing.
+    """
+
+    def labels(params: Any) -> Any:
+        names = paths(params)
+        for pattern in patterns:
+            if not fnmatch.filter(names, pattern):
+                raise UsageError(
+                    f'freeze: {pattern!r} matches no parameter{nearest(pattern, names)}'
+                )
+        return jax.tree_util.tree_map_with_path(lambda path, _: label(path_name(path)), params)
+
+    def label(name: str) -> str:
+        frozen = any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        return 'frozen' if frozen else 'trained'
+
+    return optax.partition({'trained': opt, 'frozen': optax.set_to_zero()}, labels)
+
+
+def decayed(params: Any) -> Any:
+    """The parameters that weight decay is for: `optax.adamw(..., mask=decayed)`.
+
+    True for arrays of two axes and more that are multiplied with activations (kernels). False for
+    biases, for the scales of norms and for embedding tables: a step uses a few of their rows, and
+    decay would shrink them all.
+    """
+
+    def decays(path: tuple[Any, ...], x: jax.Array) -> bool:
+        # By name too: the biases of an attention layer have the axes [heads, width].
+        return x.ndim >= 2 and not path_name(path).endswith(('bias', 'scale', 'embedding'))
+
+    return jax.tree_util.tree_map_with_path(decays, params)

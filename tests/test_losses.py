@@ -1,0 +1,312 @@
+"""Losses against independent formulae in numpy, finite differences, extremes and masks."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+from jaxdl import losses
+
+RNG = np.random.default_rng(0)
+ROWS, CLASSES = 6, 4
+LOGITS = RNG.normal(size=(ROWS, CLASSES)) * 2
+LABELS = RNG.integers(0, CLASSES, ROWS)
+PROBABILITIES = RNG.dirichlet(np.ones(CLASSES), ROWS)
+REAL, FAKE = RNG.normal(size=(2, ROWS, 3))
+BITS = RNG.integers(0, 2, (ROWS, 3)).astype(np.float64)
+SIGNS = 2 * BITS - 1
+WEIGHTS = np.array([0.0, 1.0, 0.5, 2.0, 0.0, 1.0])
+A = np.array([0.5, 1.0, 3.0, 0.0])
+EYE = np.eye(CLASSES)
+
+
+def mean(values, w):
+    """The weighted mean of values [rows, ...], w [rows]."""
+    w = np.broadcast_to(w.reshape(-1, *(1,) * (values.ndim - 1)), values.shape)
+    return (values * w).sum() / w.sum()
+
+
+def nll(x):
+    return special.logsumexp(x, axis=-1, keepdims=True) - x
+
+
+def bce(x, y, c=1.0):
+    p = special.expit(x)
+    return -(c * y * np.log(p) + (1 - y) * np.log1p(-p))
+
+
+def crammer_singer(x, y):
+    rows = []
+    for scores, label in zip(x, y, strict=True):
+        others = [s for c, s in enumerate(scores) if c != label]
+        rows.append(max(0.0, 1 + max(others) - scores[label]))
+    return np.array(rows)
+
+
+def huber(x, y, d):
+    e = np.abs(x - y)
+    return np.where(e <= d, e**2 / 2, d * (e - d / 2))
+
+
+# name: the loss of (predictions, weights), its predictions, the independent value of both.
+CASES = {
+    'cross_entropy': (
+        lambda x, w: losses.cross_entropy(x, LABELS, weights=w),
+        LOGITS,
+        lambda x, w: mean(nll(x)[np.arange(ROWS), LABELS], w),
+    ),
+    'cross_entropy_one_hot': (
+        lambda x, w: losses.cross_entropy(x, EYE[LABELS], weights=w),
+        LOGITS,
+        lambda x, w: mean(nll(x)[np.arange(ROWS), LABELS], w),
+    ),
+    'cross_entropy_probabilities': (
+        lambda x, w: losses.cross_entropy(x, PROBABILITIES, weights=w),
+        LOGITS,
+        lambda x, w: mean((PROBABILITIES * nll(x)).sum(-1), w),
+    ),
+    'cross_entropy_smoothed': (
+        lambda x, w: losses.cross_entropy(x, LABELS, weights=w, label_smoothing=0.1),
+        LOGITS,
+        lambda x, w: mean(((0.9 * EYE[LABELS] + 0.1 / CLASSES) * nll(x)).sum(-1), w),
+    ),
+    # torch: sum_i a[y_i] l_i / sum_i a[y_i]; smoothed, the second term is sum_c a_c (-log p_c) / C.
+    'cross_entropy_class_weights': (
+        lambda x, w: losses.cross_entropy(x, LABELS, weights=w, class_weights=A),
+        LOGITS,
+        lambda x, w: (
+            (A[LABELS] * w * nll(x)[np.arange(ROWS), LABELS]).sum() / (A[LABELS] * w).sum()
+        ),
+    ),
+    'cross_entropy_class_weights_smoothed': (
+        lambda x, w: losses.cross_entropy(
+            x, LABELS, weights=w, class_weights=A, label_smoothing=0.2
+        ),
+        LOGITS,
+        lambda x, w: (
+            (
+                0.8 * (A[LABELS] * w * nll(x)[np.arange(ROWS), LABELS]).sum()
+                + 0.2 / CLASSES * (w[:, None] * A * nll(x)).sum()
+            )
+            / (A[LABELS] * w).sum()
+        ),
+    ),
+    'binary_cross_entropy': (
+        lambda x, w: losses.binary_cross_entropy(x, BITS, weights=w),
+        REAL,
+        lambda x, w: mean(bce(x, BITS), w),
+    ),
+    'binary_cross_entropy_pos_weight': (
+        lambda x, w: losses.binary_cross_entropy(x, BITS, weights=w, pos_weight=A[:3]),
+        REAL,
+        lambda x, w: mean(bce(x, BITS, A[:3]), w),
+    ),
+    'mean_squared_error': (
+        lambda x, w: losses.mean_squared_error(x, FAKE, weights=w),
+        REAL,
+        lambda x, w: mean((x - FAKE) ** 2, w),
+    ),
+    'mean_absolute_error': (
+        lambda x, w: losses.mean_absolute_error(x, FAKE, weights=w),
+        REAL,
+        lambda x, w: mean(np.abs(x - FAKE), w),
+    ),
+    'huber': (
+        lambda x, w: losses.huber(x, FAKE, weights=w, delta=0.7),
+        REAL,
+        lambda x, w: mean(huber(x, FAKE, 0.7), w),
+    ),
+    'hinge_binary': (
+        lambda x, w: losses.hinge(x, SIGNS, weights=w),
+        REAL,
+        lambda x, w: mean(np.maximum(0, 1 - SIGNS * x), w),
+    ),
+    'hinge_multi_class': (
+        lambda x, w: losses.hinge(x, LABELS, weights=w),
+        LOGITS,
+        lambda x, w: mean(crammer_singer(x, LABELS), w),
+    ),
+    'non_saturating_discriminator': (
+        lambda x, w: losses.non_saturating_discriminator(x, FAKE, weights=w),
+        REAL,
+        lambda x, w: mean(bce(x, 1.0) + bce(FAKE, 0.0), w),
+    ),
+    'non_saturating_generator': (
+        lambda x, w: losses.non_saturating_generator(x, weights=w),
+        FAKE,
+        lambda x, w: mean(-np.log(special.expit(x)), w),
+    ),
+    'wasserstein_critic': (
+        lambda x, w: losses.wasserstein_critic(x, FAKE, weights=w),
+        REAL,
+        lambda x, w: mean(FAKE, w) - mean(x, w),
+    ),
+    'wasserstein_generator': (
+        lambda x, w: losses.wasserstein_generator(x, weights=w),
+        FAKE,
+        lambda x, w: -mean(x, w),
+    ),
+}
+every = pytest.mark.parametrize('name', CASES)
+
+
+@functools.cache
+def compiled(name):
+    """(predictions, weights [rows]) -> (value, gradient), single precision, compiled once."""
+    return jax.jit(jax.value_and_grad(CASES[name][0]))
+
+
+def run(name, x, w):
+    return compiled(name)(np.asarray(x, np.float32), np.asarray(w, np.float32))
+
+
+@every
+@pytest.mark.parametrize('w', [np.ones(ROWS), WEIGHTS])
+def test_value(name, w):
+    _, x, expected = CASES[name]
+    value, _ = run(name, x, w)
+    assert value.shape == ()
+    np.testing.assert_allclose(value, expected(x, w), rtol=2e-6)
+
+
+@pytest.mark.parametrize('name', ['cross_entropy', 'mean_squared_error', 'wasserstein_critic'])
+def test_no_weights_are_equal_weights(name):
+    loss, x, expected = CASES[name]
+    value = jax.jit(lambda x: loss(x, None))(np.asarray(x, np.float32))
+    np.testing.assert_allclose(value, expected(x, np.ones(ROWS)), rtol=2e-6)
+
+
+@every
+def test_gradient_is_that_of_the_independent_formula(name):
+    _, x, expected = CASES[name]
+    _, gradient = run(name, x, WEIGHTS)
+    for index in np.ndindex(x.shape):
+        h = np.zeros_like(x)
+        h[index] = 1e-5
+        difference = (expected(x + h, WEIGHTS) - expected(x - h, WEIGHTS)) / 2e-5
+        np.testing.assert_allclose(gradient[index], difference, rtol=1e-4, atol=1e-6)
+
+
+@every
+@pytest.mark.parametrize('poison', [np.nan, np.inf, -1e30])
+def test_padding_has_no_part_in_value_or_gradient(name, poison):
+    _, x, _ = CASES[name]
+    mask = [1, 1, 1, 1, 0, 0]
+    dirty = x.copy()
+    dirty[4:] = poison
+    value, gradient = run(name, x, mask)
+    dirty_value, dirty_gradient = run(name, dirty, mask)
+    assert dirty_value == value
+    np.testing.assert_array_equal(dirty_gradient, gradient)
+    assert gradient[:4].any() and not gradient[4:].any()
+
+
+@every
+def test_no_weight_is_zero(name):
+    value, gradient = run(name, np.full(CASES[name][1].shape, np.nan), np.zeros(ROWS))
+    assert value == 0 and not gradient.any()
+
+
+@every
+@pytest.mark.parametrize('scale', [1e4, -1e4])
+def test_extremes_are_finite(name, scale):
+    value, gradient = run(name, np.sign(CASES[name][1]) * scale, np.ones(ROWS))
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+@every
+def test_batches_of_unequal_size_add_up(name):
+    """Weights make the loss of a whole from its parts: what a mean of means gets wrong."""
+    if 'class_weights' in name:
+        pytest.skip('the denominator is not the weights alone')
+    x, first = CASES[name][1], np.arange(ROWS) < 2
+    whole, one, two = (run(name, x, w)[0] for w in (np.ones(ROWS), first, ~first))
+    np.testing.assert_allclose(whole, (2 * one + 4 * two) / 6, rtol=1e-5)
+
+
+def test_padding_in_the_targets():
+    y = FAKE.copy()
+    y[4:] = np.nan
+    value = jax.jit(losses.mean_squared_error)(REAL, y, weights=np.arange(ROWS) < 4)
+    np.testing.assert_allclose(value, ((REAL - FAKE)[:4] ** 2).mean(), rtol=1e-5)
+    labels = LABELS.copy()
+    labels[4:] = -1  # a common padding label
+    value = jax.jit(losses.cross_entropy)(LOGITS, labels, weights=np.arange(ROWS) < 4)
+    np.testing.assert_allclose(value, nll(LOGITS)[np.arange(4), LABELS[:4]].mean(), rtol=1e-5)
+
+
+def test_classes_that_cannot_be_have_logit_minus_infinity():
+    x = jnp.array([[1.0, 2.0, -jnp.inf]])
+    expected = -np.log(np.exp(1) / (np.exp(1) + np.exp(2)))
+    for y in (jnp.array([0]), jnp.array([[1.0, 0.0, 0.0]])):
+        value, gradient = jax.jit(jax.value_and_grad(losses.cross_entropy))(x, y)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+        assert np.isfinite(gradient).all()
+
+
+def test_a_token_mask_weighs_tokens():
+    x = RNG.normal(size=(2, 3, CLASSES))
+    y = RNG.integers(0, CLASSES, (2, 3))
+    mask = np.array([[1, 1, 0], [1, 0, 0]], bool)
+    each = np.take_along_axis(nll(x), y[..., None], -1)[..., 0]
+    np.testing.assert_allclose(
+        losses.cross_entropy(x, y, weights=mask), each[mask].mean(), rtol=1e-5
+    )
+
+
+def test_low_precision_is_summed_in_float32():
+    value = losses.mean_absolute_error(jnp.ones(1001, jnp.bfloat16), jnp.zeros(1001, jnp.bfloat16))
+    assert value.dtype == jnp.float32 and value == 1
+
+
+@pytest.mark.parametrize('slope', [0.0, 1.0, 3.0])
+def test_gradient_penalty_of_a_linear_critic(slope):
+    direction = np.array([[3.0], [4.0]]) / 5
+
+    def penalty(slope):
+        return losses.gradient_penalty(
+            lambda x: x @ (slope * direction), REAL[:, :2], FAKE[:, :2], jax.random.key(0)
+        )
+
+    value, gradient = jax.jit(jax.value_and_grad(penalty))(slope)
+    np.testing.assert_allclose(value, (slope - 1) ** 2, rtol=1e-5)
+    # At slope 0 the norm has no gradient; it must not be NaN.
+    np.testing.assert_allclose(gradient, 2 * (slope - 1) if slope else 0, atol=1e-5)
+
+
+def test_gradient_penalty_is_taken_between_real_and_fake():
+    seen = []
+
+    def critic(x):
+        jax.debug.callback(lambda v: seen.append(np.asarray(v)), x)
+        return (x**2).sum((1, 2)) / 2  # its gradient is x itself
+
+    real, fake = RNG.normal(size=(2, ROWS, 3, 2)).astype(np.float32)
+    mask = np.arange(ROWS) < 4
+    value = losses.gradient_penalty(critic, real, fake, jax.random.key(1), weights=mask)
+    jax.effects_barrier()
+    u = seen[0]
+    e = ((u - fake) / (real - fake))[:4].reshape(4, -1)
+    np.testing.assert_allclose(e, e[:, :1].repeat(6, 1), atol=1e-4)
+    assert (e > 0).all() and (e < 1).all() and len(np.unique(e[:, 0].round(4))) == 4
+    norms = np.sqrt((u[:4] ** 2).sum((1, 2)))
+    np.testing.assert_allclose(value, ((norms - 1) ** 2).mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    'call',
+    [
+        lambda: losses.mean_squared_error(np.zeros((3, 1)), np.zeros(3)),
+        lambda: losses.huber(np.zeros((3, 1)), np.zeros(3)),
+        lambda: losses.cross_entropy(np.zeros((3, 4)), np.zeros((3, 1), int)),
+        lambda: losses.cross_entropy(np.zeros((3, 4)), np.zeros((3, 5))),
+        lambda: losses.hinge(np.zeros((3, 4)), np.zeros(4, int)),
+        lambda: losses.mean_squared_error(np.zeros((3, 2)), np.zeros((3, 2)), weights=np.ones(2)),
+    ],
+)
+def test_shapes_that_would_broadcast_are_refused(call):
+    with pytest.raises(ValueError, match='have shape'):
+        call()

@@ -1,0 +1,118 @@
+"""Parameters by path: freezing and weight decay's mask."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdl.errors import UsageError
+from jaxdl.optim import decayed, freeze, path_name, paths
+
+PARAMS = {
+    'encoder': {
+        'Dense_0': {'kernel': jnp.ones((2, 3)), 'bias': jnp.ones(3)},
+        'LayerNorm_0': {'scale': jnp.ones(3), 'bias': jnp.ones(3)},
+        'Embed_0': {'embedding': jnp.ones((5, 3))},
+    },
+    'head': {'kernel': jnp.ones((3, 1)), 'bias': jnp.ones(1)},
+}
+NAMES = [
+    'encoder/Dense_0/bias',
+    'encoder/Dense_0/kernel',
+    'encoder/Embed_0/embedding',
+    'encoder/LayerNorm_0/bias',
+    'encoder/LayerNorm_0/scale',
+    'head/bias',
+    'head/kernel',
+]
+
+
+def moved(opt, params=PARAMS, steps=2):
+    """The names of the parameters that `steps` steps of equal gradients move."""
+    state, now = opt.init(params), params
+    for _ in range(steps):
+        updates, state = opt.update(jax.tree.map(jnp.ones_like, params), state, now)
+        now = optax.apply_updates(now, updates)
+    changed = jax.tree.map(lambda a, b: bool((a != b).any()), params, now)
+    return [name for name, c in zip(paths(params), jax.tree.leaves(changed), strict=True) if c]
+
+
+def test_paths_of_dicts_tuples_and_linen_parameters():
+    assert paths(PARAMS) == NAMES
+    assert paths({'a': (jnp.ones(1), [jnp.ones(1)])}) == ['a/0', 'a/1/0']
+    params = nn.Dense(2).init(jax.random.key(0), jnp.ones((1, 2)))
+    assert paths(params) == ['params/bias', 'params/kernel']
+    named = jax.tree_util.tree_map_with_path(lambda path, _: path_name(path), PARAMS)
+    assert named['encoder']['Dense_0']['kernel'] == 'encoder/Dense_0/kernel'
+
+
+@pytest.mark.parametrize(
+    ('patterns', 'still'),
+    [
+        ((), []),
+        (('encoder/*',), NAMES[:5]),
+        (('*/bias',), [NAMES[0], NAMES[3], NAMES[5]]),
+        (('head/kernel', '*scale'), [NAMES[4], NAMES[6]]),
+        (('*',), NAMES),
+    ],
+)
+def test_frozen_parameters_do_not_move_and_the_rest_do(patterns, still):
+    # Weight decay would move a frozen parameter if it were only its gradient that was zero.
+    opt = freeze(optax.adamw(0.1, weight_decay=0.5), *patterns)
+    assert moved(opt) == [name for name in NAMES if name not in still]
+
+
+def test_the_rest_moves_as_without_freezing():
+    grads = jax.tree.map(lambda x: 0.3 * jnp.ones_like(x), PARAMS)
+    plain, frozen = optax.adam(0.1), freeze(optax.adam(0.1), 'encoder/*')
+    expected, _ = plain.update(grads, plain.init(PARAMS), PARAMS)
+    updates, _ = jax.jit(frozen.update)(grads, frozen.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(updates['head']['kernel'], expected['head']['kernel'], rtol=1e-6)
+
+
+def test_clipping_before_freezing_sees_all_and_inside_only_the_trained():
+    """A gradient norm over what is trained: frozen gradients have no part inside `freeze`."""
+    grads = {'a': jnp.array([3.0]), 'b': jnp.array([400.0])}
+    opt = freeze(optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0)), 'b')
+    updates, _ = opt.update(grads, opt.init(grads), grads)
+    np.testing.assert_allclose(updates['a'], [-1.0])
+    np.testing.assert_allclose(updates['b'], [0.0])
+
+
+def test_frozen_parameters_have_no_optimizer_state():
+    state = freeze(optax.adam(0.1), 'encoder/*').init(PARAMS)
+    assert sum(x.size for x in jax.tree.leaves(state)) == 2 * 4 + 1  # two moments and a count
+
+
+def test_a_pattern_that_matches_nothing_names_the_nearest_path():
+    opt = freeze(optax.sgd(0.1), 'head/*', 'encoder/Dense_1/kernel')
+    with pytest.raises(UsageError) as error:
+        opt.init(PARAMS)
+    line = str(error.value)
+    assert "'encoder/Dense_1/kernel' matches no parameter" in line
+    assert "did you mean 'encoder/Dense_0/kernel'?" in line and '\n' not in line
+
+
+def test_decay_is_for_kernels():
+    mask = decayed(PARAMS)
+    chosen = [n for n, m in zip(NAMES, jax.tree.leaves(mask), strict=True) if m]
+    assert chosen == ['encoder/Dense_0/kernel', 'head/kernel']
+    opt = optax.adamw(0.1, weight_decay=0.5, mask=decayed)
+    updates, _ = opt.update(jax.tree.map(jnp.zeros_like, PARAMS), opt.init(PARAMS), PARAMS)
+    for name, leaf in zip(NAMES, jax.tree.leaves(updates), strict=True):
+        np.testing.assert_allclose(leaf, -0.05 if name in chosen else 0.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    'module', [nn.Conv(2, (3, 3)), nn.LSTMCell(2), nn.MultiHeadDotProductAttention(2)]
+)
+def test_decay_of_linen_layers(module):
+    x = jnp.ones((1, 4, 4, 2))
+    carry = (jnp.ones((1, 2)), jnp.ones((1, 2)))
+    args = (carry, jnp.ones((1, 2))) if isinstance(module, nn.LSTMCell) else (x,)
+    params = module.init(jax.random.key(0), *args)['params']
+    for name, decays in zip(paths(params), jax.tree.leaves(decayed(params)), strict=True):
+        # Attention's biases have the axes [heads, width].
+        assert decays == name.endswith('kernel'), name
