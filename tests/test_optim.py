@@ -106,7 +106,7 @@ def test_decay_is_for_kernels():
 
 
 @pytest.mark.parametrize(
-    'module', [nn.Conv(2, (3, 3)), nn.LSTMCell(2), nn.MultiHeadDotProductAttention(2)]
+    'module', [nn.Conv(2, (3, 3)), nn.LSTMCell(2), nn.MultiHeadDotProductAttention(2), nn.PReLU()]
 )
 def test_decay_of_linen_layers(module):
     x = jnp.ones((1, 4, 4, 2))

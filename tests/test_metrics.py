@@ -1,0 +1,120 @@
+"""Additive numbers against numpy and scikit-learn: sums over batches, padding, scans."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from jaxdl.metrics import Confusion, Mean, finish
+
+RNG = np.random.default_rng(0)
+ROWS, CLASSES = 29, 4
+VALUES = RNG.normal(size=(ROWS, 3)).astype(np.float32)
+WEIGHTS = RNG.uniform(0.1, 2, ROWS).astype(np.float32)
+LABELS, PREDICTED = RNG.integers(0, CLASSES, (2, ROWS))
+
+
+def in_batches(array, size, fill):
+    """Batches of `size`, the last one padded, each with its mask."""
+    for start in range(0, len(array), size):
+        part = array[start : start + size]
+        padding = np.full((size - len(part), *array.shape[1:]), fill, array.dtype)
+        yield np.concatenate([part, padding]), np.arange(size) < len(part)
+
+
+def add(metrics):
+    total = None
+    for metric in metrics:
+        total = metric if total is None else total + metric
+    return total
+
+
+class TestMean:
+    def test_is_that_of_numpy(self):
+        np.testing.assert_allclose(Mean.of(VALUES).value(), VALUES.mean(), rtol=1e-5)
+        np.testing.assert_allclose(
+            Mean.of(VALUES, WEIGHTS).value(),
+            np.average(VALUES, weights=np.repeat(WEIGHTS[:, None], 3, 1)),
+            rtol=1e-5,
+        )
+
+    @pytest.mark.parametrize('size', [1, 7, 13, 29, 64])
+    @pytest.mark.parametrize('fill', [0.0, np.nan, np.inf])
+    def test_batches_with_padding_give_the_same(self, size, fill):
+        parts = [Mean.of(x, mask) for x, mask in in_batches(VALUES, size, fill)]
+        np.testing.assert_allclose(add(parts).value(), VALUES.mean(), rtol=1e-5)
+        assert add(parts).weight == VALUES.size
+
+    def test_a_mean_of_batch_means_would_differ(self):
+        parts = [Mean.of(x, mask) for x, mask in in_batches(VALUES, 13, 0.0)]
+        wrong = np.mean([part.value() for part in parts])
+        assert abs(wrong - VALUES.mean()) > 1e-3
+
+    def test_addition_is_associative_and_commutative(self):
+        a, b, c = (Mean.of(np.float32(i), np.float32(w)) for i, w in ((1, 2), (4, 1), (8, 4)))
+        for order in ((a + b) + c, a + (b + c), (c + a) + b):
+            assert order.value() == (2 + 4 + 32) / 7
+
+    def test_a_mask_of_full_shape_or_of_a_prefix(self):
+        full = RNG.random(VALUES.shape) < 0.5
+        np.testing.assert_allclose(Mean.of(VALUES, full).value(), VALUES[full].mean(), rtol=1e-5)
+        rows = full[:, 0]
+        np.testing.assert_allclose(Mean.of(VALUES, rows).value(), VALUES[rows].mean(), rtol=1e-5)
+
+    def test_booleans_and_scalars(self):
+        assert Mean.of(np.array([True, False, True, True])).value() == 0.75
+        assert Mean.of(3.5).value() == 3.5
+
+    def test_nothing_weighed_is_nan_and_adds_nothing(self):
+        empty = Mean.of(VALUES, np.zeros(ROWS))
+        assert np.isnan(empty.value()) and np.isnan(empty.ratio())
+        assert (empty + Mean.of(2.0)).value() == 2
+
+    def test_ratio_is_the_value_inside_a_program(self):
+        ratio = jax.jit(lambda x, w: Mean.of(x, w).ratio())(VALUES, WEIGHTS)
+        np.testing.assert_allclose(ratio, Mean.of(VALUES, WEIGHTS).value(), rtol=1e-5)
+
+
+class TestConfusion:
+    def test_is_that_of_sklearn(self):
+        ours = Confusion.of(jnp.asarray(LABELS), jnp.asarray(PREDICTED), CLASSES).value()
+        np.testing.assert_array_equal(ours, confusion_matrix(LABELS, PREDICTED))
+
+    @pytest.mark.parametrize('size', [7, 13])
+    @pytest.mark.parametrize('fill', [0, -1, CLASSES, 10**6])
+    def test_padding_is_not_counted(self, size, fill):
+        pairs = zip(in_batches(LABELS, size, fill), in_batches(PREDICTED, size, 0), strict=True)
+        parts = [
+            Confusion.of(jnp.asarray(y), jnp.asarray(p), CLASSES, mask)
+            for (y, mask), (p, _) in pairs
+        ]
+        np.testing.assert_array_equal(add(parts).value(), confusion_matrix(LABELS, PREDICTED))
+
+    def test_pixels(self):
+        y, p = RNG.integers(0, 3, (2, 4, 5, 6))
+        mask = RNG.random((4, 5, 6)) < 0.7
+        ours = Confusion.of(jnp.asarray(y), jnp.asarray(p), 3, mask).value()
+        np.testing.assert_array_equal(ours, confusion_matrix(y[mask], p[mask]))
+
+
+def test_collapse_is_the_sum_over_a_scan():
+    def step(carry, x):
+        labels = (x > 0).astype(jnp.int32)
+        return carry, {'mean': Mean.of(x), 'confusion': Confusion.of(labels, 1 - labels, 2)}
+
+    _, stacked = jax.lax.scan(step, 0, VALUES)
+    total = {name: metric.collapse() for name, metric in stacked.items()}
+    numbers = finish(total)
+    np.testing.assert_allclose(numbers['mean'], VALUES.mean(), rtol=1e-5)
+    positive = (VALUES > 0).sum()
+    np.testing.assert_array_equal(
+        numbers['confusion'], [[0, VALUES.size - positive], [positive, 0]]
+    )
+    assert total['confusion'].counts.dtype == jnp.int32
+
+
+def test_finish_gives_host_numbers():
+    numbers = finish({'a': Mean.of(jnp.arange(4.0)), 'b': Confusion(jnp.eye(2, dtype=jnp.int32))})
+    assert numbers['a'] == 1.5 and type(numbers['a']) is float
+    assert type(numbers['b']) is np.ndarray

@@ -1,0 +1,142 @@
+"""A network as a value: the train flag, memory, keys by name, methods."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.keys import key_for
+from jaxdl.net import Net, applications, takes_train, trainable
+
+KEY = jax.random.key(0)
+X = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)), jnp.float32)
+
+
+class Normed(nn.Module):
+    """Counts its training calls in its memory, as BatchNorm keeps statistics."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+
+
+class Noisy(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        noise = jax.random.normal(self.make_rng('noise'), x.shape) if train else 0.0
+        return nn.Dropout(0.5, deterministic=not train)(x), noise
+
+
+class Coder(nn.Module):
+    def setup(self):
+        self.dense = nn.Dense(2)
+
+    def __call__(self, x):
+        return self.encode(x)
+
+    def encode(self, x, *, train=False):
+        return self.dense(x) * (2.0 if train else 1.0)
+
+
+def test_without_a_train_keyword_the_flag_is_not_passed():
+    net = Net.init(nn.Dense(2), KEY, X)
+    expected = X @ net.params['kernel'] + net.params['bias'].reshape(1, 2)
+    for train in (False, True):
+        out, after = net(X, train=train)
+        np.testing.assert_allclose(out, expected, rtol=1e-5)
+        assert after is net
+    assert not takes_train(nn.Dense(2)) and takes_train(Normed())
+
+
+def test_init_is_lazy_about_nothing_and_reproducible():
+    one, two = (Net.init(nn.Dense(2), KEY, X) for _ in range(2))
+    other = Net.init(nn.Dense(2), jax.random.key(1), X)
+    np.testing.assert_array_equal(one.params['kernel'], two.params['kernel'])
+    assert (one.params['kernel'] != other.params['kernel']).any()
+    assert one.memory == {} and one.shadow is None
+
+
+def test_memory_moves_in_training_only():
+    net = Net.init(Normed(), KEY, X)
+    out, same = net(X)
+    assert same is net
+    np.testing.assert_allclose(out, X / np.sqrt(1 + 1e-5), rtol=1e-5)  # statistics are still (0, 1)
+    out, after = net(X, train=True)
+    stats = after.memory['batch_stats']['BatchNorm_0']
+    np.testing.assert_allclose(stats['mean'], 0.1 * np.mean(X, 0), atol=1e-6)
+    np.testing.assert_allclose(stats['var'], 0.9 + 0.1 * np.var(X, 0), rtol=1e-5)
+    np.testing.assert_allclose(out.mean(0), np.zeros(3), atol=1e-6)
+    assert after.params is net.params
+    assert jax.tree.structure(after) == jax.tree.structure(net)  # so a scan can carry it
+    # A value: the old net is what it was.
+    assert not net.memory['batch_stats']['BatchNorm_0']['mean'].any()
+    out, _ = after(X)
+    expected = (X - stats['mean'].reshape(1, 3)) / jnp.sqrt(stats['var'].reshape(1, 3) + 1e-5)
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_keys_are_by_name():
+    net = Net.init(Noisy(), KEY, X)
+    (dropped, noise), _ = net(X, key=KEY, train=True)
+    (again, same), _ = net(X, key=KEY, train=True)
+    np.testing.assert_array_equal(dropped, again)
+    np.testing.assert_array_equal(noise, same)
+    (other, fresh), _ = net(X, key=jax.random.key(1), train=True)
+    assert (other != dropped).any() and (fresh != noise).all()
+    # The dropout stream is the child called 'dropout', whatever else is drawn.
+    alone = nn.Dropout(0.5, deterministic=False)
+    expected = nn.Sequential([alone]).apply({}, X, rngs={'dropout': key_for(KEY, 'dropout')})
+    drop_only = Net.init(nn.Sequential([nn.Dropout(0.5, deterministic=False)]), KEY, X)
+    np.testing.assert_array_equal(drop_only(X, key=KEY)[0], expected)
+    (plain, zero), _ = net(X, key=KEY)
+    np.testing.assert_array_equal(plain, X)
+    assert zero == 0
+
+
+def test_noise_without_a_key_is_an_error():
+    net = Net.init(Noisy(), KEY, X)
+    with pytest.raises(Exception, match='needs PRNG'):
+        net(X, train=True)
+
+
+@pytest.mark.parametrize('train', [False, True])
+def test_a_method_has_its_own_train_keyword(train):
+    net = Net.init(Coder(), KEY, X)
+    plain, _ = net(X, train=train)  # __call__ has none
+    out, _ = net(X, method='encode', train=train)
+    np.testing.assert_allclose(out, plain * (2 if train else 1), rtol=1e-6)
+    assert takes_train(Coder(), 'encode') and not takes_train(Coder())
+
+
+def test_a_net_is_a_pytree_of_its_arrays():
+    net = Net.init(Normed(), KEY, X)
+    doubled = jax.tree.map(lambda x: 2 * x, net)
+    assert doubled.module is net.module
+    np.testing.assert_array_equal(doubled.params['BatchNorm_0']['scale'], [2, 2, 2])
+    out = jax.jit(lambda net, x: net(x, train=True))(net, X)
+    np.testing.assert_allclose(out[0], net(X, train=True)[0], rtol=1e-5, atol=1e-6)
+    nets = jax.vmap(lambda key: Net.init(nn.Dense(2), key, X))(jax.random.split(KEY, 4))
+    assert nets.params['kernel'].shape == (4, 3, 2)
+    outs = jax.vmap(lambda net: net(X)[0])(nets)
+    assert outs.shape == (4, 8, 2)
+
+
+def test_trainable_parameters_leave_out_memory_and_shadows():
+    net = Net.init(Normed(), KEY, X)
+    state = {'a': net.replace(shadow=net), 'b': (Net.init(nn.Dense(2), KEY, X), jnp.ones(99))}
+    assert trainable(state) == 6 + 8
+
+
+def test_applications_are_the_networks_that_are_called():
+    state = {'a': Net.init(nn.Dense(2), KEY, X), 'b': Net.init(Normed(), KEY, X[:, :2])}
+
+    def measure(key, state, batch):
+        hidden, _ = state['a'](batch)
+        return state['b'](hidden, train=True)[0]
+
+    found = applications(measure, state, X)
+    assert [(type(m).__name__, x[0].shape) for m, x in found] == [
+        ('Dense', (8, 3)),
+        ('Normed', (8, 2)),
+    ]
