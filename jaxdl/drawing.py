@@ -33,7 +33,7 @@ def read_texts(sample: Texts) -> list[str]:
 
 
 def _images(sample: Images) -> bytes:
-    """A grid of images, each with its label below; a wrong label is red, with the truth."""
+    """A grid of images, each with its label below; a wrong one is red, the truth in brackets."""
     from PIL import Image, ImageDraw, ImageFont
 
     pixels = np.asarray(sample.pixels, np.float32)[:MOST]
@@ -68,7 +68,7 @@ def _label(sample: Images, i: int) -> tuple[str, str]:
     label = int(sample.labels[i])
     if sample.truth is None or label == (truth := int(sample.truth[i])):
         return str(label), INK
-    return f'{label} not {truth}', RED
+    return f'{label} ({truth})', RED
 
 
 def _points(sample: Points) -> bytes:
