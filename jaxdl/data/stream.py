@@ -1,0 +1,217 @@
+"""Sources: tables in random order or one pass in order, synthetic batches, and nothing."""
+
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.data import order
+from jaxdl.data.augment import Transform
+from jaxdl.data.rows import Columns
+from jaxdl.data.source import Source
+from jaxdl.data.table import Table
+from jaxdl.errors import UsageError
+from jaxdl.keys import Key
+from jaxdl.task import Batch
+
+RESIDENT_BYTES = 512 * 2**20  # a table of at most this size lives on the device
+RowsOfStep = Callable[[int], np.ndarray]
+
+
+def shuffled(
+    table: Table,
+    *,
+    batch: int,
+    augment: Transform | None = None,
+    private: bool = False,
+    resident: bool | None = None,
+    threads: int | None = None,
+) -> Source:
+    """An endless stream: every epoch is a new permutation, a pure function of (seed, epoch).
+
+    The batch of step s holds positions s * batch ... of the permutations one after another, so no
+    remainder is dropped. It has the table's columns and `mask` [batch], all true.
+
+    augment(key, batch) -> batch: runs in the compiled step (see `jaxdl.data.augment`).
+    private: each seed has its own order.
+    resident: keep the table on the device and send row numbers; None: if it is at most 512 MB.
+        Otherwise rows are read ahead on the host by `threads` (None: as many as there are cores
+        for a table read from files, the caller's own for one in memory). The batches are the same.
+    """
+
+    def rows(seed: int) -> RowsOfStep:
+        return order.shuffled_rows(len(table), batch=batch, seed=seed)
+
+    _check(table, batch)
+    return _source(table, rows, batch, None, augment, private, resident, threads)
+
+
+def in_order(
+    table: Table,
+    *,
+    batch: int,
+    transform: Transform | None = None,
+    resident: bool | None = None,
+    threads: int | None = None,
+) -> Source:
+    """One pass in the order of the table, ceil(n / batch) batches, for measuring.
+
+    The last one is filled up with row 0 where `mask` is false. The rest is as in `shuffled`.
+    """
+
+    def rows(seed: int) -> RowsOfStep:
+        return order.rows_in_order(len(table), batch=batch)
+
+    _check(table, batch)
+    batches = -(-len(table) // batch)
+    return _source(table, rows, batch, batches, transform, False, resident, threads)
+
+
+def synthetic(
+    fn: Callable[[Key], Batch],
+    *,
+    batches: int | None = None,
+    private: bool = False,
+    name: str = 'synthetic',
+) -> Source:
+    """Batches made on the device, fn(key) -> batch; nothing is sent. Finite with `batches`.
+
+    If the batch has no `mask`, all its rows count.
+    """
+
+    def make(key: Key, resident: Any, sent: Any) -> Batch:
+        batch = fn(key)
+        if 'mask' in batch or not batch:
+            return batch
+        return {**batch, 'mask': jnp.ones(len(jax.tree.leaves(batch)[0]), bool)}
+
+    return Source(_empty(batches), make, batches=batches, private=private, name=name)
+
+
+def nothing(*, batches: int | None = None) -> Source:
+    """Empty batches, for a task that makes its own data. Finite with `batches`."""
+
+    def make(key: Key, resident: Any, sent: Any) -> Batch:
+        return {}
+
+    return Source(_empty(batches), make, batches=batches, name='nothing')
+
+
+def _source(
+    table: Table,
+    rows: Callable[[int], RowsOfStep],
+    batch: int,
+    batches: int | None,
+    transform: Transform | None,
+    private: bool,
+    resident: bool | None,
+    threads: int | None,
+) -> Source:
+    name = f'{table.name}: {len(table)} rows in batches of {batch}'
+    if table.nbytes <= RESIDENT_BYTES if resident is None else resident:
+        columns = numeric(table.arrays, table.name)
+
+        def send(seed: int, step: int) -> Iterator[np.ndarray]:
+            steps = itertools.count(step) if batches is None else range(step, batches)
+            return map(rows(seed), steps)
+
+        return Source(send, _gather(transform), columns, batches, private, f'{name}, on the device')
+    if threads is None:
+        threads = 0 if table.in_memory else min(os.cpu_count() or 1, 16)
+    numeric(table[:1], table.name)  # a column that cannot be sent is an error now, not at step 0
+
+    def read_ahead(seed: int, step: int) -> Iterator[Columns]:
+        return _read_ahead(table, rows(seed), step, batches, threads)
+
+    by = f'read by {threads} threads' if threads else 'from memory'
+    return Source(read_ahead, _receive(transform), (), batches, private, f'{name}, {by}')
+
+
+def _gather(transform: Transform | None) -> Callable[[Key, Any, Any], Batch]:
+    """Batches from row numbers, on the device; -1 is padding, filled up with row 0."""
+
+    def make(key: Key, resident: Any, rows: Any) -> Batch:
+        picked = jnp.maximum(rows, 0)
+        columns = {name: jnp.asarray(column)[picked] for name, column in resident.items()}
+        return _finished(key, {**columns, 'mask': jnp.asarray(rows) >= 0}, transform)
+
+    return make
+
+
+def _receive(transform: Transform | None) -> Callable[[Key, Any, Any], Batch]:
+    """Batches from sent columns."""
+
+    def make(key: Key, resident: Any, sent: Any) -> Batch:
+        return _finished(key, {n: jnp.asarray(column) for n, column in sent.items()}, transform)
+
+    return make
+
+
+def _finished(key: Key, batch: Batch, transform: Transform | None) -> Batch:
+    return batch if transform is None else {'mask': batch['mask'], **transform(key, batch)}
+
+
+def _read_ahead(
+    table: Table, rows: RowsOfStep, first: int, end: int | None, threads: int
+) -> Iterator[Columns]:
+    """Batches in the order of steps, read by Grain's threads, a few ahead."""
+    import grain
+
+    def read(step: int) -> Columns:
+        numbers = rows(int(step))
+        columns = numeric(table[np.maximum(numbers, 0)], table.name)
+        return {**columns, 'mask': numbers >= 0}
+
+    if end is not None and first >= end:
+        return
+    steps = grain.MapDataset.range(first, sys.maxsize if end is None else end).map(read)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    batches = iter(steps.to_iter_dataset(options))
+    try:
+        yield from batches
+    finally:
+        batches.close()
+
+
+def numeric(columns: Columns, name: str) -> Columns:
+    """The columns as the device holds them: 32-bit unless jax's 64-bit mode is on."""
+    return {key: _numeric(column, f'{name}: column {key!r}') for key, column in columns.items()}
+
+
+def _numeric(column: np.ndarray, where: str) -> np.ndarray:
+    if column.dtype.kind not in 'biufc':
+        kind = 'text, or rows of different shapes' if column.dtype == object else column.dtype
+        raise UsageError(
+            f'{where} holds {kind}; batches are numbers: map it to an array, or select others'
+        )
+    dtype = jax.dtypes.canonicalize_dtype(column.dtype)
+    if column.dtype.kind in 'iu' and dtype != column.dtype and column.size:
+        limits = np.iinfo(dtype)
+        if not (limits.min <= column.min() and column.max() <= limits.max):
+            raise UsageError(f'{where} holds {column.max()}, which {dtype} cannot')
+    return column.astype(dtype, copy=False)
+
+
+def _empty(batches: int | None) -> Callable[[int, int], Iterator[tuple[()]]]:
+    def send(seed: int, step: int) -> Iterator[tuple[()]]:
+        steps = itertools.count(step) if batches is None else range(step, batches)
+        return (() for _ in steps)
+
+    return send
+
+
+def _check(table: Table, batch: int) -> None:
+    if batch < 1:
+        raise UsageError(f'{table.name}: batch={batch}; at least 1')
+    if not len(table):
+        raise UsageError(f'{table.name}: there are no rows')
+    if 'mask' in table.columns:
+        raise UsageError(
+            f"{table.name}: column 'mask' has the name of the padding mask; "
+            "rename it, e.g. select({'target': 'mask', ...})"
+        )

@@ -1,0 +1,298 @@
+"""Tables: named columns of equal length with random access, in memory or read when asked."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdl.data import cleaning, files, order
+from jaxdl.data.cleaning import CleaningReport
+from jaxdl.data.rows import (
+    Arrays,
+    ColumnFunction,
+    Columns,
+    Rows,
+    UnreadableRowError,
+    column_of,
+    joined,
+)
+from jaxdl.errors import UsageError, nearest
+
+ValidRows = Callable[[Columns], np.ndarray]
+BLOCK = 512  # rows read at once where all are read
+LARGE_ROW = 32 * 2**10  # bytes; decoding smaller rows on several threads only fights for the GIL
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Named columns of equal length with random access; immutable.
+
+    ``table[indices]`` reads rows: a dict of arrays [k, ...]. A column whose rows differ in shape,
+    and text, is an object array. `classes` names the values of label columns, where known.
+    """
+
+    rows: Rows = field(repr=False)
+    name: str
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, indices: Any) -> Columns:
+        return self.rows.read(self._numbers(indices), self.columns)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return self.rows.names
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows in memory; an estimate from a few where they are read when asked."""
+        return self.rows.nbytes
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all rows are arrays in memory."""
+        return isinstance(self.rows, Arrays)
+
+    @property
+    def arrays(self) -> Columns:
+        """All columns as arrays; read now if they are not in memory, not copied if they are."""
+        return dict(self._loaded().columns)
+
+    def column(self, name: str) -> np.ndarray:
+        """All of one column, [n, ...]; of a table read when asked, only this column is read."""
+        return self.select({name: name}).arrays[name]
+
+    def take(self, indices: Any) -> 'Table':
+        """The rows `indices` (numbers, a slice or a mask), in that order."""
+        return replace(self, rows=self.rows.pick(self._numbers(indices)))
+
+    def select(self, sources: Mapping[str, str]) -> 'Table':
+        """The columns {new name: name}, no others: ``select({'x': 'image', 'y': 'label'})``."""
+        for name in sources.values():
+            self._check(name)
+        classes = {new: self.classes[old] for new, old in sources.items() if old in self.classes}
+        return replace(self, rows=self.rows.select(sources), classes=classes)
+
+    def map(self, functions: Mapping[str, ColumnFunction]) -> 'Table':
+        """The table with {name: function} applied to some columns.
+
+        A function sees its column for a block of rows [k, ...], all of them where they are in
+        memory, and keeps their number: ``map({'x': lambda x: x / 255})``.
+        """
+        for name in functions:
+            self._check(name)
+        return replace(self, rows=self.rows.apply(functions))
+
+    def split(self, *, seed: int, by: str | None = None, **fractions: float) -> tuple['Table', ...]:
+        """Disjoint random parts, the same for ever for one seed: the rest first, then the named.
+
+        ``train, valid, test = table.split(valid=0.1, test=0.2, seed=0, by='y')``. A part has
+        exactly round(n * fraction) rows, in the order of the table. Stratified by the column `by`,
+        every part has each value's share to one row.
+        """
+        n = len(self)
+        if not fractions:
+            raise UsageError(f'{self.name}: split needs named fractions, e.g. split(test=0.2)')
+        for part, fraction in fractions.items():
+            if not 0 < fraction < 1:
+                raise UsageError(
+                    f'{self.name}: split {part}={fraction}: between 0 and 1, exclusive'
+                )
+        sizes = [round(n * fraction) for fraction in fractions.values()]
+        if sum(sizes) >= n or not all(sizes):
+            raise UsageError(
+                f'{self.name}: split of {n} rows into {dict(zip(fractions, sizes, strict=True))} '
+                'leaves a part or the rest empty'
+            )
+        labels = None if by is None else self.column(by)
+        if labels is not None and labels.ndim != 1:
+            raise UsageError(
+                f'{self.name}: split by {by!r} of shape {list(labels.shape)}: one label a row'
+            )
+        indices = order.parts(n, sizes=sizes, seed=seed, labels=labels)
+        names = ('train', *fractions)
+        return tuple(
+            replace(self.take(part), name=f'{self.name} {name}')
+            for name, part in zip(names, indices, strict=True)
+        )
+
+    def clean(
+        self, *, valid: ValidRows | None = None, duplicates: bool = False
+    ) -> tuple['Table', CleaningReport]:
+        """The table without missing, invalid and duplicate rows, and how many of each there were.
+
+        Missing: NaN, None or empty in any column. Invalid: unreadable, or false in
+        `valid(columns) -> bool [k]`. Duplicate: equal to an earlier kept row in every column
+        (`duplicates=True` leaves those in).
+        """
+        keep, unreadable, seen = [], [], set()
+        counts = {'missing': 0, 'invalid': 0, 'duplicate': 0}
+        for numbers, columns, message in self._readable_blocks():
+            if message is not None:
+                unreadable.append(message)
+                counts['invalid'] += 1
+                continue
+            absent = cleaning.missing(columns)
+            invalid = np.zeros(len(numbers), bool)
+            if valid is not None:
+                present = {name: column[~absent] for name, column in columns.items()}
+                invalid[~absent] = ~self._valid(valid, present)
+            digests = [b''] * len(numbers) if duplicates else cleaning.digests(columns)
+            for number, lost, bad, digest in zip(numbers, absent, invalid, digests, strict=True):
+                repeated = not duplicates and digest in seen
+                kind = 'missing' if lost else 'invalid' if bad else 'duplicate' if repeated else ''
+                if kind:
+                    counts[kind] += 1
+                    continue
+                seen.add(digest)
+                keep.append(number)
+        report = CleaningReport(rows=len(self), **counts, unreadable=tuple(unreadable))
+        return self.take(np.array(keep, np.int64)), report
+
+    def load(self) -> 'Table':
+        """The table with all rows in memory."""
+        return replace(self, rows=self._loaded())
+
+    def _loaded(self) -> Arrays:
+        if isinstance(self.rows, Arrays):
+            return self.rows
+        if not len(self):
+            return Arrays(self[:])
+        blocks = [np.arange(i, min(i + BLOCK, len(self))) for i in range(0, len(self), BLOCK)]
+        workers = os.cpu_count() or 1 if self.nbytes // len(self) > LARGE_ROW else 1
+        with ThreadPoolExecutor(workers) as pool:
+            read = list(pool.map(self.__getitem__, blocks))
+        return Arrays({name: joined([block[name] for block in read]) for name in self.columns})
+
+    def _readable_blocks(self) -> Iterator[tuple[np.ndarray, Columns, str | None]]:
+        """Row numbers, their columns, and None; for a row that cannot be read, why."""
+        for start in range(0, len(self), BLOCK):
+            numbers = np.arange(start, min(start + BLOCK, len(self)))
+            try:
+                yield numbers, self[numbers], None
+                continue
+            except UnreadableRowError:
+                pass  # somewhere in this block: find it row by row
+            for number in numbers:
+                try:
+                    columns, message = self[[number]], None
+                except UnreadableRowError as error:
+                    columns, message = {}, str(error)
+                yield np.array([number]), columns, message
+
+    def _valid(self, valid: ValidRows, columns: Columns) -> np.ndarray:
+        mask = np.asarray(valid(columns))
+        k = len(next(iter(columns.values())))
+        if mask.shape != (k,) or mask.dtype != bool:
+            raise UsageError(
+                f'{self.name}: valid made {mask.dtype} {list(mask.shape)}; bool [{k}] is needed'
+            )
+        return mask
+
+    def _check(self, name: str) -> None:
+        if name not in self.columns:
+            raise UsageError(f'{self.name}: no column {name!r}{nearest(name, self.columns)}')
+
+    def _numbers(self, indices: Any) -> np.ndarray:
+        n = len(self)
+        if isinstance(indices, slice):
+            return np.arange(*indices.indices(n))
+        numbers = np.asarray(indices)
+        if numbers.ndim != 1:
+            raise IndexError(f'{self.name}: rows are read by a list of numbers, not {indices!r}')
+        if numbers.dtype == bool:
+            if len(numbers) != n:
+                raise IndexError(f'{self.name}: a mask of {len(numbers)} for {n} rows')
+            return np.flatnonzero(numbers)
+        if numbers.size and numbers.dtype.kind not in 'iu':
+            raise IndexError(f'{self.name}: rows are read by whole numbers, not {numbers.dtype}')
+        if numbers.size and not (-n <= numbers.min() and numbers.max() < n):
+            raise IndexError(f'{self.name}: row {numbers.max()} of {n}')
+        return np.where(numbers < 0, numbers + n, numbers).astype(np.int64)
+
+
+def from_arrays(
+    columns: Mapping[str, Any],
+    *,
+    name: str = 'arrays',
+    classes: Mapping[str, Sequence[str]] | None = None,
+) -> Table:
+    """A table of arrays [n, ...] (or sequences) of equal length; they are not copied."""
+    arrays = {key: _as_array(name, key, value) for key, value in columns.items()}
+    lengths = {key: len(value) for key, value in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise UsageError(f'{name}: columns of one length are needed, not {lengths}')
+    return Table(Arrays(arrays), name, {k: tuple(v) for k, v in (classes or {}).items()})
+
+
+def csv(
+    path: str | os.PathLike[str],
+    *,
+    columns: Mapping[str, type],
+    delimiter: str = ',',
+    missing: Sequence[str] = ('', 'NA', 'NaN', 'nan', 'null'),
+) -> Table:
+    """The table of some columns of a CSV file with a header, typed: ``columns={'age': float}``.
+
+    Types are float, int, bool and str. A cell in `missing` is NaN in a float column and '' in a
+    text column; in others, as wherever a cell does not fit its type, it is an error.
+    """
+    read = files.read_csv(Path(path), columns=columns, delimiter=delimiter, missing=missing)
+    return from_arrays(read, name=Path(path).stem)
+
+
+def jsonl(path: str | os.PathLike[str], *, columns: Mapping[str, type]) -> Table:
+    """The table of some keys of a file with one JSON object a line, typed as in `csv`, or list."""
+    return from_arrays(files.read_jsonl(Path(path), columns=columns), name=Path(path).stem)
+
+
+def image_folder(
+    path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, mode: str = 'RGB'
+) -> Table:
+    """The images under `path`/CLASS/: x uint8 [n, height, width, channels], y int32 by class name.
+
+    Read when asked; `load` them where they fit. `size` (height, width) resizes, not keeping the
+    aspect; without it all must be of one size. `mode` is Pillow's: 'RGB' or 'L' (grey). Files that
+    are no images by their suffix are left out; a damaged one is an error naming it, or dropped and
+    counted by `clean`.
+    """
+    if mode not in ('RGB', 'L', 'RGBA'):
+        raise UsageError(f'image_folder mode {mode!r}{nearest(mode, ("RGB", "L", "RGBA"))}')
+    paths, labels, classes = files.find_images(Path(path))
+    rows = files.ImageFiles(paths, labels, size=size, mode=mode)
+    return Table(rows, Path(path).name, {'y': classes})
+
+
+def moments(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of a column over all axes but the last, float32 [features].
+
+    For scalars both are of shape []. A feature that never varies has deviation 1, so that
+    standardising makes it zero.
+    """
+    values = table.select({column: column})
+    count, mean, squares = 0, np.float64(0), np.float64(0)
+    for start in range(0, len(values), BLOCK):
+        x = values[start : start + BLOCK][column].astype(np.float64)
+        x = x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x
+        # Chan et al. 1983: blocks merged without cancellation.
+        gap, total = x.mean(0) - mean, count + len(x)
+        squares = squares + ((x - x.mean(0)) ** 2).sum(0) + gap**2 * count * len(x) / total
+        mean, count = mean + gap * len(x) / total, total
+    if not count:
+        raise UsageError(f'{table.name}: no rows to take the moments of {column!r} from')
+    std = np.sqrt(squares / count)
+    return np.asarray(mean, np.float32), np.asarray(np.where(std > 0, std, 1), np.float32)
+
+
+def _as_array(table: str, name: str, value: Any) -> np.ndarray:
+    array = value if hasattr(value, 'shape') else column_of(value)
+    if np.ndim(array) == 0:
+        raise UsageError(f'{table}: column {name!r} is no array of rows')
+    return np.asarray(array)

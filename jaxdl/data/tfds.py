@@ -1,0 +1,172 @@
+"""TFDS datasets as tables, read by row number without TensorFlow."""
+
+import functools
+import importlib.util
+import logging
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxdl.data.prepared import find
+from jaxdl.data.rows import Columns, Rows, UnreadableRowError, column_of
+from jaxdl.data.table import Table
+from jaxdl.errors import UsageError, nearest
+
+DECODED_BYTES = 512 * 2**20  # splits up to this size are decoded once, into arrays
+NEEDS_TENSORFLOW = "TFDS needs TensorFlow for that: pip install 'jaxdl[tensorflow]'"
+log = logging.getLogger(__name__)
+
+Wanted = tuple[tuple[str, str], ...] | None  # (new name, feature) pairs; None: all features
+
+
+def tfds(
+    name: str, split: str, *, columns: Mapping[str, str] | None = None, decode: bool | None = None
+) -> Table:
+    """The table of a TFDS split prepared under TFDS_DATA_DIR.
+
+    name: 'mnist', with a configuration 'glue/sst2', of one version 'mnist:3.0.1'.
+    split: as TFDS writes it: 'train', 'train[:55000]', 'train[90%:]', 'train+test'.
+    columns: {new name: feature}, others are not decoded: ``{'x': 'image', 'y': 'label'}``. Without
+        it all features under their own names, nested ones as 'objects/bbox'.
+    decode: all rows into memory now, once in a process; None: if that takes at most 512 MB.
+        Otherwise rows are read when asked.
+
+    Text is str. A feature of unknown shape (None in a dimension) is an object column. Raises
+    DataMissingError where the dataset is not prepared.
+    """
+    dataset = find(name)
+    if dataset.audio and importlib.util.find_spec('tensorflow') is None:
+        raise UsageError(f'dataset {name!r} has audio features; {NEEDS_TENSORFLOW}')
+    _check_split(name, split, dataset.splits)
+    wanted = None if columns is None else tuple(columns.items())
+    table = _opened(dataset.folder, f'{dataset.name} {split}', split, wanted)
+    if table.nbytes <= DECODED_BYTES if decode is None else decode:
+        return _decoded(dataset.folder, table.name, split, wanted)
+    return table
+
+
+@functools.lru_cache(maxsize=32)
+def _opened(folder: Path, name: str, split: str, wanted: Wanted) -> Table:
+    """The table that reads rows when asked."""
+    import tensorflow_datasets
+
+    features = _Features(tensorflow_datasets.builder_from_directory(str(folder)), split)
+    table = Table(features, name, features.classes)
+    return table if wanted is None else table.select(dict(wanted))
+
+
+@functools.lru_cache(maxsize=4)
+def _decoded(folder: Path, name: str, split: str, wanted: Wanted) -> Table:
+    """The table in memory."""
+    start = time.perf_counter()
+    table = _opened(folder, name, split, wanted).load()
+    seconds = time.perf_counter() - start
+    log.info('%s: %d rows decoded in %.1f s (%.0f rows/s)', name, len(table), seconds,
+             len(table) / seconds)  # fmt: skip
+    return table
+
+
+class Leaf(NamedTuple):
+    """A feature that is an array: where it is in an example, its shape and type."""
+
+    path: tuple[str, ...]
+    feature: Any
+    shape: tuple[int | None, ...]
+    dtype: Any  # of its numbers; object for text
+
+    @property
+    def image(self) -> bool:
+        """Whether it is an encoded image, dear to decode."""
+        return type(self.feature).__name__ == 'Image'
+
+    def column(self, values: Sequence[Any]) -> np.ndarray:
+        """Its values in some examples as a column."""
+        if type(self.feature).__name__ == 'Text':
+            values = [_text(value) for value in values]
+        if None not in self.shape or self.dtype is object:
+            return column_of(values, self.dtype)
+        empty = np.zeros([size or 0 for size in self.shape], self.dtype)
+        return column_of([np.asarray(v, self.dtype) if len(v) else empty for v in values], object)
+
+
+class _Features(Rows):
+    """The features of a TFDS split, flattened: 'objects/bbox'."""
+
+    def __init__(self, builder: Any, split: str):
+        self._builder, self._split = builder, split
+        features = builder.info.features
+        self._leaves = dict(sorted(leaves((), features, features.get_tensor_info())))
+        self.names = tuple(self._leaves)
+        self.classes = {
+            name: tuple(leaf.feature.names)
+            for name, leaf in self._leaves.items()
+            if type(leaf.feature).__name__ == 'ClassLabel' and leaf.feature.names is not None
+        }
+        try:
+            self._length = builder.info.splits[split].num_examples
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f'{builder.info.full_name}, split {split!r}: {reason}') from error
+        if not self._length:
+            raise UsageError(f'{builder.info.full_name}, split {split!r}: there are no rows')
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, indices: np.ndarray, names: Sequence[str]) -> Columns:
+        """The features of the examples; images are decoded only if wanted."""
+        source = self._source(frozenset(n for n in names if self._leaves[n].image))
+        try:
+            examples = source.__getitems__(indices.tolist())
+        except OSError as error:
+            raise UnreadableRowError(
+                f'{self._builder.info.full_name} {self._split}, rows {indices[:3]}: {error}'
+            ) from error
+        return {name: self._column(self._leaves[name], examples) for name in names}
+
+    def _column(self, leaf: Leaf, examples: Sequence[Any]) -> np.ndarray:
+        return leaf.column([functools.reduce(dict.__getitem__, leaf.path, e) for e in examples])
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019  opened tables live as long as the process
+    def _source(self, images: frozenset[str]) -> Any:
+        """TFDS's own reader, decoding just these images."""
+        from tensorflow_datasets import decode
+
+        class Pillow(decode.Decoder):
+            # The same pixels whether or not OpenCV is installed, and no warning that it is not.
+            def decode_example(self, example: bytes) -> Any:
+                return self.feature.decode_example_np_with_pil(example, self.feature.shape[-1])
+
+        features = self._builder.info.features
+        decoders = {
+            name: Pillow() if name in images else decode.SkipDecoding()
+            for name, leaf in self._leaves.items()
+            if leaf.image and name in features  # not within a Sequence, where TFDS itself decodes
+        }
+        return self._builder.as_data_source(split=self._split, decoders=decoders)
+
+
+def leaves(path: tuple[str, ...], feature: Any, info: Any) -> Iterator[tuple[str, Leaf]]:
+    """The arrays in a tree of features and its tensor info, by their flat names."""
+    inner = getattr(feature, 'feature', feature)  # of a Sequence, what it is a sequence of
+    if isinstance(info, Mapping):
+        for name, part in info.items():
+            yield from leaves((*path, name), inner[name], part)
+        return
+    dtype = object if np.dtype(info.np_dtype).kind in 'OSUV' else info.np_dtype
+    yield '/'.join(path), Leaf(path, inner, tuple(info.shape), dtype)
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else [_text(item) for item in value]
+
+
+def _check_split(name: str, split: str, there: Mapping[str, int]) -> None:
+    for part in split.split('+'):
+        plain = re.sub(r'\[.*', '', part).strip()
+        if plain not in there and plain != 'all':
+            raise UsageError(f'{name}: there is no split {plain!r}{nearest(plain, there)}')

@@ -1,0 +1,248 @@
+"""TFDS splits as tables: a small set prepared here without TensorFlow, and MNIST if it is there."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from jaxdl.data.catalogue import available, prepare, show
+from jaxdl.data.prepared import all_prepared, find
+from jaxdl.data.stream import shuffled
+from jaxdl.data.tfds import tfds
+from jaxdl.errors import DataMissingError, UsageError
+
+BOXES = [np.full((i % 3, 4), i / 20, np.float32) for i in range(20)]
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+    """A folder with the datasets 'pets' 1.0.0, 20 + 7 rows, and 'grid/one'."""
+    import tensorflow_datasets
+    from tensorflow_datasets import features
+
+    def rows(n):
+        for i in range(n):
+            boxes = [{'box': row, 'kind': i % 2} for row in BOXES[i].tolist()]
+            yield (
+                i,
+                {
+                    'image': np.full((2, 3, 1), i, np.uint8),
+                    'label': i % 2,
+                    'text': f'row {i} \u00e9',
+                    'words': ['a'] * (i % 3),
+                    'objects': [
+                        {'box': features.BBox(*each['box']), 'kind': each['kind']} for each in boxes
+                    ],
+                },
+            )
+
+    class Pets(tensorflow_datasets.core.GeneratorBasedBuilder):
+        """Numbered pets."""
+
+        VERSION = tensorflow_datasets.core.Version('1.0.0')
+
+        def _info(self):
+            label = features.ClassLabel(names=['cat', 'dog'])
+            return tensorflow_datasets.core.DatasetInfo(
+                builder=self,
+                features=features.FeaturesDict(
+                    {
+                        'image': features.Tensor(shape=(2, 3, 1), dtype=np.uint8),
+                        'label': label,
+                        'text': features.Text(),
+                        'words': features.Sequence(features.Text()),
+                        'objects': features.Sequence(
+                            {
+                                'box': features.BBoxFeature(),
+                                'kind': features.ClassLabel(num_classes=2),
+                            }
+                        ),
+                    }
+                ),
+            )
+
+        def _split_generators(self, downloads):
+            return {'train': self._generate_examples(20), 'test': self._generate_examples(7)}
+
+        def _generate_examples(self, n):
+            return rows(n)
+
+    folder = tmp_path_factory.mktemp('tfds')
+    builder = Pets(data_dir=str(folder), file_format='array_record')
+    builder.download_and_prepare()
+    shutil.copytree(folder / 'pets' / '1.0.0', folder / 'grid' / 'one' / '1.10.0')
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _data_dir(prepared, monkeypatch):
+    monkeypatch.setenv('TFDS_DATA_DIR', str(prepared))
+
+
+def numbers(table):
+    """Which row each is, from its text; TFDS shuffles what it writes."""
+    return [int(text.split()[1]) for text in table.column('text')]
+
+
+@pytest.mark.parametrize('decode', [True, False, None])
+def test_features_are_columns(decode):
+    table = tfds('pets', 'train', decode=decode)
+    assert table.in_memory == (decode is not False)
+    assert table.columns == ('image', 'label', 'objects/box', 'objects/kind', 'text', 'words')
+    assert table.classes['label'] == ('cat', 'dog')
+    rows = numbers(table)
+    assert sorted(rows) == list(range(20)) and len(table) == 20
+    assert table[:]['image'].shape == (20, 2, 3, 1) and table[:]['image'].dtype == np.uint8
+    np.testing.assert_array_equal(table[:]['image'][:, 1, 2, 0], rows)
+    np.testing.assert_array_equal(table[:]['label'], np.array(rows) % 2)
+    assert table.column('text')[0] == f'row {rows[0]} \u00e9'
+    for row, boxes, words in zip(rows, *table_columns(table, 'objects/box', 'words'), strict=True):
+        np.testing.assert_allclose(boxes, BOXES[row])
+        assert boxes.shape == (row % 3, 4) and boxes.dtype == np.float32
+        assert words.tolist() == ['a'] * (row % 3)
+
+
+def table_columns(table, *names):
+    return [table[:][name] for name in names]
+
+
+def test_columns_are_chosen_and_renamed():
+    table = tfds('pets', 'test', columns={'x': 'image', 'y': 'label'})
+    assert table.columns == ('x', 'y') and table.classes == {'y': ('cat', 'dog')}
+    batch = next(shuffled(table, batch=3, resident=False).open(0, 0))
+    assert {name: column.shape for name, column in batch.items()} == {
+        'x': (3, 2, 3, 1), 'y': (3,), 'mask': (3,)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('split', 'rows'),
+    [('train[:15]', slice(15)), ('train[15:]', slice(15, 20)), ('train[50%:]', slice(10, 20))],
+)
+def test_slices_are_tfds_own(split, rows):
+    assert numbers(tfds('pets', split)) == numbers(tfds('pets', 'train'))[rows]
+
+
+def test_splits_add():
+    table = tfds('pets', 'train+test')
+    assert numbers(table) == numbers(tfds('pets', 'train')) + numbers(tfds('pets', 'test'))
+
+
+def test_decoding_is_done_once():
+    first, again = (tfds('pets', 'train', columns={'x': 'image'}) for _ in range(2))
+    assert first.arrays['x'] is again.arrays['x']
+
+
+def test_versions_and_configurations(prepared):
+    assert find('pets:1.0.0').folder == prepared / 'pets' / '1.0.0'
+    assert find('grid').name == find('grid/one').name == 'grid/one'
+    assert [(each.name, each.version) for each in all_prepared(prepared)] == [
+        ('grid/one', '1.10.0'),
+        ('pets', '1.0.0'),
+    ]
+
+
+def test_the_newest_version_is_taken_by_number(prepared, tmp_path):
+    for version in ('1.9.0', '1.10.0', '1.2.0'):
+        shutil.copytree(prepared / 'pets' / '1.0.0', tmp_path / 'pets' / version)
+    assert all_prepared(tmp_path)[0].version == '1.10.0'
+
+
+@pytest.mark.parametrize(
+    ('name', 'split', 'columns', 'kind', 'message'),
+    [
+        ('pest', 'train', None, DataMissingError, "'pest' is not prepared under TFDS_DATA_DIR=.*; "
+         "did you mean 'pets'.*jaxdl data prepare pest$"),
+        ('pets:2.0.0', 'train', None, DataMissingError, 'in version 1.0.0, not 2.0.0; run: jaxdl'),
+        ('pets', 'trian', None, UsageError, "no split 'trian'; did you mean 'train'"),
+        ('pets', 'train[:99]', None, UsageError, r'Requested slice \[:99\] incompatible with 20'),
+        ('pets', 'train[5:5]', None, UsageError, r"split 'train\[5:5\]': there are no rows"),
+        ('pets', 'train[5', None, UsageError, r"split 'train\[5': Error parsing split"),
+        ('pets', 'train', {'x': 'imag'}, UsageError, "no column 'imag'; did you mean 'image'"),
+    ],
+)  # fmt: skip
+def test_errors(name, split, columns, kind, message):
+    with pytest.raises(kind, match=message) as error:
+        tfds(name, split, columns=columns)
+    assert '\n' not in str(error.value)
+
+
+def test_unset_folder(monkeypatch):
+    monkeypatch.delenv('TFDS_DATA_DIR')
+    with pytest.raises(DataMissingError, match='TFDS_DATA_DIR is not set; .*data prepare mnist'):
+        tfds('mnist', 'train')
+    with pytest.raises(DataMissingError, match='TFDS_DATA_DIR is not set'):
+        prepare('mnist')
+
+
+def test_damaged_description(prepared, tmp_path, monkeypatch):
+    shutil.copytree(prepared / 'pets', tmp_path / 'pets')
+    (tmp_path / 'pets' / '1.0.0' / 'dataset_info.json').write_text('{')
+    monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
+    with pytest.raises(UsageError, match=r'dataset_info\.json is damaged .*prepare the dataset'):
+        tfds('pets', 'train')
+
+
+def test_audio_needs_tensorflow(prepared, tmp_path, monkeypatch):
+    shutil.copytree(prepared / 'pets', tmp_path / 'pets')
+    path = tmp_path / 'pets' / '1.0.0' / 'features.json'
+    features = json.loads(path.read_text())
+    name = 'tensorflow_datasets.core.features.audio_feature.Audio'
+    path.write_text(json.dumps({**features, 'pythonClassName': name}))
+    monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    with pytest.raises(UsageError, match="'pets' has audio features; TFDS needs TensorFlow"):
+        tfds('pets', 'train')
+
+
+def test_available_lists_it_without_importing_tfds(prepared):
+    entries = {entry.name: entry for entry in available()}
+    assert entries['pets'].splits == {'train': 20, 'test': 7}
+    assert (entries['pets'].where, entries['pets'].state) == ('TFDS_DATA_DIR', 'prepared')
+
+
+def test_prepare_finds_what_is_there(prepared):
+    assert prepare('pets') == f'pets 1.0.0 is prepared in {prepared / "pets" / "1.0.0"}'
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('mnits', "no dataset 'mnits'; did you mean 'mnist'"),
+        ('mnist:9.9.9', 'mnist:9.9.9 cannot be prepared: .*cannot be loaded at version 9.9.9'),
+        ('fashion_mnist', r"images to encode; .*pip install 'jaxdl\[tensorflow\]'"),
+        ('spoken_digit', r'spoken_digit cannot be prepared here; TFDS needs TensorFlow'),
+    ],
+)
+def test_prepare_errors(name, message, capsys):
+    import importlib.util
+
+    if 'TensorFlow' in message and importlib.util.find_spec('tensorflow'):
+        pytest.skip('TensorFlow is installed')
+    with pytest.raises(Exception, match=message) as error:
+        prepare(name)
+    assert '\n' not in str(error.value)
+    assert 'Failed to import' not in capsys.readouterr().out
+
+
+def test_show():
+    text = show('pets', 'test').plain
+    assert 'pets test: 7 rows' in text and 'splits: train 20, test 7' in text
+    assert 'classes of label: cat 4, dog 3' in text
+    assert 'uint8 [2, 3, 1]  0 .. 6, mean 3' in text
+    with pytest.raises(DataMissingError, match="no dataset 'pest' here; did you mean 'pets'"):
+        show('pest')
+
+
+def test_mnist(monkeypatch):
+    monkeypatch.undo()
+    if 'mnist' not in {entry.name for entry in available()}:
+        pytest.skip('mnist is not prepared under TFDS_DATA_DIR')
+    table = tfds('mnist', 'test[:2000]', columns={'x': 'image', 'y': 'label'})
+    assert os.environ['TFDS_DATA_DIR'] and table.in_memory
+    assert table.arrays['x'].shape == (2000, 28, 28, 1) and table.arrays['x'].dtype == np.uint8
+    # 0.1325 is the known mean of MNIST's test pixels / 255.
+    assert abs(table.arrays['x'].mean() / 255 - 0.1325) < 0.003
+    assert np.bincount(table.arrays['y'], minlength=10).min() > 150
