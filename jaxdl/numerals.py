@@ -1,6 +1,7 @@
 """Numbers as a person reads them: as many digits as their uncertainty leaves."""
 
 import math
+import re
 from collections.abc import Sequence
 
 DASH = '\N{EN DASH}'
@@ -61,6 +62,11 @@ def duration(seconds: Number) -> str:
     if seconds < 120:
         return f'{seconds:.0f} s' if seconds >= 10 else f'{seconds:.1f} s'
     return f'{seconds / 60:.0f} min' if seconds < 7200 else f'{seconds / 3600:.1f} h'
+
+
+def commit(name: str | None) -> str:
+    """A commit by its first ten digits, and what follows them: ``0123456789-dirty``."""
+    return re.sub(r'\b([0-9a-f]{10})[0-9a-f]+', r'\1', name or DASH)
 
 
 def half_width(ci95: Sequence[Number]) -> float | None:

@@ -83,6 +83,7 @@ def write_page(
         'interval': numerals.interval,
         'p_value': numerals.p_value,
         'duration': numerals.duration,
+        'commit': numerals.commit,
     }
     environment.filters['cell'] = lambda text: str(text).replace('|', '\\|').replace('\n', ' ')
     for name in ('report.html', 'report.md'):

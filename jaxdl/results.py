@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxdl.arm import finished_arms, unfinished_arms
 from jaxdl.errors import UsageError
-from jaxdl.numerals import duration, estimate, interval, p_value, plus_minus
+from jaxdl.numerals import commit, duration, estimate, interval, p_value, plus_minus
 from jaxdl.page import best, shown_metrics
 from jaxdl.record import read_json, write_bytes, write_json
 
@@ -72,7 +72,7 @@ def results_table(results: list[dict[str, Any]]) -> str:
             str(len(result['seeds'])),
             ', '.join(dict.fromkeys(result['devices'])),
             duration(result['seconds']),
-            (result['commit'] or '')[:10],
+            commit(result['commit']),
         )
         lines.append(_row(*cells))
     for result in results:

@@ -377,3 +377,15 @@ def test_durations(seconds, said):
 @pytest.mark.parametrize(('p', 'said'), [(0.0312, '0.031'), (1e-9, '< 0.0001'), (None, '–')])
 def test_p_values(p, said):
     assert numerals.p_value(p) == said
+
+
+@pytest.mark.parametrize(
+    ('name', 'said'),
+    [
+        ('6b55083896912d157b24c42d81d2b3b6622d1d44-dirty', '6b55083896-dirty'),
+        ('6b55083896912d157b24c42d81d2b3b6622d1d44, abc', '6b55083896, abc'),
+        (None, '–'),
+    ],
+)
+def test_a_commit_is_short_and_says_that_it_was_changed(name, said):
+    assert numerals.commit(name) == said
