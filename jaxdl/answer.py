@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jaxdl import machine
 from jaxdl.errors import UsageError
-from jaxdl.library import phases_of, resolve
+from jaxdl.library import defaults, phases_of, resolve
 from jaxdl.report import write_report
 from jaxdl.run import Config, Options, run_arm
 from jaxdl.study import Phase, Study
@@ -62,7 +62,7 @@ def run_study(study: Study, plan: Plan, *, command: str, options: Options) -> di
     folder = workdir(plan)
     configs = plan_arms(study, plan)
     _writable(folder)
-    env = {**machine.describe(), 'command': command}
+    env = {**surroundings(), 'command': command}
     for arm, config in configs.items():
         phases = phases_of(study, config.params)
         if plan.smoke:
@@ -75,8 +75,28 @@ def run_study(study: Study, plan: Plan, *, command: str, options: Options) -> di
 def report(study: Study, name: str, folder: Path, *, command: str) -> dict[str, Any]:
     """Judge the claims over the finished arms in `folder` and write result.json and the report."""
     return write_report(
-        folder, study=name, question=study.question, claims=study.claims, command=command
+        folder,
+        study=name,
+        question=study.question,
+        claims=study.claims,
+        command=command,
+        defaults=defaults(study),
     )
+
+
+def surroundings() -> dict[str, Any]:
+    """What env.json says of the machine and the versions a run's numbers were made with."""
+    found = machine.describe()
+    devices, cpu, git = found.pop('devices'), found.pop('cpu'), found.pop('git')
+    kind = f'{cpu["model"]}, {cpu["cores"]} cores' if devices['kind'] == 'cpu' else devices['kind']
+    commit = git['commit'] + ('-dirty' if git['dirty'] else '') if git else None
+    return {
+        'versions': found['versions'],
+        'devices': [kind] * devices['count'],
+        'platform': found['os'],
+        'memory': found['memory'],
+        'commit': commit,
+    }
 
 
 def arms_in(folder: Path) -> Sequence[str]:

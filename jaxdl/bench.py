@@ -25,7 +25,7 @@ def summarise(
             engine = Engine(phase.task, phase.train, seeds=[0])
             label = f'{arm}, phase {index}' if len(phases) > 1 else arm
             parts.append(
-                f'\\n{label}: {engine.parameters():,} parameters, '
+                f'{label}: {engine.parameters():,} parameters, '
                 f'{engine.flops() / 1e9:.3g} GFLOP and {engine.step_bytes() / 1e6:.1f} MB '
                 f'a training step of {engine.rows} rows'
             )

@@ -47,6 +47,8 @@ class InterruptedRunError(JaxdlError):
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """The end of an error line: ``; did you mean 'lenet'? (allowed: lenet, mlp)``."""
     allowed = list(allowed)
+    if not allowed:
+        return '; there are none'
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     guess = f'; did you mean {close[0]!r}?' if close else ';'
-    return f'{guess} (allowed: {", ".join(allowed)})' if allowed else f'{guess} (there are none)'
+    return f'{guess} (allowed: {", ".join(allowed)})'

@@ -54,6 +54,12 @@ def load(name: str) -> tuple[str, Study]:
     return path.stem, study
 
 
+def defaults(study: Study) -> dict[str, Any]:
+    """The trial's parameters where no arm says otherwise; `Parameter.empty` has no default."""
+    parameters = inspect.signature(study.trial).parameters
+    return {name: p.default for name, p in parameters.items()}
+
+
 def resolve(study: Study, arm: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of an arm: the trial's defaults, then the arm's, then the overrides.
 
@@ -61,8 +67,7 @@ def resolve(study: Study, arm: str, overrides: Mapping[str, Any]) -> dict[str, A
     """
     if arm not in study.arms:
         raise UsageError(f'--arm: unknown arm {arm!r}{nearest(arm, study.arms)}')
-    parameters = inspect.signature(study.trial).parameters
-    params = {name: p.default for name, p in parameters.items()}
+    params = defaults(study)
     for name, value in {**study.arms[arm], **overrides}.items():
         if name not in params:
             raise UsageError(f'arm {arm!r} sets {name!r}{nearest(name, params)}')

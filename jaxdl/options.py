@@ -53,10 +53,7 @@ def parse(prog: str, options: Sequence[Option], argv: Sequence[str], *, about: s
     """
     import tyro
 
-    fields = [
-        (o.name, typing.Annotated[o.type, tyro.conf.arg(help=o.help)], _field(o.default))
-        for o in options
-    ]
+    fields = [(o.name, typing.Annotated[o.type, _argument(o)], _field(o.default)) for o in options]
     config = dataclasses.make_dataclass('Options', fields, frozen=True)
     groups = _grouped(prog, options, argv)
     errors = io.StringIO()
@@ -89,6 +86,20 @@ def check_range(label: str, value: Any, kind: Any) -> None:
                     edge = next(iter(dataclasses.asdict(part).values()))
                     if value is not None and not holds(value, edge):
                         raise UsageError(f'{label}: {value} is not allowed, only {words} {edge}')
+
+
+def _argument(option: Option) -> Any:
+    import tyro
+
+    kinds = [kind for kind in typing.get_args(option.type) if kind is not type(None)]
+    if len(kinds) == len(typing.get_args(option.type)):
+        return tyro.conf.arg(help=option.help)
+    # An optional value is shown as what it is; None is only how "not said" is written here.
+    return tyro.conf.arg(help=option.help, metavar=_base(kinds[0]).__name__.upper())
+
+
+def _base(kind: Any) -> Any:
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
 
 
 def _field(default: Any) -> Any:

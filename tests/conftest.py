@@ -5,7 +5,11 @@ import os
 # Before jax is imported: simulated devices deadlock on few cores without a larger thread pool.
 os.environ.setdefault('NPROC', '8')
 os.environ['JAX_PLATFORMS'] = 'cpu'
-os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
+os.environ['XLA_FLAGS'] = (
+    '--xla_force_host_platform_device_count=4 '
+    # Tests compile much and compute little: code that is not optimised compiles twice as fast.
+    '--xla_backend_optimization_level=0'
+)
 
 import jax  # noqa: E402
 

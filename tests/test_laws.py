@@ -1,0 +1,160 @@
+"""The laws of the design, over the tiny arm of every experiment that is here.
+
+A task obeys them without knowing them: they are what jit, scan, vmap, devices and checkpoints may
+do to it. Laws 7 and 9 are properties of players and networks: test_game.py and test_models.py.
+"""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+from jaxdl.engine import Engine
+from jaxdl.errors import DataMissingError
+from jaxdl.library import load, names, phases_of, resolve
+from jaxdl.net import Net
+from jaxdl.study import Phase
+
+STEPS = 4
+SEEDS = [0, 1, 2, 3]
+LAYOUTS = ['loop', 'seeds', 'batch', 'seeds+batch', 'pmap']
+TOLERANCE = 2e-5  # of the largest entry of a leaf: float32 sums in another order, a few steps long
+
+
+@functools.cache
+def phase_of(name: str) -> Phase:
+    _, study = load(name)
+    try:
+        return phases_of(study, resolve(study, 'tiny', {}))[0]
+    except DataMissingError as missing:
+        pytest.skip(str(missing))
+
+
+@functools.cache
+def engine(name: str, layout: str = 'vmap', chunk: int = 2, seeds: tuple = tuple(SEEDS)) -> Engine:
+    phase = phase_of(name)
+    scan = chunk > 1
+    return Engine(phase.task, phase.train, seeds=seeds, layout_name=layout, chunk=chunk, scan=scan)
+
+
+@functools.cache
+def trained(name: str, layout: str = 'vmap', chunk: int = 2, seeds: tuple = tuple(SEEDS)):
+    """(states on the host with a leading axis of seeds, the same before training)."""
+    e = engine(name, layout, chunk, seeds)
+    states = e.init()
+    before = jax.device_get(e.layout.stack(states))
+    tick = None
+    for tick in e.train(states, start=0, stop=STEPS, every=STEPS):
+        pass
+    return jax.device_get(e.layout.stack(tick.states)), before
+
+
+def assert_close(got, want, tolerance=TOLERANCE):
+    pairs = zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(want), strict=True)
+    for (path, a), b in pairs:
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        scale = max(np.abs(b).max(initial=0), 1e-3)
+        error = np.abs(a - b).max(initial=0) / scale
+        assert error <= tolerance, f'{jax.tree_util.keystr(path)} differs by {error:.1e}'
+
+
+def seed(tree, i):
+    return jax.tree.map(lambda x: x[i], tree)
+
+
+every_experiment = pytest.mark.parametrize('name', sorted(names()))
+
+
+@every_experiment
+def test_law_1_a_seed_among_many_equals_the_seed_alone_and_no_other(name):
+    many, before = trained(name)
+    alone, _ = trained(name, seeds=(2,))
+    assert_close(seed(alone, 0), seed(many, 2))
+    for net in toy.nets(before):
+        kernels = [leaf for leaf in jax.tree.leaves(net.params) if leaf.ndim > 2]
+        assert kernels and all(not np.array_equal(k[0], k[1]) for k in kernels)
+
+
+@every_experiment
+def test_law_3_one_step_a_call_equals_many(name):
+    assert_close(trained(name, chunk=1)[0], trained(name, chunk=4)[0])
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@every_experiment
+def test_law_4_every_layout_of_devices_gives_the_same_numbers(name, layout):
+    states, before = trained(name, layout)
+    assert_close(before, trained(name)[1])
+    assert_close(states, trained(name)[0])
+
+
+def one_step(name):
+    phase = phase_of(name)
+    sent = next(phase.train.open(0, 0))
+    key = jax.random.key(1)
+    batch = phase.train.make(key, phase.train.resident, sent)
+    state = jax.tree.map(jnp.copy, seed(jax.tree.map(jnp.asarray, trained(name)[0]), 0))
+    return phase.task, (key, state, batch)
+
+
+@every_experiment
+def test_law_5_compiled_or_not_a_step_is_the_same(name):
+    task, args = one_step(name)
+    assert_close(jax.jit(task.step)(*args), task.step(*args))
+
+
+def rebatched(batch, size):
+    """The rows of a batch in batches of `size`, the last one padded with row 0."""
+    rows = len(batch['mask'])
+    for first in range(0, rows, size):
+        at = np.arange(first, first + size)
+        part = jax.tree.map(lambda x, at=at: x[np.where(at < rows, at, 0)], batch)
+        yield {**part, 'mask': part['mask'] & (at < rows)}
+
+
+@every_experiment
+def test_law_6_measuring_does_not_depend_on_the_batches(name):
+    phase = phase_of(name)
+    source = phase.tests['test']
+    batch = source.make(jax.random.key(0), source.resident, next(source.open(0, 0)))
+    if 'mask' not in batch:
+        assert jax.tree.leaves(batch) == []  # the task measures itself: there are no rows to batch
+        return
+    batch = jax.tree.map(lambda x: x[:50], batch)
+    state = seed(jax.tree.map(jnp.asarray, trained(name)[0]), 0)
+    measure = jax.jit(phase.task.measure)
+    numbers = []
+    for size in (7, 13):
+        parts = [measure(jax.random.key(0), state, part) for part in rebatched(batch, size)]
+        total = functools.reduce(lambda a, b: {k: a[k] + b[k] for k in a}, parts)
+        numbers.append({k: np.asarray(m.value()) for k, m in total.items()})
+    for metric in numbers[0]:
+        np.testing.assert_allclose(numbers[0][metric], numbers[1][metric], rtol=1e-5, atol=1e-6)
+
+
+@every_experiment
+def test_law_8_a_step_never_calls_the_host(name):
+    task, args = one_step(name)
+    text = str(jax.make_jaxpr(task.step)(*args))
+    assert not re.search(r'callback|infeed|outfeed', text)
+
+
+@pytest.mark.parametrize('name', ['digits', 'lenet_mnist'])
+def test_law_10_a_classifier_overfits_one_batch(name):
+    phase = phase_of(name)
+    _, study = load(name)
+    task = phases_of(study, resolve(study, 'tiny', {'steps': 1000, 'smoothing': 0.0}))[0].task
+    sent = next(phase.train.open(0, 0))
+    batch = phase.train.make(jax.random.key(0), phase.train.resident, sent)
+    state = task.init(jax.random.key(0), batch)
+    step = jax.jit(task.step)
+    for i in range(150):
+        state, metrics = step(jax.random.fold_in(jax.random.key(0), i), state, batch)
+    assert metrics['accuracy'].value() == 1 and metrics['loss'].value() < 0.01
+    assert isinstance(toy.nets(state)[0], Net)
