@@ -246,7 +246,7 @@ def _list(words: list[str]) -> None:
 def _data(words: list[str]) -> None:
     from rich.console import Console
 
-    from jaxdl.data import catalogue
+    import jaxdl.data.catalogue as catalogue
 
     action, rest = (words[0], words[1:]) if words else ('', [])
     if action == 'list':

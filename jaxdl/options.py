@@ -83,7 +83,7 @@ def check_range(label: str, value: Any, kind: Any) -> None:
                 (at.Lt, lambda a, b: a < b, 'less than'),
             ):
                 if isinstance(part, bound):
-                    edge = next(iter(dataclasses.asdict(part).values()))
+                    edge = getattr(part, type(part).__name__.lower())
                     if value is not None and not holds(value, edge):
                         raise UsageError(f'{label}: {value} is not allowed, only {words} {edge}')
 

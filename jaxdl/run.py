@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxdl.checkpoint import Checkpoints
+from jaxdl.checkpoint import Checkpoints, Saved, load_weights
 from jaxdl.engine import Engine, Tick, finish_each
 from jaxdl.errors import InterruptedRunError, PreemptedError, UsageError
 from jaxdl.lock import locked
 from jaxdl.metrics import Metric
+from jaxdl.net import with_weights
 from jaxdl.record import Record, read_json, read_metrics, write_json
 from jaxdl.study import Phase
 
@@ -69,8 +70,12 @@ def run_arm(
         if (folder / 'DONE').exists():
             return read_json(folder / 'DONE')
         stop = stack.enter_context(_signals())
-        checkpoints = stack.enter_context(Checkpoints(folder / 'checkpoints'))
-        engines = _Engines(phases, config.seeds, options)
+        early: list[str] = []  # said before the record is open, which must know where to go on
+        speak = [early.append]
+        checkpoints = stack.enter_context(
+            Checkpoints(folder / 'checkpoints', say=lambda text: speak[0](text))
+        )
+        engines = _Engines(phases, config.seeds, options, say=lambda text: speak[0](text))
         saved = checkpoints.restore(lambda phase: _template(engines[phase]))
         step = saved.step if saved else 0
         record = stack.enter_context(
@@ -83,12 +88,14 @@ def run_arm(
                 tensorboard=options.tensorboard,
             )
         )
-        engines.say = record.say
+        speak[0] = record.say
+        for text in early:
+            record.say(text)
         if saved:
             record.say(f'going on at step {step} of {total}')
         write_json(folder / 'env.json', {**env, 'layout': engines[0].layout.name})
         arm = _Arm(phases, engines, record, checkpoints, stop, _seconds(folder))
-        payload = arm.run(saved)
+        payload = arm.run(saved, init_from=config.init_from)
         record.done(payload)
         return payload
 
@@ -117,10 +124,15 @@ def evaluate_arm(
 class _Engines:
     """The engine of each phase, made when it is first needed."""
 
-    def __init__(self, phases: Sequence[Phase], seeds: Sequence[int], options: Options) -> None:
-        self._phases, self._seeds, self._options = phases, seeds, options
+    def __init__(
+        self,
+        phases: Sequence[Phase],
+        seeds: Sequence[int],
+        options: Options,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._phases, self._seeds, self._options, self._say = phases, seeds, options, say
         self._made: dict[int, Engine] = {}
-        self.say: Callable[[str], None] = lambda text: None
 
     def __getitem__(self, index: int) -> Engine:
         if index not in self._made:
@@ -132,7 +144,7 @@ class _Engines:
                 stage=f'phase {index}',
                 layout_name=self._options.layout,
                 chunk=self._options.chunk,
-                say=lambda text: self.say(text),
+                say=self._say,
             )
         return self._made[index]
 
@@ -154,7 +166,7 @@ class _Arm:
         self._began = time.perf_counter() - seconds
         self._last: dict[str, list[float]] = {}
 
-    def run(self, saved: Any) -> dict[str, Any]:
+    def run(self, saved: Saved | None, *, init_from: str | None) -> dict[str, Any]:
         """Every phase from where it stands, to the final numbers."""
         first = saved.phase if saved else 0
         offset = sum(phase.steps for phase in self._phases[:first])
@@ -167,6 +179,8 @@ class _Arm:
                 totals = jax.device_get(totals)
             else:
                 states, start, totals = self._begin(index, states), 0, engine.no_totals()
+                if init_from and index == 0:
+                    states = self._weights(states, Path(init_from))
             states = self._phase(index, states, totals, start=start, offset=offset)
             offset += self._phases[index].steps
             states = engine.outcome(states)
@@ -190,6 +204,14 @@ class _Arm:
         if before is not None and phase.start is not None:
             states = engine.start(phase.start, before, states)
         return states
+
+    def _weights(self, states: Any, folder: Path) -> Any:
+        """The first states with the nets' weights and memory of another run's newest checkpoint."""
+        saved = load_weights(folder / 'checkpoints', say=self._record.say)
+        layout = self._engines[0].layout
+        loaded = with_weights(layout.stack(states), saved.state['states'], str(folder))
+        self._record.say(f'weights from {folder}, step {saved.step}')
+        return layout.unstack(loaded)
 
     def _phase(self, index: int, states: Any, totals: Any, *, start: int, offset: int) -> Any:
         phase, engine = self._phases[index], self._engines[index]
@@ -285,9 +307,12 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _agree(folder: Path, config: Config) -> None:
-    """Write config.json, or compare with the one there. Raises UsageError with the differences."""
-    path, new = folder / 'config.json', json.loads(json.dumps(config._asdict()))
-    if not path.exists():
+    """Write config.json, or compare with the one there. Raises UsageError with the differences.
+
+    Where nothing was trained yet there is nothing to lose: the new configuration takes its place.
+    """
+    path, new = folder / 'config.json', json.loads(json.dumps(config._asdict(), default=str))
+    if not path.exists() or not read_metrics(folder):
         write_json(path, new)
         return
     old = read_json(path)

@@ -47,9 +47,7 @@ def trained(name: str, layout: str = 'vmap', chunk: int = 2, seeds: tuple = tupl
     e = engine(name, layout, chunk, seeds)
     states = e.init()
     before = jax.device_get(e.layout.stack(states))
-    tick = None
-    for tick in e.train(states, start=0, stop=STEPS, every=STEPS):
-        pass
+    *_, tick = e.train(states, start=0, stop=STEPS, every=STEPS)
     return jax.device_get(e.layout.stack(tick.states)), before
 
 
