@@ -10,17 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import initializers
 
+from jaxdl.models.layers import Conv, average_pool, convolution, max_pool
+
 Array = jax.Array
 Layer = Callable[..., nn.Module]
 Map = Callable[[Array], Array]
 
-max_pool: Map = partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2))
-average_pool: Map = partial(nn.avg_pool, window_shape=(2, 2), strides=(2, 2))
-
 
 def strided_conv(x: Array) -> Array:
     """No pooling: a learned 2x2 convolution of stride 2 (Springenberg et al. 2015, All-CNN)."""
-    return nn.Conv(x.shape[-1], (2, 2), strides=(2, 2), padding='VALID')(x)
+    return Conv(x.shape[-1], (2, 2), strides=(2, 2), padding='VALID')(x)
 
 
 class LeNet(nn.Module):
@@ -35,7 +34,7 @@ class LeNet(nn.Module):
     padding: of all convolutions, or one for each.
     pool(x) -> x: after each convolution: `max_pool`, `average_pool`, `strided_conv`, or any other;
         without any reduction but the convolutions' own stride,
-        ``LeNet(conv=partial(nn.Conv, strides=2), pool=lambda x: x)`` (Strided-CNN), which has the
+        ``LeNet(conv=partial(Conv, strides=2), pool=lambda x: x)`` (Strided-CNN), which has the
         same number of parameters on 28x28.
     """
 
@@ -46,7 +45,7 @@ class LeNet(nn.Module):
     padding: str | Sequence[str] = ('SAME', 'VALID')
     pool: Map = max_pool
     activation: Map = nn.relu
-    conv: Layer = nn.Conv
+    conv: Layer = Conv
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -168,9 +167,7 @@ class TableConv(nn.Module):
         targets = np.array([j for j, seen in enumerate(self.table) for _ in seen])
         whole = jnp.zeros((*self.kernel, x.shape[-1], len(self.table)), kernels.dtype)
         whole = whole.at[:, :, sources, targets].set(kernels)
-        x = jax.lax.conv_general_dilated(
-            x, whole, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-        )
+        x = convolution(x, whole, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
         return x + bias.reshape(1, 1, 1, -1)
 
 
@@ -195,7 +192,7 @@ class LeNet5(nn.Module):
             x = jnp.pad(x, frame, constant_values=self.background)
         if x.shape[1:3] != (32, 32):
             raise ValueError(f'LeNet5 sees images of 32x32 or 28x28, not {x.shape[1]}x{x.shape[2]}')
-        conv = partial(nn.Conv, kernel_size=(5, 5), padding='VALID')
+        conv = partial(Conv, kernel_size=(5, 5), padding='VALID')
         x = squash(conv(6, kernel_init=_fan_in(25 * x.shape[-1]), name='C1')(x))
         x = squash(Subsampling(name='S2')(x))
         x = squash(TableConv(TABLE, (5, 5), name='C3')(x))
