@@ -1,15 +1,16 @@
 """From a question to its answer: every arm of a study, then the report."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdl import machine
+from jaxdl.config import Config, as_json, changes
 from jaxdl.errors import UsageError
-from jaxdl.library import defaults, phases_of, resolve
+from jaxdl.library import chosen, defaults, phases_of, refuse_sameness, resolve
 from jaxdl.report import write_report
-from jaxdl.run import Config, Options, run_arm
+from jaxdl.run import Options, run_arm
 from jaxdl.study import Phase, Study
 
 SMOKE_STEPS, SMOKE_SEEDS = 4, 2
@@ -18,12 +19,14 @@ SMOKE_STEPS, SMOKE_SEEDS = 4, 2
 class Plan(NamedTuple):
     """What a command asks for.
 
-    name: of the study. arms: which; () is all but 'tiny'. seeds: how many; None is the study's.
-    overrides: trial parameters for every arm. workdir: None is runs/NAME. init_from: a run whose
-    weights every arm starts from. smoke: a few steps of everything, in a folder of its own.
+    name: of the study. word: its name or file, as it was typed. arms: which; () is all but 'tiny'.
+    seeds: how many; None is the study's. overrides: trial parameters for every arm. workdir: None
+    is runs/NAME. init_from: a run whose weights every arm starts from. smoke: a few steps of
+    everything, in a folder of its own.
     """
 
     name: str
+    word: str
     arms: tuple[str, ...] = ()
     seeds: int | None = None
     overrides: Mapping[str, Any] = {}
@@ -33,8 +36,12 @@ class Plan(NamedTuple):
 
 
 def plan_arms(study: Study, plan: Plan) -> dict[str, Config]:
-    """The configuration of each arm that would run. Raises UsageError for what cannot be."""
-    arms = plan.arms or tuple(arm for arm in study.arms if arm != 'tiny') or tuple(study.arms)
+    """The configuration of each arm that would run, its phases not yet known.
+
+    Raises UsageError for what cannot be.
+    """
+    arms = chosen(study, plan.arms)
+    refuse_sameness(study, arms, plan.overrides)
     count = study.seeds if plan.seeds is None else plan.seeds
     if plan.smoke:
         count = min(count, SMOKE_SEEDS)
@@ -46,6 +53,7 @@ def plan_arms(study: Study, plan: Plan) -> dict[str, Config]:
             params=resolve(study, arm, plan.overrides),
             phases=[],
             init_from=str(plan.init_from) if plan.init_from else None,
+            smoke=plan.smoke,
         )
         for arm in arms
     }
@@ -57,12 +65,22 @@ def workdir(plan: Plan) -> Path:
     return plan.workdir or Path('runs') / name
 
 
-def run_study(study: Study, plan: Plan, *, command: str, options: Options) -> dict[str, Any]:
+def run_study(
+    study: Study,
+    plan: Plan,
+    *,
+    command: str,
+    options: Options,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
     """Run what `plan` asks for and write the report; returns what result.json holds."""
     folder = workdir(plan)
     configs = plan_arms(study, plan)
     _writable(folder)
-    env = {**surroundings(), 'command': command}
+    env = {**surroundings(), 'command': command, 'experiment': plan.word}
+    configs = {arm: c for arm, c in configs.items() if not _done(folder / arm, c)}
+    if configs and (tuned := machine.tune_memory()):
+        say(tuned)
     for arm, config in configs.items():
         phases = phases_of(study, config.params)
         if plan.smoke:
@@ -70,6 +88,24 @@ def run_study(study: Study, plan: Plan, *, command: str, options: Options) -> di
         lengths = [{'steps': phase.steps, 'every': phase.every} for phase in phases]
         run_arm(folder / arm, phases, config._replace(phases=lengths), env=env, options=options)
     return report(study, plan.name, folder, command=command)
+
+
+def _done(folder: Path, config: Config) -> bool:
+    """Whether the arm in `folder` is finished: then not even its data are needed."""
+    if not (folder / 'DONE').exists():
+        return False
+    return all(path.startswith('phases') for path in changes(folder, config))
+
+
+def recall(study: Study, config: Config) -> dict[str, Any]:
+    """The parameters that a config.json holds, as the trial takes them: tuples are tuples again."""
+    known = {**defaults(study), **study.arms.get(config.arm, {})}
+    return {
+        name: known[name]
+        if as_json(known.get(name)) == value
+        else (tuple(value) if isinstance(value, list) else value)
+        for name, value in config.params.items()
+    }
 
 
 def report(study: Study, name: str, folder: Path, *, command: str) -> dict[str, Any]:

@@ -5,27 +5,55 @@ import dataclasses
 import inspect
 import io
 import re
+import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
 import annotated_types as at
 
 from jaxdl.errors import UsageError, nearest
 
+# (in a type's `Annotated`, whether a value is in the range, the range in words)
+RANGES: tuple[tuple[type, Callable[[Any, Any], bool], str], ...] = (
+    (at.Ge, lambda value, edge: value >= edge, 'at least'),
+    (at.Gt, lambda value, edge: value > edge, 'greater than'),
+    (at.Le, lambda value, edge: value <= edge, 'at most'),
+    (at.Lt, lambda value, edge: value < edge, 'less than'),
+)
+WORDS: Mapping[Any, str] = {
+    int: 'a whole number',
+    float: 'a number',
+    str: 'a text',
+    bool: 'True or False',
+    Path: 'a path',
+    type(None): 'None',
+}
+
 
 class Option(NamedTuple):
-    """One option: `--name`, its type (`Annotated` with its range), its default, its help."""
+    """One option: `--name`, its type (`Annotated` with its range), its default, its help.
+
+    A default of `inspect.Parameter.empty` is none: the option has no value unless it is typed.
+    group: options of one group stand together in the help.
+    """
 
     name: str
     type: Any
     default: Any
     help: str = ''
+    group: str = ''
 
     @property
     def flag(self) -> str:
         """The option as it is typed, '--learning-rate'."""
-        return '--' + self.name.replace('_', '-')
+        return flag(self.name)
+
+    @property
+    def switch(self) -> bool:
+        """Whether it can only be switched on: what is a choice has `--no-name` too."""
+        return self.type is bool and self.default is False and not self.group
 
 
 class Parsed(NamedTuple):
@@ -35,137 +63,226 @@ class Parsed(NamedTuple):
     given: frozenset[str]
 
 
-def signature_options(function: Callable[..., Any]) -> list[Option]:
-    """The parameters of a function as options, with help from its docstring's Args section."""
+def flag(name: str) -> str:
+    """An option as it is typed: '--learning-rate' for 'learning_rate'."""
+    return '--' + name.replace('_', '-')
+
+
+def signature_options(function: Callable[..., Any], *, group: str = '') -> list[Option]:
+    """The parameters of a function as options, with help from its docstring's Args section.
+
+    Raises UsageError for a parameter without a type, or one that stands for several.
+    """
     hints = typing.get_type_hints(function, include_extras=True)
     notes = _args_section(inspect.getdoc(function) or '')
-    return [
-        Option(p.name, hints[p.name], p.default, notes.get(p.name, ''))
-        for p in inspect.signature(function).parameters.values()
-    ]
+    options = []
+    for p in inspect.signature(function).parameters.values():
+        if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            raise UsageError(f'{function.__name__}: *{p.name} cannot be an option; name each')
+        if p.name not in hints:
+            raise UsageError(f'{function.__name__}: {p.name!r} needs a type, as in {p.name}: int')
+        options.append(Option(p.name, hints[p.name], p.default, notes.get(p.name, ''), group))
+    return options
 
 
 def parse(prog: str, options: Sequence[Option], argv: Sequence[str], *, about: str = '') -> Parsed:
     """Read options from `argv`.
 
-    Raises UsageError, in one line, for an unknown option (with the nearest), a value of the wrong
-    type, and a value out of its range. `--help` prints the help and raises SystemExit(0).
+    Raises UsageError, in one line, for an unknown option (with the nearest), one typed twice, a
+    value of the wrong type, and a value out of its range. `--help` prints the help and raises
+    SystemExit(0).
     """
-    import tyro
-
-    fields = [(o.name, typing.Annotated[o.type, _argument(o)], _field(o.default)) for o in options]
-    config = dataclasses.make_dataclass('Options', fields, frozen=True)
-    groups = _grouped(prog, options, argv)
+    typed = _typed(prog, options, argv)
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            values: Any = tyro.cli(config, args=list(argv), prog=prog, description=about)
+            values = _read(prog, options, argv, about)
     except SystemExit as stop:
         if stop.code == 0:
             raise
-        raise UsageError(_first_mistake(groups) or _plain(errors.getvalue())) from None
-    found = {o.name: getattr(values, o.name) for o in options}
-    given = frozenset(option.name for option, _ in groups)
+        raise UsageError(_first_mistake(typed) or f'{prog}: {_plain(errors.getvalue())}') from None
+    given = frozenset(option.name for option, _ in typed)
     for option in options:
         if option.name in given:
-            check_range(option.flag, found[option.name], option.type)
-    return Parsed(found, given)
+            check(option.flag, values[option.name], option.type)
+    return Parsed(values, given)
 
 
-def check_range(label: str, value: Any, kind: Any) -> None:
-    """Compare a value with the range in its `Annotated` type. Raises UsageError."""
-    for limit in getattr(kind, '__metadata__', ()):
-        for part in limit if isinstance(limit, at.GroupedMetadata) else (limit,):
-            for bound, holds, words in (
-                (at.Ge, lambda a, b: a >= b, 'at least'),
-                (at.Gt, lambda a, b: a > b, 'greater than'),
-                (at.Le, lambda a, b: a <= b, 'at most'),
-                (at.Lt, lambda a, b: a < b, 'less than'),
-            ):
+def check(label: str, value: Any, kind: Any) -> None:
+    """Compare a value with a type, ranges in `Annotated` included. Raises UsageError.
+
+    Types that no command line can express are not looked into.
+    """
+    if not _fits(value, kind):
+        raise UsageError(f'{label}: {_complaint(value, kind)}')
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    parts = typing.get_args(kind)
+    match typing.get_origin(kind):
+        case typing.Annotated:
+            return _fits(value, parts[0]) and all(
+                holds(value, edge) for holds, edge, _ in _ranges(parts[1:])
+            )
+        case typing.Union | types.UnionType:
+            return any(_fits(value, part) for part in parts)
+        case typing.Literal:
+            return value in parts
+        case origin if origin in (tuple, list):
+            if not isinstance(value, origin):
+                return False
+            if origin is tuple and Ellipsis not in parts:
+                return len(value) == len(parts) and all(map(_fits, value, parts))
+            return all(_fits(item, parts[0]) for item in value)
+    if kind in (int, float):
+        allowed = (int,) if kind is int else (int, float)
+        return isinstance(value, allowed) and not isinstance(value, bool)
+    return isinstance(value, kind) if kind in WORDS else True
+
+
+def _ranges(metadata: Sequence[Any]) -> Iterator[tuple[Callable[[Any, Any], bool], Any, str]]:
+    """The ranges in the metadata of an `Annotated`: (comparison, its edge, words)."""
+    for each in metadata:
+        for part in each if isinstance(each, at.GroupedMetadata) else (each,):
+            for bound, holds, words in RANGES:
                 if isinstance(part, bound):
-                    edge = getattr(part, type(part).__name__.lower())
-                    if value is not None and not holds(value, edge):
-                        raise UsageError(f'{label}: {value} is not allowed, only {words} {edge}')
+                    edge = getattr(part, bound.__name__.lower())
+                    yield holds, edge, f'{words} {edge}'
 
 
-def _argument(option: Option) -> Any:
+def _complaint(value: Any, kind: Any) -> str:
+    """What is wrong with a value, and what is allowed."""
+    choices = _choices(kind)
+    if choices:
+        return f'unknown {value!r}{nearest(str(value), map(str, choices))}'
+    return f'{value!r} is not allowed; it must be {describe(kind)}'
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """The members of a `Literal`, optional or in a tuple too."""
+    if typing.get_origin(kind) is Literal:
+        return typing.get_args(kind)
+    parts = [part for part in typing.get_args(kind) if part not in (type(None), Ellipsis)]
+    return _choices(parts[0]) if len(parts) == 1 else ()
+
+
+def describe(kind: Any) -> str:
+    """A type in words: 'a number', 'a whole number, at least 1', 'one of a, b'."""
+    parts = typing.get_args(kind)
+    match typing.get_origin(kind):
+        case typing.Annotated:
+            limits = ' and '.join(words for *_, words in _ranges(parts[1:]))
+            return describe(parts[0]) + (f', {limits}' if limits else '')
+        case typing.Union | types.UnionType:
+            return ' or '.join(describe(part) for part in parts if part is not type(None))
+        case typing.Literal:
+            return 'one of ' + ', '.join(map(str, parts))
+        case origin if origin in (tuple, list):
+            items = [describe(part) for part in parts if part is not Ellipsis]
+            if Ellipsis in parts or origin is list:
+                return f'any number of: {items[0]}'
+            return f'{len(items)} values: ' + '; '.join(items)
+    return WORDS.get(kind, f'a {getattr(kind, "__name__", kind)}')
+
+
+def _read(
+    prog: str, options: Sequence[Option], argv: Sequence[str], about: str = ''
+) -> dict[str, Any]:
+    """The values that tyro reads. Raises SystemExit for a mistake and for help."""
     import tyro
 
-    kinds = [kind for kind in typing.get_args(option.type) if kind is not type(None)]
-    if len(kinds) == len(typing.get_args(option.type)):
-        return tyro.conf.arg(help=option.help)
-    # An optional value is shown as what it is; None is only how "not said" is written here.
-    return tyro.conf.arg(help=option.help, metavar=_base(kinds[0]).__name__.upper())
+    command = (prog.split() or ['command'])[-1 if len(prog.split()) < 2 else 1]
+    groups: dict[str, list[Option]] = {}
+    for option in options:
+        groups.setdefault(option.group or command, []).append(option)
+    kinds = {
+        group: dataclasses.make_dataclass('Options', [_field(o) for o in members], frozen=True)
+        for group, members in groups.items()
+    }
+    config = dataclasses.make_dataclass(
+        'Options',
+        [(group, Annotated[kind, tyro.conf.arg(help='')]) for group, kind in kinds.items()],
+    )
+    read: Any = tyro.cli(
+        config, args=list(argv), prog=prog, description=about, config=(tyro.conf.OmitArgPrefixes,)
+    )
+    return {
+        option.name: getattr(getattr(read, group), option.name)
+        for group, members in groups.items()
+        for option in members
+    }
 
 
-def _base(kind: Any) -> Any:
-    return typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
+def _field(option: Option) -> tuple[str, Any, Any]:
+    """A dataclass field that tyro reads, and shows in its help, as this option."""
+    import tyro
 
-
-def _field(default: Any) -> Any:
+    kind, default, hint = option.type, option.default, None
     if default is inspect.Parameter.empty:
-        return dataclasses.field()
-    return dataclasses.field(default_factory=lambda: default)
+        kind, default, hint = kind | None, None, '(the arms say)'
+    metavar = None
+    if default is None:
+        # None is how "not said" is written here: it is shown neither as a value nor as a default.
+        parts = [part for part in typing.get_args(kind) if part is not type(None)]
+        if len(parts) == 1:
+            metavar = _metavar(parts[0])
+        hint = hint or ''
+    elif default == ():
+        hint = ''
+    marks = [tyro.conf.arg(help=option.help, metavar=metavar, help_behavior_hint=hint)]
+    if option.switch:
+        marks.append(tyro.conf.FlagCreatePairsOff)
+    field: Any = dataclasses.field(default_factory=lambda: default)
+    return option.name, Annotated[kind, *marks], field
 
 
-def _grouped(
+def _metavar(kind: Any) -> str | None:
+    base = typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
+    return base.__name__.upper() if isinstance(base, type) else None
+
+
+def _typed(
     prog: str, options: Sequence[Option], argv: Sequence[str]
 ) -> list[tuple[Option, list[str]]]:
-    """Each typed option with its value words. Raises UsageError for one that does not exist."""
+    """Each typed option with its words. Raises UsageError for one that is unknown or repeated."""
     known = {o.flag: o for o in options}
-    known |= {'--no-' + o.flag[2:]: o for o in options if o.type is bool}
-    groups: list[tuple[Option, list[str]]] = []
+    known |= {'--no-' + o.flag[2:]: o for o in options if o.type is bool and not o.switch}
+    typed: list[tuple[Option, list[str]]] = []
     for word in argv:
         if re.match(r'--[A-Za-z]', word):
-            flag = word.split('=')[0].replace('_', '-')
-            if flag == '--help':
+            name = word.split('=')[0].replace('_', '-')
+            if name == '--help':
                 continue
-            if flag not in known:
+            if name not in known:
                 flags = [o.flag for o in options]
-                raise UsageError(f'{prog}: unknown option {flag!r}{nearest(flag, flags)}')
-            groups.append((known[flag], [word]))
+                raise UsageError(f'{prog}: unknown option {name!r}{nearest(name, flags)}')
+            if known[name] in [option for option, _ in typed]:
+                raise UsageError(f'{name} is there twice; several values follow one {name}')
+            typed.append((known[name], [word]))
         elif word != '-h':
-            if not groups:
+            if not typed:
                 raise UsageError(f'{prog}: unexpected argument {word!r}; options start with --')
-            groups[-1][1].append(word)
-    return groups
+            typed[-1][1].append(word)
+    for option, words in typed:
+        if typing.get_origin(option.type) in (tuple, list) and words == [option.flag]:
+            raise UsageError(f'{option.flag} needs at least one value')
+    return typed
 
 
-def _first_mistake(groups: Sequence[tuple[Option, list[str]]]) -> str:
+def _first_mistake(typed: Sequence[tuple[Option, list[str]]]) -> str:
     """The line for the first option that cannot be read on its own."""
-    import tyro
-
-    for option, words in groups:
-        one = dataclasses.make_dataclass(
-            'One', [(option.name, option.type, _field(option.default))]
-        )
+    for option, words in typed:
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                tyro.cli(one, args=words)
+                _read('', [option], words)
         except SystemExit:
             value = ' '.join([*words[0].split('=')[1:], *words[1:]])
-            said = repr(value) if value else 'nothing'
-            return f'{option.flag}: {said} is not {_describe(option.type)}'
+            if option.type is bool:
+                return f'{words[0].split("=")[0]}: it is a switch and takes no value, not {value!r}'
+            if not value:
+                return f'{option.flag} needs a value: {describe(option.type)}'
+            return f'{option.flag}: {_complaint(value, option.type)}'
     return ''
-
-
-def _describe(kind: Any) -> str:
-    """A type in words: 'a number', 'a whole number, at least 1', 'one of a, b'."""
-    if typing.get_origin(kind) is typing.Annotated:
-        base, *_ = typing.get_args(kind)
-        return _describe(base)
-    if typing.get_origin(kind) is Literal:
-        return 'one of ' + ', '.join(map(str, typing.get_args(kind)))
-    names: Mapping[Any, str] = {
-        int: 'a whole number',
-        float: 'a number',
-        str: 'a text',
-        bool: 'a switch, which takes no value',
-    }
-    parts = [part for part in typing.get_args(kind) if part not in (type(None), Ellipsis)]
-    if kind not in names and parts:
-        return ' or '.join(dict.fromkeys(_describe(part) for part in parts))
-    return names.get(kind, f'a {getattr(kind, "__name__", kind)}')
 
 
 def _plain(box: str) -> str:

@@ -4,22 +4,21 @@ Everything that can happen to a run on the host is here: it resumes, evaluates, 
 interrupted, diverges, is done. What it computes is in `engine.py`.
 """
 
-import json
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxdl.checkpoint import Checkpoints, Saved, load_weights
+from jaxdl.config import Config, agree
 from jaxdl.engine import Engine, Tick, finish_each
-from jaxdl.errors import InterruptedRunError, PreemptedError, UsageError
+from jaxdl.errors import DivergedError, UsageError
+from jaxdl.interruption import noted, stopped_by
 from jaxdl.lock import locked
 from jaxdl.metrics import Metric
 from jaxdl.net import with_weights
@@ -38,17 +37,6 @@ class Options(NamedTuple):
     tensorboard: bool = True
 
 
-class Config(NamedTuple):
-    """What an arm computes: two runs of equal configs are equal to the bit."""
-
-    study: str
-    arm: str
-    seeds: list[int]
-    params: dict[str, Any]
-    phases: list[dict[str, int]]
-    init_from: str | None = None
-
-
 def run_arm(
     folder: Path,
     phases: Sequence[Phase],
@@ -63,51 +51,58 @@ def run_arm(
     Raises UsageError where the folder holds another config or another process runs in it;
     DivergedError; PreemptedError and InterruptedRunError once everything is saved.
     """
-    total = sum(phase.steps for phase in phases)
     with ExitStack() as stack:
         stack.enter_context(locked(folder))
-        _agree(folder, config)
-        if (folder / 'DONE').exists():
-            return read_json(folder / 'DONE')
-        stop = stack.enter_context(_signals())
+        stop = stack.enter_context(noted())
         early: list[str] = []  # said before the record is open, which must know where to go on
         speak = [early.append]
         checkpoints = stack.enter_context(
             Checkpoints(folder / 'checkpoints', say=lambda text: speak[0](text))
         )
+        recorded = bool(read_metrics(folder))
+        agree(folder, config, trained=recorded or bool(checkpoints.steps()))
+        if (folder / 'DONE').exists():
+            return read_json(folder / 'DONE')
         engines = _Engines(phases, config.seeds, options, say=lambda text: speak[0](text))
         saved = checkpoints.restore(lambda phase: _template(engines[phase]))
-        step = saved.step if saved else 0
         record = stack.enter_context(
             Record(
                 folder,
                 title=f'{config.study} {config.arm}',
                 seeds=config.seeds,
-                steps=total,
-                resume_at=step,
+                steps=sum(phase.steps for phase in phases),
+                resume_at=saved.step if saved else 0,
                 tensorboard=options.tensorboard,
             )
         )
         speak[0] = record.say
         for text in early:
             record.say(text)
-        if saved:
-            record.say(f'going on at step {step} of {total}')
-        write_json(folder / 'env.json', {**env, 'layout': engines[0].layout.name})
+        if recorded and not saved:
+            record.say('nothing was saved yet: starting from step 0')
+        layout = engines[saved.phase if saved else 0].layout
+        write_json(folder / 'env.json', {**env, 'layout': layout.name})
         arm = _Arm(phases, engines, record, checkpoints, stop, _seconds(folder))
         payload = arm.run(saved, init_from=config.init_from)
         record.done(payload)
-        return payload
+    if stop:  # after the last step: this arm is done, and what would follow is not
+        raise stopped_by(stop[0], f'{folder} is done')
+    return payload
 
 
 def evaluate_arm(
-    folder: Path, phases: Sequence[Phase], config: Config, *, options: Options
+    folder: Path,
+    phases: Sequence[Phase],
+    config: Config,
+    *,
+    options: Options,
+    say: Callable[[str], None] = print,
 ) -> tuple[int, dict[str, list[float]]]:
     """The newest valid checkpoint of an arm, measured again: (step, {metric: [one a seed]}).
 
     Raises CheckpointError where no checkpoint is valid, UsageError where there is none.
     """
-    with locked(folder), Checkpoints(folder / 'checkpoints') as checkpoints:
+    with locked(folder), Checkpoints(folder / 'checkpoints', say=say) as checkpoints:
         engines = _Engines(phases, config.seeds, options)
         saved = checkpoints.restore(lambda phase: _template(engines[phase]))
     if saved is None:
@@ -148,6 +143,10 @@ class _Engines:
             )
         return self._made[index]
 
+    def forget(self, index: int) -> None:
+        """Give back the data and the programs of a phase that is over."""
+        self._made.pop(index, None)
+
 
 class _Arm:
     """The host's side of a run: what to do at each tick."""
@@ -170,29 +169,35 @@ class _Arm:
         """Every phase from where it stands, to the final numbers."""
         first = saved.phase if saved else 0
         offset = sum(phase.steps for phase in self._phases[:first])
-        states: Any = None
+        outcome: Any = None  # of the phase before, with a leading axis of seeds
         for index in range(first, len(self._phases)):
-            engine = self._engines[index]
+            engine, phase = self._engines[index], self._phases[index]
+            self._introduce(index)
             if saved and index == first:
-                tree, start = saved.state, saved.step - offset
-                states, totals = engine.layout.unstack(tree['states']), tree['totals']
-                totals = jax.device_get(totals)
+                self._record.say(f'going on at step {saved.step}')
+                states, start = engine.layout.unstack(saved.state['states']), saved.step - offset
+                totals = jax.device_get(saved.state['totals'])
             else:
-                states, start, totals = self._begin(index, states), 0, engine.no_totals()
+                states, start, totals = engine.init(), 0, engine.no_totals()
+                if outcome is not None and phase.start is not None:
+                    before = engine.layout.unstack(outcome)
+                    states = engine.start(phase.start, before, states)
                 if init_from and index == 0:
                     states = self._weights(states, Path(init_from))
             states = self._phase(index, states, totals, start=start, offset=offset)
-            offset += self._phases[index].steps
-            states = engine.outcome(states)
+            outcome = engine.layout.stack(engine.outcome(states))
+            offset += phase.steps
+            parameters = engine.parameters()
+            self._engines.forget(index)
         self._checkpoints.wait()
         return {
-            'parameters': self._engines[len(self._phases) - 1].parameters(),
+            'parameters': parameters,
             'steps': offset,
             'seconds': round(time.perf_counter() - self._began, 1),
             'metrics': self._last,
         }
 
-    def _begin(self, index: int, before: Any) -> Any:
+    def _introduce(self, index: int) -> None:
         engine, phase = self._engines[index], self._phases[index]
         choice = engine.choice
         self._record.say(
@@ -200,10 +205,6 @@ class _Arm:
             f'{phase.train.name}; layout {choice.name} ({choice.why}), '
             f'{engine.chunk} steps a look{", scanned" if choice.scan else ""}'
         )
-        states = engine.init()
-        if before is not None and phase.start is not None:
-            states = engine.start(phase.start, before, states)
-        return states
 
     def _weights(self, states: Any, folder: Path) -> Any:
         """The first states with the nets' weights and memory of another run's newest checkpoint."""
@@ -222,25 +223,37 @@ class _Arm:
         examples = engine.rows * len(engine.seeds)
         ticks = engine.train(states, start=start, stop=phase.steps, every=phase.every)
         tick: Tick | None = None
-        for tick in ticks:
-            step = offset + tick.step
-            totals = _sum(totals, tick.finished)
-            self._record.progress(step, examples=examples)
-            if tick.boundary:
-                tick.states = self._evaluate(index, tick.states, totals, step=step)
-                totals = engine.no_totals()
-            if self._stop:
-                if not tick.boundary:
-                    totals = _sum(totals, tick.drain())
-                    self._save(index, tick.states, totals, step=step, score=None)
-                ticks.close()
-                self._leave(step)
-            if tick.boundary and engine.all_stopped(tick.states):
-                self._record.say(f'every seed stopped early, at step {step}')
-                ticks.close()
-                break
+        with closing(ticks), self._diverging(index):
+            for tick in ticks:
+                step = offset + tick.step
+                totals = _sum(totals, tick.finished)
+                self._record.progress(step, examples=examples)
+                if tick.boundary:
+                    tick.states = self._evaluate(index, tick.states, totals, step=step)
+                    totals = engine.no_totals()
+                if self._stop:
+                    if not tick.boundary:
+                        totals = _sum(totals, tick.drain())
+                        self._save(index, tick.states, totals, step=step, score=None)
+                    self._leave(step)
+                if tick.boundary and engine.all_stopped(tick.states):
+                    self._record.say(f'every seed stopped early, at step {step}')
+                    break
         assert tick is not None
         return tick.states
+
+    @contextmanager
+    def _diverging(self, index: int) -> Iterator[None]:
+        """Say of a state that is not finite in which phase it was, and what is left."""
+        try:
+            yield
+        except DivergedError as error:
+            self._record.say(str(error))
+            self._checkpoints.wait()
+            steps = self._checkpoints.steps()
+            left = f'step {steps[-1]} is the last good checkpoint' if steps else 'nothing was saved'
+            phase = f' phase {index}:' if len(self._phases) > 1 else ''
+            raise DivergedError(f'{self._record.folder}:{phase} {error}; {left}') from error
 
     def _evaluate(
         self, index: int, states: Any, totals: Any, *, step: int, again: bool = False
@@ -283,54 +296,8 @@ class _Arm:
 
     def _leave(self, step: int) -> None:
         self._checkpoints.wait()
-        text = f'saved at step {step}; the same command goes on from there'
-        self._record.say(text)
-        raise (PreemptedError if self._stop[0] == signal.SIGTERM else InterruptedRunError)(text)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Signals received: SIGTERM and the first Ctrl-C wait for the next tick, a second does not."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _agree(folder: Path, config: Config) -> None:
-    """Write config.json, or compare with the one there. Raises UsageError with the differences.
-
-    Where nothing was trained yet there is nothing to lose: the new configuration takes its place.
-    """
-    path, new = folder / 'config.json', json.loads(json.dumps(config._asdict(), default=str))
-    if not path.exists() or not read_metrics(folder):
-        write_json(path, new)
-        return
-    old = read_json(path)
-    if old != new:
-        changes = '; '.join(_differences(old, new))
-        raise UsageError(
-            f'{folder} holds a run of another configuration: {changes}; '
-            'take another --workdir, or remove the folder'
-        )
-
-
-def _differences(old: Any, new: Any, name: str = '') -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        out = []
-        for key in sorted(old.keys() | new.keys()):
-            out += _differences(old.get(key), new.get(key), f'{name}.{key}' if name else key)
-        return out
-    return [] if old == new else [f'{name}: {old!r} there, {new!r} now']
+        self._record.say(f'saved at step {step}')
+        raise stopped_by(self._stop[0], f'stopped and saved at step {step}')
 
 
 def _template(engine: Engine) -> Any:
