@@ -1,0 +1,27 @@
+"""The README's tutorial runs as printed."""
+
+import json
+import re
+from pathlib import Path
+
+from jaxdl.cli import main
+
+README = Path(__file__).parent.parent / 'README.md'
+
+
+def test_the_tutorial_runs_as_printed_and_answers_its_question(tmp_path, monkeypatch):
+    text = README.read_text()
+    (code,) = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+    command = re.search(r'^    jaxdl (run spirals\.py)$', text, re.MULTILINE)[1]
+    monkeypatch.chdir(tmp_path)
+    Path('spirals.py').write_text(code)
+    assert main(command.split()) == 0
+    result = json.loads(Path('runs/spirals/result.json').read_text())
+    assert result['claims'][0]['verdict'] == 'supported'
+    assert result['arms']['sines']['metrics']['test/accuracy']['mean'] > 0.95
+
+
+def test_every_file_the_readme_names_is_there():
+    for link in re.findall(r'\]\(([\w/.]+)\)', README.read_text()):
+        if link != 'experiments/results/digits.png':
+            assert (README.parent / link).exists(), link
