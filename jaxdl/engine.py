@@ -135,7 +135,7 @@ class Engine:
 
     def _trace(self, key: Key) -> tuple[Any, Any, Any]:
         """Shapes of one seed's (state, metrics, batch), without computing anything."""
-        sent = next(self._source.open(0, 0))
+        sent = _first(self._source)
 
         def run(key: Key, resident: Any, sent: Any) -> tuple[State, Metrics, Batch]:
             batch = self._source.make(key, resident, sent)
@@ -181,7 +181,7 @@ class Engine:
 
     def _chunk_rule(self) -> int:
         """As many steps as are worth a look of the host, bounded by the bytes sent ahead."""
-        sent = next(self._source.open(0, 0))
+        sent = _first(self._source)
         size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(sent))
         size *= len(self.seeds) if self._source.private else 1
         return max(1, min(CHUNK_STEPS, CHUNK_BYTES // max(size, 1)))
@@ -232,9 +232,9 @@ class Engine:
     def init(self) -> Any:
         """The states before the first step."""
         if self._source.private:
-            sent = self._mine([next(self._source.open(seed, 0)) for seed in self.seeds])
+            sent = self._mine([_first(self._source, seed) for seed in self.seeds])
         else:
-            sent = self._mine([next(self._source.open(0, 0))] * len(self.seeds))
+            sent = self._mine([_first(self._source)] * len(self.seeds))
         ours = (self._ours(self._source),)
         (states,) = self._run('init', self._init_one, (self._keys, sent), ours)
         return states
@@ -285,7 +285,7 @@ class Engine:
             batch = self._batch(source, 'show', key, ours, 0, sent)
             return (fn(key_for(key, 'show'), state, batch),)
 
-        sent = next(source.open(0, 0))
+        sent = _first(source)
         ours = (sent, self._ours(source))
         (shown,) = self._run('show', one, (states, self._keys), ours, of=id(source))
         return jax.device_get(self.layout.stack(shown))
@@ -438,6 +438,15 @@ def _changes(sent: Any, shapes: tuple[Any, ...]) -> str:
         if (np.shape(x), x.dtype) != (old, old_type)
     ]
     return '; '.join(changed) or 'the structure of the batch changed'
+
+
+def _first(source: Source, seed: int = 0) -> Any:
+    """What is sent for step 0."""
+    stream = source.open(seed, 0)
+    first = next(stream)
+    if isinstance(stream, Generator):
+        stream.close()  # it may hold threads that read ahead
+    return first
 
 
 def _stack(items: Sequence[Any]) -> Any:

@@ -67,8 +67,12 @@ class Confusion(Metric):
 
     @classmethod
     def of(cls, labels: Array, predicted: Array, classes: int, mask: Any = None) -> 'Confusion':
-        """Count pairs of int arrays of one shape, where `mask` (same shape) is true."""
-        pairs = (labels * classes + predicted).ravel()
+        """Count pairs of int arrays of one shape, where `mask` (same shape) is true.
+
+        A pair with a number outside 0..classes - 1 (an "ignore" label) is not counted.
+        """
+        known = (labels >= 0) & (labels < classes) & (predicted >= 0) & (predicted < classes)
+        pairs = jnp.where(known, labels * classes + predicted, classes * classes).ravel()
         weight = jnp.ones_like(pairs) if mask is None else jnp.asarray(mask, jnp.int32).ravel()
         counts = jnp.zeros(classes * classes, jnp.int32).at[pairs].add(weight, mode='drop')
         return cls(counts=counts.reshape(classes, classes))

@@ -37,6 +37,7 @@ class Net(struct.PyTreeNode):
         """Draw the initial parameters and memory of `module` for `inputs`."""
         variables = dict(module.init(_streams(key), *inputs))
         params = variables.pop('params', {})
+        variables.pop('intermediates', None)  # what a module sows is not its memory
         return cls(params=params, memory=variables, module=module)
 
     def __call__(

@@ -66,7 +66,10 @@ def seed(tree, i):
     return jax.tree.map(lambda x: x[i], tree)
 
 
-every_experiment = pytest.mark.parametrize('name', sorted(names()))
+# One worker for all laws of an experiment: what is compiled for one law serves the others.
+every_experiment = pytest.mark.parametrize(
+    'name', [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in sorted(names())]
+)
 
 
 @every_experiment

@@ -91,6 +91,11 @@ class TestConfusion:
         ]
         np.testing.assert_array_equal(add(parts).value(), confusion_matrix(LABELS, PREDICTED))
 
+    @pytest.mark.parametrize('odd', [-1, 3, 255])
+    def test_a_number_that_is_no_class_is_not_counted(self, odd):
+        y, p = jnp.array([0, odd, 2, 1]), jnp.array([0, 2, odd, 1])
+        np.testing.assert_array_equal(Confusion.of(y, p, 3).value(), np.diag([1, 1, 0]))
+
     def test_pixels(self):
         y, p = RNG.integers(0, 3, (2, 4, 5, 6))
         mask = RNG.random((4, 5, 6)) < 0.7

@@ -140,3 +140,16 @@ def test_applications_are_the_networks_that_are_called():
         ('Dense', (8, 3)),
         ('Normed', (8, 2)),
     ]
+
+
+def test_what_a_module_sows_is_not_its_memory():
+    class Sowing(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            self.sow('intermediates', 'mean', x.mean())
+            return nn.BatchNorm(use_running_average=not train)(x)
+
+    net = Net.init(Sowing(), KEY, X)
+    assert set(net.memory) == {'batch_stats'}
+    _, after = net(X, train=True)
+    assert jax.tree.structure(after) == jax.tree.structure(net)
