@@ -153,8 +153,11 @@ def phases_of(study: Study, params: Mapping[str, Any]) -> tuple[Phase, ...]:
     except Exception as error:
         raise _blamed(error, path) from error
     phases = (trial,) if isinstance(trial, Phase) else trial
-    if not isinstance(phases, tuple) or not all(isinstance(each, Phase) for each in phases):
-        raise UsageError(f'{path}: the trial must return a Phase, or a tuple of them, not {trial}')
+    kinds = {type(each) for each in phases} if isinstance(phases, tuple) else set()
+    if kinds != {Phase}:
+        raise UsageError(
+            f'{path}: the trial must return a Phase, or a tuple of them, not {trial!r:.80}'
+        )
     for index, phase in enumerate(phases):
         for name in ('steps', 'every'):
             check(f'phase {index}, {name}', getattr(phase, name), Count)
