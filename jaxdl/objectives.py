@@ -1,15 +1,16 @@
 """Objectives that many studies share: functions from a network and an optimizer to a task."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.game import Shadow, supervised
-from jaxdl.keys import Key
-from jaxdl.losses import cross_entropy
+from jaxdl import losses
+from jaxdl.game import Nets, Player, Shadow, game, supervised
+from jaxdl.keys import Key, key_for
 from jaxdl.metrics import Confusion, Mean
 from jaxdl.net import Net
 from jaxdl.samples import Images
@@ -34,15 +35,15 @@ def classifier(
     def loss(net: Net, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Net, Metrics]]:
         x, y, mask = batch['x'], batch['y'], batch['mask']
         logits, net = net(x, key=key, train=True)
-        value = cross_entropy(logits, y, weights=mask, label_smoothing=label_smoothing)
+        value = losses.cross_entropy(logits, y, weights=mask, label_smoothing=label_smoothing)
         return value, (net, {'accuracy': Mean.of(logits.argmax(-1) == y, mask)})
 
     def measure(net: Net, batch: Batch, key: Key) -> Metrics:
         x, y, mask = batch['x'], batch['y'], batch['mask']
         logits, _ = (net.shadow or net)(x)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, y)
         return {
-            'loss': Mean.of(losses, mask),
+            'loss': Mean.of(each, mask),
             'accuracy': Mean.of(logits.argmax(-1) == y, mask),
             'confusion': Confusion.of(y, logits.argmax(-1), classes, mask),
         }
@@ -54,9 +55,77 @@ def mistakes(key: Key, state: State, batch: Batch, *, count: int = 32) -> dict[s
     """The images of a batch that a classifier gets most wrong, for `Phase.show`."""
     net: Net = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Net))[0]
     logits, _ = (net.shadow or net)(batch['x'])
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch['y'])
-    worst = jnp.argsort(-jnp.where(batch['mask'], losses, -jnp.inf))[:count]
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, batch['y'])
+    worst = jnp.argsort(-jnp.where(batch['mask'], each, -jnp.inf))[:count]
     x, predicted = batch['x'][worst], logits.argmax(-1)[worst]
     low, high = batch['x'].min(), batch['x'].max()
     pixels = (x - low) / jnp.maximum(high - low, 1e-6)
     return {'mistakes': Images(pixels, labels=predicted, truth=batch['y'][worst])}
+
+
+class Rules(NamedTuple):
+    """What critic and generator descend: functions of the critic's scores [B] of real and fake."""
+
+    critic: Callable[[jax.Array, jax.Array], jax.Array]
+    generator: Callable[[jax.Array], jax.Array]
+
+
+NON_SATURATING = Rules(losses.non_saturating_discriminator, losses.non_saturating_generator)
+WASSERSTEIN = Rules(losses.wasserstein_critic, losses.wasserstein_generator)
+
+
+def adversarial(
+    generator: nn.Module,
+    critic: nn.Module,
+    measure: Callable[[Nets, Batch, Key], Metrics],
+    *,
+    rules: Rules,
+    noise: int,
+    generator_opt: optax.GradientTransformation,
+    critic_opt: optax.GradientTransformation,
+    critic_turns: int = 1,
+    penalty: float = 0.0,
+    shadow: Shadow | None = None,
+) -> Task:
+    """A GAN: generator(z [B, noise]) against critic(x [B, ...]) -> scores [B, 1].
+
+    The players are 'critic', who moves first and `critic_turns` times a step, each time on its own
+    part of the batch, and 'generator'. penalty: weight of the gradient penalty (Gulrajani et al.
+    2017, eq. 3). shadow: a slow copy of the generator.
+    """
+
+    def score(nets: Nets, x: jax.Array) -> jax.Array:
+        return nets['critic'](x, train=True)[0][:, 0]
+
+    def generate(nets: Nets, batch: Batch, key: Key) -> tuple[jax.Array, Nets]:
+        z = jax.random.normal(key_for(key, 'noise'), (len(batch['x']), noise))
+        fake, net = nets['generator'](z, key=key_for(key, 'generator'), train=True)
+        return fake, {**nets, 'generator': net}
+
+    def critic_loss(nets: Nets, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Nets, Metrics]]:
+        real, fake = batch['x'], generate(nets, batch, key)[0]
+        scores, net = nets['critic'](real, key=key_for(key, 'critic'), train=True)
+        nets = {**nets, 'critic': net}
+        value = rules.critic(scores[:, 0], score(nets, fake))
+        if penalty:
+            mix = key_for(key, 'mix')
+            value += penalty * losses.gradient_penalty(lambda x: score(nets, x), real, fake, mix)
+        return value, (nets, {})
+
+    def generator_loss(
+        nets: Nets, batch: Batch, key: Key
+    ) -> tuple[jax.Array, tuple[Nets, Metrics]]:
+        fake, nets = generate(nets, batch, key)
+        return rules.generator(score(nets, fake)), (nets, {})
+
+    def latents(batch: Batch) -> tuple[jax.Array]:
+        return (jnp.zeros((len(batch['x']), noise)),)
+
+    def images(batch: Batch) -> tuple[jax.Array]:
+        return (batch['x'],)
+
+    players = {
+        'critic': Player(critic, critic_loss, critic_opt, images, turns=critic_turns),
+        'generator': Player(generator, generator_loss, generator_opt, latents, shadow=shadow),
+    }
+    return game(players, measure)

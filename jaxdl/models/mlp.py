@@ -26,5 +26,6 @@ class MLP(nn.Module):
         x = x.reshape(len(x), -1)
         for width in self.features[:-1]:
             x = self.activation(nn.Dense(width)(x))
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            if self.dropout:
+                x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.features[-1])(x)
