@@ -2,6 +2,7 @@
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from jaxdl.samples import Images, Points, Sample, Texts
 INK, GREY, RED, BLUE = '#1f2328', '#8a8f98', '#c4320a', '#0072b2'
 GAP = 3  # pixels between images
 MOST = 64  # images drawn of one sample
+
+
+FEW_REFERENCES = 64  # centres of modes, rather than a sample of the true distribution
 
 
 def draw(sample: Sample) -> tuple[str, bytes]:
@@ -78,9 +82,11 @@ def _points(sample: Points) -> bytes:
     points, reference = np.asarray(sample.points), np.asarray(sample.reference)
     figure = Figure(figsize=(4, 4), dpi=110, layout='constrained')
     axes = figure.add_subplot(aspect='equal')
-    axes.scatter(
-        reference[:, 0], reference[:, 1], s=5, color=GREY, alpha=0.35, linewidths=0, label='true'
-    )
+    if len(reference) <= FEW_REFERENCES:  # rings that the points may lie in
+        look: dict[str, Any] = {'s': 90, 'facecolors': 'none', 'edgecolors': GREY, 'linewidths': 1}
+    else:
+        look = {'s': 5, 'color': GREY, 'alpha': 0.35, 'linewidths': 0}
+    axes.scatter(reference[:, 0], reference[:, 1], label='true', **look)
     axes.scatter(
         points[:, 0], points[:, 1], s=5, color=BLUE, alpha=0.6, linewidths=0, label='generated'
     )
@@ -91,7 +97,7 @@ def _points(sample: Points) -> bytes:
     outside = int(np.sum(~(np.abs(points - centre) <= reach).all(1)))
     if outside:
         axes.set_xlabel(f'{outside} of {len(points)} points lie outside', color=RED)
-    axes.legend(loc='upper right', frameon=False, fontsize=8, markerscale=3)
+    axes.legend(loc='upper right', frameon=False, fontsize=8)
     axes.tick_params(labelsize=8, color=GREY)
     axes.spines[:].set_color('#d0d3d8')
     buffer = io.BytesIO()
