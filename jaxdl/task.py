@@ -60,9 +60,7 @@ class Kept(NamedTuple):
     waited: jax.Array
 
 
-def keep_best(
-    task: Task, metric: str, *, lower: bool = False, patience: int | None = None
-) -> Task:
+def keep_best(task: Task, metric: str, *, lower: bool = False, patience: int | None = None) -> Task:
     """The same task, whose outcome is its best state on the validation split, seed by seed.
 
     metric: a `Mean` of the task's measure, e.g. 'accuracy'. `lower`: smaller is better.
