@@ -13,7 +13,6 @@ The state is stored flat, {'net.params.Dense_0.kernel': array}, so that the tree
 (named tuples, None, optax states) and a misfit can be named.
 """
 
-import functools
 import hashlib
 import logging
 import math
@@ -31,11 +30,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.errors import CheckpointError, DivergedError, JaxdlError, UsageError
-
-Leaf = jax.Array | np.ndarray
-Spec = tuple[str, tuple[int, ...]]  # dtype and shape
-NUMBERS = (bool, int, float, complex)
+from jaxdl.errors import CheckpointError, JaxdlError, UsageError
+from jaxdl.finite import refuse_nonfinite
+from jaxdl.stored import (
+    Spec,
+    array,
+    as_target,
+    flatten,
+    nest,
+    refuse_misfit,
+    restore_args,
+    spec,
+)
 
 
 class Saved(NamedTuple):
@@ -91,10 +97,10 @@ class Checkpoints:
         newest = max(_steps(self._folder), default=-1)
         if step <= newest:
             raise ValueError(f'step {step} is not newer than step {newest} in {self._folder}')
-        given = _flatten(state)
-        leaves = {name: _array(name, leaf) for name, leaf in given.items()}
-        specs = {name: _spec(leaf) for name, leaf in given.items()}
-        _refuse_nonfinite(leaves, step)
+        given = flatten(state)
+        leaves = {name: array(name, leaf) for name, leaf in given.items()}
+        specs = {name: spec(leaf) for name, leaf in given.items()}
+        refuse_nonfinite(leaves, step)
         # orbax refuses arrays without elements; their specs are all there is to know.
         stored = {name: leaf for name, leaf in leaves.items() if leaf.size}
         try:
@@ -368,133 +374,18 @@ def _restore(folder: Path, step: int, like: Callable[[int], Any] | None) -> Save
             phase = about['phase']
             specs: dict[str, Spec] = {n: (d, tuple(s)) for n, (d, s) in about['leaves'].items()}
         tree = like(phase) if like else {name: np.zeros(0) for name in specs}
-        targets = _flatten(tree)
+        targets = flatten(tree)
         if like:
-            _refuse_misfit(specs, targets, path)
-        stored = {n: _restore_args(x) for n, x in targets.items() if 0 not in specs[n][1]}
+            refuse_misfit(specs, targets, path)
+        stored = {n: restore_args(x) for n, x in targets.items() if 0 not in specs[n][1]}
         args = ocp.args.PyTreeRestore(restore_args={'leaves': stored})
         with _blaming_the_checkpoint():
             leaves = reader.restore(path, args=ocp.args.Composite(state=args)).state['leaves']
     if like is None:
         empty = {n: np.zeros(s, jnp.dtype(d)) for n, (d, s) in specs.items() if n not in stored}
-        return Saved(step, phase, _nest({**leaves, **empty}))
-    filled = [_as_target(leaves.get(name), target) for name, target in targets.items()]
+        return Saved(step, phase, nest({**leaves, **empty}))
+    filled = [as_target(leaves.get(name), target) for name, target in targets.items()]
     return Saved(step, phase, jax.tree.unflatten(jax.tree.structure(tree), filled))
-
-
-def _flatten(state: Any) -> dict[str, Any]:
-    """The leaves by dotted path, in the tree's order."""
-    pairs = jax.tree_util.tree_flatten_with_path(state)[0]
-    name = functools.partial(jax.tree_util.keystr, simple=True, separator='.')
-    leaves = {name(path) or 'state': leaf for path, leaf in pairs}
-    if len(leaves) < len(pairs):
-        raise ValueError('two leaves of the state have the same dotted path')
-    return leaves
-
-
-def _nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, leaf in leaves.items():
-        *parents, last = name.split('.')
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = leaf
-    return tree
-
-
-def _array(name: str, leaf: Any) -> Leaf:
-    if isinstance(leaf, jax.Array):
-        return leaf
-    array = np.asarray(leaf)
-    if array.dtype.kind in 'OSU':
-        raise TypeError(f'{name} is a {type(leaf).__name__}, not an array or a number')
-    return array
-
-
-def _spec(leaf: Any) -> Spec:
-    if isinstance(leaf, NUMBERS):
-        return str(jnp.result_type(leaf)), ()  # as it is once it has been through jit
-    return str(leaf.dtype), tuple(leaf.shape)
-
-
-def _refuse_misfit(saved: Mapping[str, Spec], targets: Mapping[str, Any], path: Path) -> None:
-    wanted = {name: _spec(target) for name, target in targets.items()}
-    misfits = [name for name in {**wanted, **saved} if wanted.get(name) != saved.get(name)]
-    if misfits:
-        name, more = misfits[0], len(misfits) - 1
-        raise UsageError(
-            f'checkpoint {path} does not fit this state: {name} is {_words(saved.get(name))} there '
-            f'and {_words(wanted.get(name))} here' + (f' (and {more} more)' if more else '')
-        )
-
-
-def _words(spec: Spec | None) -> str:
-    return f'{spec[0]}[{",".join(map(str, spec[1]))}]' if spec else 'missing'
-
-
-def _sharding(target: Any) -> jax.sharding.Sharding | None:
-    """Where the target lives; None is the host."""
-    if not isinstance(target, jax.Array | jax.ShapeDtypeStruct):
-        return None
-    return target.sharding or jnp.zeros(()).sharding
-
-
-def _restore_args(target: Any) -> Any:
-    sharding = _sharding(target)
-    if sharding is None:
-        return _ocp().RestoreArgs(restore_type=np.ndarray)
-    return _ocp().ArrayRestoreArgs(sharding=sharding, global_shape=target.shape, dtype=target.dtype)
-
-
-def _as_target(leaf: Any, target: Any) -> Any:
-    """The restored leaf as the kind of thing `target` is; None stands for one without elements."""
-    if isinstance(target, NUMBERS):
-        return leaf.item()
-    if leaf is None:
-        leaf = np.zeros(target.shape, target.dtype)
-        return leaf if (place := _sharding(target)) is None else jax.device_put(leaf, place)
-    return leaf[()] if isinstance(target, np.generic) else leaf
-
-
-def _is_bad(x: Any, xp: Any) -> Any:
-    return ~xp.isfinite(x) if x.ndim >= 2 else xp.isnan(x)
-
-
-@jax.jit
-def _any_bad(leaves: list[jax.Array]) -> jax.Array:
-    return jnp.stack([_is_bad(leaf, jnp).any() for leaf in leaves])
-
-
-def _refuse_nonfinite(leaves: Mapping[str, Leaf], step: int) -> None:
-    """Raise DivergedError for the first leaf, in the tree's order, that must not be saved."""
-    floats = {n: x for n, x in leaves.items() if jnp.issubdtype(x.dtype, jnp.inexact) and x.size}
-    # On CPU a look at the memory: compiling the reduction costs 0.7 s and more for 50 leaves.
-    far = {name: x for name, x in floats.items() if _on_accelerator(x)}
-    flags = dict(zip(far, np.asarray(_any_bad(list(far.values()))), strict=True)) if far else {}
-    for name, leaf in floats.items():
-        if flags[name] if name in flags else _any_bad_on_host(leaf):
-            raise DivergedError(f'step {step} is not saved: {name} holds {_where(name, leaves)}')
-
-
-def _on_accelerator(x: Leaf) -> bool:
-    return isinstance(x, jax.Array) and any(d.platform != 'cpu' for d in x.devices())
-
-
-def _any_bad_on_host(x: Leaf) -> bool:
-    parts = [shard.data for shard in x.addressable_shards] if isinstance(x, jax.Array) else [x]
-    return any(_is_bad(np.asarray(part), np).any() for part in parts)
-
-
-def _where(name: str, leaves: Mapping[str, Leaf]) -> str:
-    """'NaN at seed index 3': what the leaf holds and the first place along axis 0."""
-    leaf = np.asarray(leaves[name])
-    what = 'NaN' if np.isnan(leaf).any() else 'infinity'
-    if not leaf.ndim:
-        return what
-    lengths = {x.shape[0] if x.ndim else None for x in leaves.values()}
-    axis = 'seed index' if len(lengths) == 1 else 'index'
-    return f'{what} at {axis} {np.argwhere(_is_bad(leaf, np))[0][0]}'
 
 
 def _reason(error: BaseException | None) -> str:

@@ -20,7 +20,7 @@ import pytest
 from flax import struct
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxdl import checkpoint
+from jaxdl import checkpoint, finite
 from jaxdl.checkpoint import Checkpoints, load_weights
 from jaxdl.errors import CheckpointError, DivergedError, JaxdlError, UsageError
 
@@ -355,7 +355,7 @@ def test_a_state_that_is_not_finite_is_refused(
     tmp_path, monkeypatch, bad, seeds, words, accelerator
 ):
     if accelerator:
-        monkeypatch.setattr(checkpoint, '_on_accelerator', lambda x: isinstance(x, jax.Array))
+        monkeypatch.setattr(finite, '_on_accelerator', lambda x: isinstance(x, jax.Array))
     kernel = jnp.ones((5, 2), jnp.bfloat16).at[3, 1].set(bad)
     state = {
         'net': Seat(Net({'Dense_0': {'bias': jnp.zeros((5, 1)), 'kernel': kernel}}), None),
@@ -386,9 +386,9 @@ def test_the_check_is_the_same_on_the_device_and_on_the_host():
         for value in (0.0, np.nan, np.inf, -np.inf):
             leaves = [jnp.full(shape, value, dtype) for shape in shapes]
             truth = [np.isnan(value) or (np.isinf(value) and len(s) >= 2) for s in shapes]
-            assert checkpoint._any_bad(leaves).tolist() == truth
+            assert finite._any_bad(leaves).tolist() == truth
             for place in (lambda x: x, np.asarray):
-                assert [checkpoint._any_bad_on_host(place(x)) for x in leaves] == truth
+                assert [finite._any_bad_on_host(place(x)) for x in leaves] == truth
 
 
 @pytest.mark.parametrize(
