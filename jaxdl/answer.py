@@ -1,7 +1,7 @@
 """From a question to its answer: every arm of a study, then the report."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,22 +71,28 @@ def run_study(
     *,
     command: str,
     options: Options,
-    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Run what `plan` asks for and write the report; returns what result.json holds."""
     folder = workdir(plan)
     configs = plan_arms(study, plan)
     _writable(folder)
     env = {**surroundings(), 'command': command, 'experiment': plan.word}
-    configs = {arm: c for arm, c in configs.items() if not _done(folder / arm, c)}
-    if configs and (tuned := machine.tune_memory()):
-        say(tuned)
     for arm, config in configs.items():
+        if _done(folder / arm, config):
+            continue
+        tuned = machine.tune_memory()
         phases = phases_of(study, config.params)
         if plan.smoke:
             phases = tuple(_shortened(phase) for phase in phases)
         lengths = [{'steps': phase.steps, 'every': phase.every} for phase in phases]
-        run_arm(folder / arm, phases, config._replace(phases=lengths), env=env, options=options)
+        run_arm(
+            folder / arm,
+            phases,
+            config._replace(phases=lengths),
+            env=env,
+            options=options,
+            notes=[tuned] if tuned else [],
+        )
     return report(study, plan.name, folder, command=command)
 
 

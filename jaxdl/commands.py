@@ -128,7 +128,7 @@ def _run(words: list[str]) -> None:
     options = Options(values['layout'], values['chunk'], values['tensorboard'])
     command = shlex.join(['jaxdl', 'run', *words])
     with preemptible():
-        result = answer.run_study(study, plan, command=command, options=options, say=_say)
+        result = answer.run_study(study, plan, command=command, options=options)
         _show(verdict_lines(result, answer.workdir(plan)))
 
 

@@ -44,9 +44,11 @@ def run_arm(
     *,
     env: Mapping[str, Any],
     options: Options = Options(),  # noqa: B008 (immutable)
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train one arm in `folder`, or go on with it, or return its numbers if it is done.
 
+    env: what env.json is to say of the machine. notes: lines for the log.
     Returns what DONE holds: {'parameters', 'steps', 'seconds', 'metrics': {name: [one a seed]}}.
     Raises UsageError where the folder holds another config or another process runs in it;
     DivergedError; PreemptedError and InterruptedRunError once everything is saved.
@@ -54,7 +56,7 @@ def run_arm(
     with ExitStack() as stack:
         stack.enter_context(locked(folder))
         stop = stack.enter_context(noted())
-        early: list[str] = []  # said before the record is open, which must know where to go on
+        early = list(notes)  # said before the record is open, which must know where to go on
         speak = [early.append]
         checkpoints = stack.enter_context(
             Checkpoints(folder / 'checkpoints', say=lambda text: speak[0](text))
