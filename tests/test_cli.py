@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import os
 import re
 import runpy
@@ -17,9 +18,12 @@ import pytest
 from jaxdl import answer, commands
 from jaxdl.cli import main, usage
 from jaxdl.commands import COMMANDS
+from jaxdl.config import Config, as_json
 from jaxdl.errors import DataMissingError, UsageError
+from jaxdl.library import resolve
 from jaxdl.lock import locked
 from jaxdl.pipes import Forgiving, forgiving
+from jaxdl.study import Study
 
 MINE = '''\
 """A study of the user's own."""
@@ -46,7 +50,7 @@ def trial(widths: tuple[Count, ...] = (3,), lr: Rate = 0.1, steps: Count = 6) ->
         widths: of its hidden layers
         lr: learning rate
     """
-    task = classifier(MLP((*widths, 2)), optax.sgd(lr), classes=2)
+    task = classifier(MLP(widths + (2,)), optax.sgd(lr), classes=2)
     return Phase(
         task,
         train=shuffled(DATA, batch=8),
@@ -187,6 +191,19 @@ def test_eval_measures_what_was_recorded(word, there):
         assert mean == pytest.approx(sum(recorded[metric]) / 2, rel=1e-5)
 
 
+def test_parameters_come_back_from_json_as_the_trial_takes_them():
+    def trial(
+        widths: tuple[int, ...] = (1,), clip: float = math.inf, names: list[str] | None = None
+    ):
+        pass
+
+    study = Study('?', trial, {'a': {'names': ['x']}})
+    params = resolve(study, 'a', {'widths': (2, 3)})
+    config = Config('s', 'a', [0], as_json(params), [])
+    assert config.params == {'widths': [2, 3], 'clip': None, 'names': ['x']}
+    assert answer.recall(study, config) == params
+
+
 def test_report_writes_the_same_report_again(there):
     folder = there / 'runs/mine'
     before = {path.name: path.read_bytes() for path in folder.glob('re*.*')}
@@ -245,6 +262,7 @@ def test_print_config_says_what_would_run_and_writes_nothing(here):
 def as_module(monkeypatch, name, *words):
     """What `python -m NAME WORDS` prints."""
     monkeypatch.setattr(sys, 'argv', [name, *words])
+    monkeypatch.delitem(sys.modules, name, raising=False)  # a new process has not loaded it
     out = io.StringIO()
     with pytest.raises(SystemExit) as stop, contextlib.redirect_stdout(out):
         runpy.run_module(name, run_name='__main__', alter_sys=True)
@@ -478,8 +496,14 @@ def test_what_modules_log_is_said_once(monkeypatch):
         logging.getLogger('elsewhere').info('noise')
 
     monkeypatch.setitem(commands.COMMANDS, 'list', COMMANDS['list']._replace(run=logging_list))
-    before = list(logging.getLogger('jaxdl').handlers)
-    assert typed('list')[2] == '5 rows decoded\n'
+    before, elsewhere = list(logging.getLogger('jaxdl').handlers), io.StringIO()
+    root = logging.StreamHandler(elsewhere)  # as libraries add them
+    logging.getLogger().addHandler(root)
+    try:
+        assert typed('list')[2] == '5 rows decoded\n'
+    finally:
+        logging.getLogger().removeHandler(root)
+    assert '5 rows decoded' not in elsewhere.getvalue()
     assert logging.getLogger('jaxdl').handlers == before
 
 

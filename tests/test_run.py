@@ -455,7 +455,7 @@ def test_a_death_exactly_between_two_phases(two_phases, tmp_path, monkeypatch):
 def test_phases_may_have_layouts_of_their_own(two_phases, tmp_path, monkeypatch):
     import jaxdl.engine
 
-    choices = iter(['vmap', 'loop'])
+    choices = iter(['loop', 'vmap'])
     monkeypatch.setattr(
         jaxdl.engine, 'choose', lambda **about: Choice(next(choices), False, 'the test says so')
     )
