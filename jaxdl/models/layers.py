@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 Array = jax.Array
 
@@ -91,14 +92,22 @@ def _few_channels(x: Array, w: Array) -> Array:
     return jnp.moveaxis(y.reshape(outputs, batch, rows, columns), 0, -1)
 
 
-def _forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _few_channels(x, w), (x, w)
+def _forward(x: Any, w: Any) -> tuple[Array, tuple[Array, Array, tuple[()] | None]]:
+    # Whether anything asks for the gradient of x: nothing does where x is the data.
+    asked = () if x.perturbed else None
+    return _few_channels(x.value, w.value), (x.value, w.value, asked)
 
 
-def _backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _backward(
+    saved: tuple[Array, Array, tuple[()] | None], g: Array
+) -> tuple[Array | None, Array | None]:
     """dw as XLA has it; dx by adding each tap's product with the gradient where it came from."""
-    x, w = saved
+    x, w, asked = saved
+    if isinstance(g, SymbolicZero):
+        return None, None
     (dw,) = jax.linear_transpose(lambda w: _plain(x, w), w)(g)
+    if asked is None:
+        return None, dw
     (kh, kw, inputs, outputs), (batch, rows, columns, _) = w.shape, g.shape
     products = g.reshape(-1, outputs) @ w.reshape(-1, outputs).T
     products = products.reshape(batch, rows, columns, kh * kw, inputs)
@@ -109,7 +118,7 @@ def _backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     return dx, dw
 
 
-_few_channels.defvjp(_forward, _backward)
+_few_channels.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def max_pool(x: Array) -> Array:
