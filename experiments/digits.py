@@ -4,7 +4,7 @@ LeNet against a perceptron of about the same number of parameters on scikit-lear
 handwritten digits, 8x8 pixels (Alpaydin and Kaynak 1998), a fixed stratified third held out.
 LeCun et al. (1998) report the same comparison on 28x28 digits: 0.95 % against 3.05 % error.
 
-    jaxdl run digits        about a minute on two CPU cores
+    jaxdl run digits        half a minute on two CPU cores
 """
 
 from typing import Literal

@@ -6,6 +6,9 @@ MNIST (TFDS `mnist`, 60,000 / 10,000). LeCun et al. (1998): LeNet-5 0.95 % error
 distortions), 300-100 perceptron 3.05 %.
 
     jaxdl run lenet_mnist       half an hour on two CPU cores
+
+Expected: 99.3 % for pooling by maximum and for none, 99.2 % by average, 99.0 % for the network of 1998
+and 98.8 % for the perceptron.
 """
 
 from functools import partial
