@@ -7,8 +7,8 @@ distortions), 300-100 perceptron 3.05 %.
 
     jaxdl run lenet_mnist       half an hour on two CPU cores
 
-Expected: 99.3 % for pooling by maximum and for none, 99.2 % by average, 99.0 % for the network of 1998
-and 98.8 % for the perceptron.
+Expected: 99.3 % with maximum pooling and with none, 99.2 % with average pooling, 99.0 % for the
+network of 1998 and 98.8 % for the perceptron.
 """
 
 from functools import partial
