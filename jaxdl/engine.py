@@ -2,13 +2,11 @@
 
     advance = jit(donated)( map over seeds ( scan over steps ( task.step ) ) )
 
-A step of one seed is `_Programs.advance`; a layout makes it a program for all seeds; `train` calls
+The steps of one seed are `Engine._advance_one`; a layout makes it a program for all seeds; `train` calls
 that program and hands the host what it needs to log, measure, save or stop. The host never waits
 for the device inside the loop: numbers of one chunk are read after the next was dispatched.
 """
 
-import queue
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,6 +18,7 @@ import numpy as np
 from jaxdl import cost
 from jaxdl.data.source import Source
 from jaxdl.errors import DivergedError
+from jaxdl.feed import chunks, first_sent, prefetch, stacked
 from jaxdl.keys import Key, key_at, key_for
 from jaxdl.layout import Choice, Compiled, Layout, choose, layout, program_bytes
 from jaxdl.metrics import Metric, Number, finish
@@ -135,7 +134,7 @@ class Engine:
 
     def _trace(self, key: Key) -> tuple[Any, Any, Any]:
         """Shapes of one seed's (state, metrics, batch), without computing anything."""
-        sent = _first(self._source)
+        sent = first_sent(self._source)
 
         def run(key: Key, resident: Any, sent: Any) -> tuple[State, Metrics, Batch]:
             batch = self._source.make(key, resident, sent)
@@ -181,7 +180,7 @@ class Engine:
 
     def _chunk_rule(self) -> int:
         """As many steps as are worth a look of the host, bounded by the bytes sent ahead."""
-        sent = _first(self._source)
+        sent = first_sent(self._source)
         size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(sent))
         size *= len(self.seeds) if self._source.private else 1
         return max(1, min(CHUNK_STEPS, CHUNK_BYTES // max(size, 1)))
@@ -232,9 +231,9 @@ class Engine:
     def init(self) -> Any:
         """The states before the first step."""
         if self._source.private:
-            sent = self._mine([_first(self._source, seed) for seed in self.seeds])
+            sent = self._mine([first_sent(self._source, seed) for seed in self.seeds])
         else:
-            sent = self._mine([_first(self._source)] * len(self.seeds))
+            sent = self._mine([first_sent(self._source)] * len(self.seeds))
         ours = (self._ours(self._source),)
         (states,) = self._run('init', self._init_one, (self._keys, sent), ours)
         return states
@@ -285,7 +284,7 @@ class Engine:
             batch = self._batch(source, 'show', key, ours, 0, sent)
             return (fn(key_for(key, 'show'), state, batch),)
 
-        sent = _first(source)
+        sent = first_sent(source)
         ours = (sent, self._ours(source))
         (shown,) = self._run('show', one, (states, self._keys), ours, of=id(source))
         return jax.device_get(self.layout.stack(shown))
@@ -368,65 +367,13 @@ class Engine:
                 stretch = []
                 for low in range(first, last, stride):
                     steps = np.arange(low, min(low + stride, last), dtype=np.int32)
-                    sent = [_stack([next(stream) for _ in steps]) for stream in streams]
+                    sent = [stacked([next(stream) for _ in steps]) for stream in streams]
                     mine = self._mine(sent) if private else self._keys
                     shared = () if private else self.layout.share(sent[0])
                     stretch.append((steps, mine, shared))
                 yield stretch
 
         return prefetch(make())
-
-
-def chunks(start: int, stop: int, every: int, chunk: int) -> Iterator[tuple[int, int]]:
-    """Stretches (first, last) of at most `chunk` steps that end at multiples of `every` and stop.
-
-    Stretches are laid from the multiples of `every`, not from `start`, so a resumed run makes the
-    same programs, and the same numbers to the bit, as one that never stopped.
-    """
-    step = start
-    while step < stop:
-        base = step - step % every
-        limit = min(stop, base + every)
-        last = min(limit, base + ((step - base) // chunk + 1) * chunk)
-        yield step, last
-        step = last
-
-
-def prefetch(items: Iterator[Any], *, depth: int = 2) -> Iterator[Any]:
-    """The same items, made by a thread up to `depth` ahead. Its errors are raised here."""
-    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(maxsize=depth)
-    closed = threading.Event()
-
-    def put(ok: bool, item: Any) -> None:
-        while not closed.is_set():
-            try:
-                return ready.put((ok, item), timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for item in items:
-                put(True, item)
-                if closed.is_set():
-                    return
-            put(False, None)
-        except BaseException as error:  # handed to the consumer, which raises it
-            put(False, error)
-
-    thread = threading.Thread(target=work, name='prefetch', daemon=True)
-    thread.start()
-    try:
-        while True:
-            ok, item = ready.get()
-            if not ok:
-                if item is not None:
-                    raise item
-                return
-            yield item
-    finally:
-        closed.set()
-        thread.join()
 
 
 def _changes(sent: Any, shapes: tuple[Any, ...]) -> str:
@@ -438,19 +385,6 @@ def _changes(sent: Any, shapes: tuple[Any, ...]) -> str:
         if (np.shape(x), x.dtype) != (old, old_type)
     ]
     return '; '.join(changed) or 'the structure of the batch changed'
-
-
-def _first(source: Source, seed: int = 0) -> Any:
-    """What is sent for step 0."""
-    stream = source.open(seed, 0)
-    first = next(stream)
-    if isinstance(stream, Generator):
-        stream.close()  # it may hold threads that read ahead
-    return first
-
-
-def _stack(items: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *xs: np.stack(xs), *items)
 
 
 def finish_each(metrics: dict[str, Metric], count: int) -> dict[str, list[Number]]:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import toy
 
-from jaxdl.engine import Engine, Tally, chunks, finish_each, prefetch
+from jaxdl.engine import Engine, Tally, finish_each
 from jaxdl.errors import DivergedError
+from jaxdl.feed import chunks, prefetch
 from jaxdl.metrics import Mean
 from jaxdl.task import keep_best
 
