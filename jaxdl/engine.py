@@ -2,9 +2,9 @@
 
     advance = jit(donated)( map over seeds ( scan over steps ( task.step ) ) )
 
-The steps of one seed are `Engine._advance_one`; a layout makes it a program for all seeds; `train` calls
-that program and hands the host what it needs to log, measure, save or stop. The host never waits
-for the device inside the loop: numbers of one chunk are read after the next was dispatched.
+The steps of one seed are `Engine._advance_one`; a layout makes them a program for all seeds;
+`train` calls it and hands the host what it needs to log, measure, save or stop. The host never
+waits for the device inside the loop: numbers of one chunk are read after the next was dispatched.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
