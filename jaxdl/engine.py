@@ -82,7 +82,11 @@ class Engine:
         self.task, self.seeds, self._source, self._say = task, list(seeds), train, say
         self._data_key = key_for(jax.random.key(0), stage)
         seed_keys = jax.vmap(lambda s: key_for(jax.random.key(s), stage))(jnp.array(self.seeds))
+        # Opened once: what is sent for step 0 gives the shapes, the chunk and the first states.
+        self._sent = first_sent(train)
         self.shapes = self._trace(seed_keys[0])
+        state, _, batch = self.shapes
+        self._cost = cost.cost(task.step, jax.random.key(0), state, batch)
         self.choice = self._choose(layout_name, scan)
         self.layout: Layout = layout(self.choice.name, len(self.seeds))
         self.chunk = chunk or self._chunk_rule()
@@ -134,14 +138,13 @@ class Engine:
 
     def _trace(self, key: Key) -> tuple[Any, Any, Any]:
         """Shapes of one seed's (state, metrics, batch), without computing anything."""
-        sent = first_sent(self._source)
 
         def run(key: Key, resident: Any, sent: Any) -> tuple[State, Metrics, Batch]:
             batch = self._source.make(key, resident, sent)
             state = self.task.init(key, batch)
             return state, self.task.step(key, state, batch)[1], batch
 
-        return jax.eval_shape(run, key, self._source.resident, sent)
+        return jax.eval_shape(run, key, self._source.resident, self._sent)
 
     @property
     def rows(self) -> int:
@@ -151,8 +154,7 @@ class Engine:
 
     def flops(self) -> float:
         """Floating-point operations of one step of one seed."""
-        state, _, batch = self.shapes
-        return float(cost.flops(self.task.step, jax.random.key(0), state, batch))
+        return float(self._cost.products)
 
     def step_bytes(self) -> int:
         """Memory of the compiled step of one seed: arguments, results and temporaries."""
@@ -165,12 +167,10 @@ class Engine:
         return trainable(self.shapes[0])
 
     def _choose(self, name: str, scan: bool | None) -> Choice:
-        state, _, batch = self.shapes
-        args = (self.task.step, jax.random.key(0), state, batch)
         choice = choose(
             seeds=len(self.seeds),
-            flops=float(cost.flops(*args)),
-            convolution=cost.has_convolution(*args),
+            flops=self.flops(),
+            convolution=self._cost.convolutions > 0,
             platform=jax.default_backend(),
             devices=jax.device_count(),
         )
@@ -180,8 +180,7 @@ class Engine:
 
     def _chunk_rule(self) -> int:
         """As many steps as are worth a look of the host, bounded by the bytes sent ahead."""
-        sent = first_sent(self._source)
-        size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(sent))
+        size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(self._sent))
         size *= len(self.seeds) if self._source.private else 1
         return max(1, min(CHUNK_STEPS, CHUNK_BYTES // max(size, 1)))
 
@@ -233,7 +232,7 @@ class Engine:
         if self._source.private:
             sent = self._mine([first_sent(self._source, seed) for seed in self.seeds])
         else:
-            sent = self._mine([first_sent(self._source)] * len(self.seeds))
+            sent = self._mine([self._sent] * len(self.seeds))
         ours = (self._ours(self._source),)
         (states,) = self._run('init', self._init_one, (self._keys, sent), ours)
         return states
