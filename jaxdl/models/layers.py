@@ -121,14 +121,22 @@ def _backward(
 _few_channels.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
-def max_pool(x: Array) -> Array:
-    """Maximum over 2x2 windows with stride 2, [B, H, W, C] -> [B, H // 2, W // 2, C].
+Padding = str | Sequence[tuple[int, int]]
+Pair = tuple[int, int]
 
-    The gradient of a window goes to its first maximum, as in the plain formulation.
+
+def max_pool(
+    x: Array, window: Pair = (2, 2), *, strides: Pair | None = None, padding: Padding = 'VALID'
+) -> Array:
+    """Maximum over windows, [B, H, W, C] -> [B, H', W', C]; strides default to the window.
+
+    Where maxima are equal the gradient goes to the first, as in the plain formulation.
     """
-    if jax.default_backend() != 'cpu' or x.ndim != 4:
-        return nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
-    return _max_pool(x)
+    strides = strides or window
+    if jax.default_backend() == 'cpu' and x.ndim == 4 and padding == 'VALID':
+        if window == strides == (2, 2):
+            return _max_pool(x)
+    return nn.max_pool(x, window_shape=window, strides=strides, padding=padding)
 
 
 @jax.custom_vjp
@@ -156,12 +164,28 @@ def _pool_backward(saved: Any, g: Array) -> tuple[Array]:
 _max_pool.defvjp(_pool_forward, _pool_backward)
 
 
-def average_pool(x: Array) -> Array:
-    """Mean over 2x2 windows with stride 2, [B, H, W, C] -> [B, H // 2, W // 2, C]."""
-    batch, high, wide, channels = x.shape
-    rows, columns = high // 2, wide // 2
-    inner = x[:, : 2 * rows, : 2 * columns].reshape(batch, rows, 2, columns, 2, channels)
-    return inner.mean((2, 4))
+def average_pool(
+    x: Array,
+    window: Pair = (2, 2),
+    *,
+    strides: Pair | None = None,
+    padding: Padding = 'VALID',
+    count_padding: bool = True,
+) -> Array:
+    """Mean over windows, [B, H, W, C] -> [B, H', W', C]; strides default to the window.
+
+    count_padding: whether padded zeros count as elements of the mean.
+    """
+    strides = strides or window
+    if window == strides == (2, 2) and padding == 'VALID':
+        batch, high, wide, channels = x.shape
+        rows, columns = high // 2, wide // 2
+        inner = x[:, : 2 * rows, : 2 * columns].reshape(batch, rows, 2, columns, 2, channels)
+        return inner.mean((2, 4))
+    return nn.avg_pool(x, window, strides, padding, count_include_pad=count_padding)
 
 
 Conv = partial(nn.Conv, conv_general_dilated=convolution)
+ConvTranspose = nn.ConvTranspose
+Dense = nn.Dense
+BatchNorm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
