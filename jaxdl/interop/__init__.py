@@ -1,0 +1,77 @@
+"""Weights from and to other implementations: pure NumPy, nothing else is imported.
+
+variables = from_state_dict('resnet50', 'torchvision', state_dict)
+logits = build('resnet50', 'torchvision').apply(variables, images)
+state_dict = to_state_dict('resnet50', 'torchvision', variables)     # exactly the same again
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+from jaxdl.errors import UsageError, nearest
+from jaxdl.interop import convnets, darknet, faster_rcnn, residual, segmentation
+from jaxdl.interop.reference import Reference, Shape, decode, encode, expected
+
+REFERENCES: Mapping[tuple[str, str], Reference] = {
+    **convnets.REFERENCES,
+    **residual.REFERENCES,
+    **segmentation.REFERENCES,
+    **darknet.REFERENCES,
+    **faster_rcnn.REFERENCES,
+}
+
+
+def list_references() -> list[tuple[str, str]]:
+    """Every (arch, layout) there is."""
+    return sorted(REFERENCES)
+
+
+def reference(arch: str, layout: str, config: Mapping[str, Any]) -> Reference:
+    """The reference of that name. Raises UsageError for a name or an option there is not."""
+    archs = sorted({arch for arch, _ in REFERENCES})
+    if arch not in archs:
+        raise UsageError(f'no arch {arch!r}{nearest(arch, archs)} (there are: {", ".join(archs)})')
+    layouts = [there for name, there in list_references() if name == arch]
+    if layout not in layouts:
+        near = nearest(layout, layouts)
+        raise UsageError(f'no layout {layout!r} of {arch}{near} (there are: {", ".join(layouts)})')
+    found = REFERENCES[arch, layout]
+    options = inspect.signature(found.build).parameters
+    for name in config:
+        if name not in options:
+            near, allowed = nearest(name, options), ', '.join(options) or 'none'
+            raise UsageError(f'{arch} has no option {name!r}{near} (there are: {allowed})')
+    return found
+
+
+def build(arch: str, layout: str, **config: Any) -> nn.Module:
+    """The module whose variables `from_state_dict` gives."""
+    return reference(arch, layout, config).build(**config)
+
+
+def tensors(arch: str, layout: str, **config: Any) -> dict[str, Shape]:
+    """The shape of every tensor that the state dict must have, by name."""
+    return expected(reference(arch, layout, config), config)
+
+
+def from_state_dict(
+    arch: str, layout: str, state_dict: Mapping[str, Any], *, strict: bool = True, **config: Any
+) -> dict[str, Any]:
+    """The variables {'params': ..., 'batch_stats': ...} from another implementation's weights.
+
+    state_dict: arrays by name; anything that NumPy reads.
+    strict: tensors the network has no place for are an error.
+    Raises UsageError, naming the tensor, for one that is missing, unknown or misshapen.
+    """
+    return decode(reference(arch, layout, config), state_dict, config, strict=strict)
+
+
+def to_state_dict(
+    arch: str, layout: str, variables: Mapping[str, Any], **config: Any
+) -> dict[str, np.ndarray]:
+    """The other implementation's weights from our variables: the inverse of `from_state_dict`."""
+    return encode(reference(arch, layout, config), variables, config)

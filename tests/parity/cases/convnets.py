@@ -1,0 +1,5 @@
+"""AlexNet, VGG and Inception."""
+
+from golden import Case
+
+CASES: list[Case] = []

@@ -1,0 +1,5 @@
+"""YOLO."""
+
+from golden import Case
+
+CASES: list[Case] = []

@@ -1,0 +1,5 @@
+"""Faster R-CNN."""
+
+from golden import Case
+
+CASES: list[Case] = []

@@ -1,0 +1,5 @@
+"""ResNet and ViT."""
+
+from golden import Case
+
+CASES: list[Case] = []

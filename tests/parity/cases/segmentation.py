@@ -1,0 +1,5 @@
+"""FCN and U-Net."""
+
+from golden import Case
+
+CASES: list[Case] = []

@@ -1,0 +1,140 @@
+"""Goldens: what another implementation computes from weights that are drawn by name.
+
+Both sides draw every tensor from its name and shape, so a file of a few kilobytes, names, shapes
+and outputs, proves a network of any size. Nothing here imports another implementation.
+"""
+
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+FOLDER = Path(__file__).parent / 'goldens'
+KEPT = 2048  # outputs larger than this are kept at as many drawn positions
+
+
+class Case(NamedTuple):
+    """One network to compare.
+
+    inputs: shapes, channels last.
+    tolerance: of max|a - b| / max|b| of each output.
+    train: compare gradients too, and the running statistics after one step in training mode.
+    full: too slow for the ordinary tests; `make parity` compares it.
+    """
+
+    arch: str
+    layout: str
+    inputs: tuple[tuple[int, ...], ...]
+    config: Mapping[str, Any] = {}
+    tolerance: float = 2e-4
+    train: bool = False
+    full: bool = False
+
+    @property
+    def name(self) -> str:
+        words = [f'{key}={value}' for key, value in self.config.items()]
+        return '-'.join([self.arch, self.layout, *words])
+
+
+def rng(name: str) -> np.random.Generator:
+    """The generator that belongs to a name."""
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+def draw(name: str, shape: tuple[int, ...], *, outputs_last: bool = False) -> np.ndarray:
+    """The weights of a tensor, from its name and shape: none is 0 or 1, norms and statistics too.
+
+    outputs_last: kernels are [..., in, out] (Keras) and not [out, in, ...] (PyTorch).
+    """
+    generator = rng(name)
+    if name.endswith(('running_var', 'moving_variance')):
+        return generator.uniform(0.5, 1.5, shape).astype(np.float32)
+    if len(shape) > 1:
+        fan_in = math.prod(shape[:-1] if outputs_last else shape[1:])
+        return (generator.standard_normal(shape) * math.sqrt(2 / fan_in)).astype(np.float32)
+    if name.endswith(('weight', 'gamma')):
+        return generator.uniform(0.5, 1.5, shape).astype(np.float32)
+    return (generator.standard_normal(shape) * 0.1).astype(np.float32)
+
+
+def drawn(shapes: Mapping[str, tuple[int, ...]], *, outputs_last: bool = False) -> dict[str, Any]:
+    """The whole state dict of these names and shapes."""
+    return {name: draw(name, shape, outputs_last=outputs_last) for name, shape in shapes.items()}
+
+
+def inputs(case: Case) -> list[np.ndarray]:
+    """The arrays a case is called on."""
+    return [
+        rng(f'input {i}').standard_normal(shape).astype(np.float32)
+        for i, shape in enumerate(case.inputs)
+    ]
+
+
+def cotangent(index: int, shape: tuple[int, ...]) -> np.ndarray:
+    """What output `index` is multiplied with to give the loss whose gradients are compared."""
+    return rng(f'cotangent {index}').standard_normal(shape).astype(np.float32)
+
+
+def kept(array: np.ndarray) -> np.ndarray:
+    """All of a small output, drawn positions of a large one."""
+    if array.size <= KEPT:
+        return np.asarray(array, np.float32)
+    at = rng('positions').choice(array.size, KEPT, replace=False)
+    return np.asarray(array, np.float32).ravel()[at]
+
+
+def projection(name: str, array: np.ndarray) -> np.ndarray:
+    """(norm, product with a drawn unit vector): two numbers that a wrong array does not have."""
+    array = np.asarray(array, np.float64).ravel()
+    direction = rng(f'direction {name}').standard_normal(array.size)
+    return np.array([np.linalg.norm(array), array @ direction / np.linalg.norm(direction)])
+
+
+class Golden(NamedTuple):
+    """What is compared: shapes by name, outputs, projections of gradients and of statistics."""
+
+    shapes: dict[str, tuple[int, ...]]
+    outputs: list[np.ndarray]
+    gradients: dict[str, np.ndarray]
+    statistics: dict[str, np.ndarray]
+
+    def save(self, case: Case) -> None:
+        """Write it to its file."""
+        FOLDER.mkdir(exist_ok=True)
+        header = {name: list(shape) for name, shape in self.shapes.items()}
+        arrays = {
+            'shapes': np.frombuffer(json.dumps(header).encode(), np.uint8),
+            **{f'output {i}': kept(y) for i, y in enumerate(self.outputs)},
+            'output shapes': np.frombuffer(
+                json.dumps([list(y.shape) for y in self.outputs]).encode(), np.uint8
+            ),
+        }
+        if self.gradients:
+            arrays['gradients'] = np.stack([self.gradients[n] for n in sorted(self.gradients)])
+        if self.statistics:
+            arrays['statistics'] = np.stack([self.statistics[n] for n in sorted(self.statistics)])
+        np.savez_compressed(path(case), **arrays)
+
+
+def path(case: Case) -> Path:
+    """The file of a golden."""
+    return FOLDER / f'{case.name}.npz'
+
+
+def load(case: Case) -> dict[str, Any]:
+    """The arrays of a golden, its shapes decoded."""
+    with np.load(path(case)) as file:
+        arrays: dict[str, Any] = dict(file)
+    shapes = json.loads(arrays['shapes'].tobytes())
+    arrays['shapes'] = {name: tuple(shape) for name, shape in shapes.items()}
+    arrays['output shapes'] = [tuple(s) for s in json.loads(arrays['output shapes'].tobytes())]
+    return arrays
+
+
+def error(got: np.ndarray, want: np.ndarray) -> float:
+    """max|a - b| / max|b|, NaN where either has one."""
+    return float(np.abs(got - want).max() / max(np.abs(want).max(), 1e-12))

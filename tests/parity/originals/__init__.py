@@ -1,0 +1,26 @@
+"""The other implementations, family by family: they need PyTorch, torchvision or Keras."""
+
+from typing import Any
+
+from golden import Case
+
+from originals import convnets, darknet, faster_rcnn, residual, segmentation
+
+# torchvision's compiled operators are absent beside a CPU-only PyTorch. Its networks do not need
+# them, but its import asks for their signatures.
+OPERATORS = torch.library.Library('torchvision', 'FRAGMENT')
+for operator in ('nms', 'qnms'):
+    OPERATORS.define(f'{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+
+ORIGINALS = {
+    **convnets.ORIGINALS,
+    **residual.ORIGINALS,
+    **segmentation.ORIGINALS,
+    **darknet.ORIGINALS,
+    **faster_rcnn.ORIGINALS,
+}
+
+
+def original(case: Case) -> Any:
+    """The module of another implementation that a case is compared with."""
+    return ORIGINALS[case.arch, case.layout](**case.config)

@@ -1,0 +1,6 @@
+"""FCN and U-Net."""
+
+from collections.abc import Callable
+from typing import Any
+
+ORIGINALS: dict[tuple[str, str], Callable[..., Any]] = {}

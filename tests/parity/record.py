@@ -1,0 +1,161 @@
+"""Records the goldens from PyTorch, torchvision and Keras, or compares them with what is recorded.
+
+    python tests/parity/record.py [--check] [NAME ...]
+
+Needs the extra 'parity' (`make parity` installs it into an environment of its own). --check
+records nothing: it fails where a golden differs from what the other implementation computes now.
+"""
+
+import argparse
+import fnmatch
+import os
+import sys
+from typing import Any
+
+os.environ.setdefault('KERAS_BACKEND', 'jax')
+
+import golden  # noqa: E402
+import numpy as np  # noqa: E402
+from cases import CASES  # noqa: E402
+from golden import Case, Golden  # noqa: E402
+from originals import original  # noqa: E402
+
+
+def of_keras(case: Case, model: Any) -> Golden:
+    """The golden of a Keras model."""
+    shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
+    state_dict = golden.drawn(shapes, outputs_last=True)
+    for weight in model.weights:
+        weight.assign(state_dict[weight.path])
+    ys = model(*golden.inputs(case), training=False)
+    ys = ys if isinstance(ys, list | tuple) else [ys]
+    return Golden(shapes, [np.asarray(y) for y in ys], {}, {})
+
+
+def of_torch(case: Case, model: Any) -> Golden:
+    """The golden of a PyTorch module."""
+    import torch
+
+    def last(y: Any) -> Any:
+        return y.permute(0, 2, 3, 1) if y.ndim == 4 else y
+
+    def run() -> list[Any]:
+        return [last(y) for y in flat(model(*[x.clone() for x in xs]))]
+
+    skipped = 'num_batches_tracked'
+    shapes = {n: tuple(t.shape) for n, t in model.state_dict().items() if not n.endswith(skipped)}
+    weights = {n: torch.from_numpy(x) for n, x in golden.drawn(shapes).items()}
+    missing, unknown = model.load_state_dict(weights, strict=False)
+    assert not unknown and all(name.endswith(skipped) for name in missing), (missing, unknown)
+    model.eval()
+    xs = [torch.from_numpy(x) for x in golden.inputs(case)]
+    xs = [x.permute(0, 3, 1, 2) if x.ndim == 4 else x for x in xs]
+    gradients, statistics = {}, {}
+    if not case.train:
+        with torch.no_grad():
+            outputs = run()
+    else:
+        outputs = run()
+        cotangents = [golden.cotangent(i, tuple(y.shape)) for i, y in enumerate(outputs)]
+        loss = sum(
+            (y * torch.from_numpy(c)).sum() for y, c in zip(outputs, cotangents, strict=True)
+        )
+        loss.backward()
+        gradients = {
+            n: golden.projection(n, np.zeros(p.shape) if p.grad is None else p.grad.numpy())
+            for n, p in model.named_parameters()
+        }
+        statistics = running(model, run)
+    return Golden(shapes, [y.detach().numpy() for y in outputs], gradients, statistics)
+
+
+def running(model: Any, run: Any) -> dict[str, Any]:
+    """The running statistics after one step in training mode, their variances biased as flax's.
+
+    PyTorch divides the variance it stores by n - 1, flax by n: undone layer by layer.
+    """
+    import torch
+
+    before = {n: b.clone() for n, b in model.named_buffers()}
+    elements: dict[str, int] = {}
+
+    def count(name: str) -> Any:
+        def hook(module: Any, args: Any) -> None:
+            elements[name] = args[0].numel() // args[0].shape[1]
+
+        return hook
+
+    hooks = []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            hooks.append(module.register_forward_pre_hook(count(name)))
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    model.train()
+    with torch.no_grad():
+        run()
+    for hook in hooks:
+        hook.remove()
+    found = {}
+    for name, buffer in model.named_buffers():
+        if name.endswith('running_mean'):
+            found[name] = golden.projection(name, buffer.numpy())
+        elif name.endswith('running_var'):
+            layer = name.rpartition('.')[0]
+            n, momentum = elements[layer], model.get_submodule(layer).momentum
+            old = (1 - momentum) * before[name].double()
+            biased = old + (buffer.double() - old) * (n - 1) / n
+            found[name] = golden.projection(name, biased.numpy())
+    return found
+
+
+def flat(ys: Any) -> list[Any]:
+    """The tensors in an output, in the order in which jax.tree.leaves has them."""
+    if isinstance(ys, dict):
+        return [y for key in sorted(ys) for y in flat(ys[key])]
+    if isinstance(ys, list | tuple):
+        return [y for part in ys for y in flat(part)]
+    return [] if ys is None else [ys]
+
+
+def differences(case: Case, new: Golden) -> list[str]:
+    """What differs between a golden and its file."""
+    old = golden.load(case)
+    found = []
+    if new.shapes != old['shapes']:
+        found.append('names or shapes')
+    for i, y in enumerate(new.outputs):
+        if not golden.error(golden.kept(y), old[f'output {i}']) <= 1e-4:
+            found.append(f'output {i}')
+    for kind, numbers in (('gradients', new.gradients), ('statistics', new.statistics)):
+        if numbers:
+            stacked = np.stack([numbers[n] for n in sorted(numbers)])
+            if not np.allclose(stacked, old[kind], rtol=1e-3, atol=1e-3 * old[kind].max()):
+                found.append(kind)
+    return found
+
+
+def main() -> None:
+    """Record or compare the cases that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('names', nargs='*', default=['*'], help='patterns of case names')
+    parser.add_argument('--check', action='store_true', help='compare, record nothing')
+    options = parser.parse_args()
+    failed = False
+    for case in CASES:
+        if not any(fnmatch.fnmatchcase(case.name, name) for name in options.names):
+            continue
+        model = original(case)
+        new = of_keras(case, model) if case.layout == 'keras' else of_torch(case, model)
+        if options.check:
+            wrong = differences(case, new)
+            failed |= bool(wrong)
+            print(case.name, 'differs: ' + ', '.join(wrong) if wrong else 'equal', flush=True)
+        else:
+            new.save(case)
+            print(case.name, f'{golden.path(case).stat().st_size / 1024:.1f} kB', flush=True)
+    sys.exit(failed)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,12 @@
+"""Small networks of each family against goldens of other implementations (see tests/parity)."""
+
+import pytest
+from cases import CASES
+from compare import check
+
+
+@pytest.mark.parametrize(
+    'case', [case for case in CASES if not case.full], ids=lambda case: case.name
+)
+def test_network_equals_the_other_implementation(case):
+    check(case)
