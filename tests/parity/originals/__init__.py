@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from golden import Case
 
 from originals import convnets, darknet, faster_rcnn, residual, segmentation
