@@ -1,0 +1,366 @@
+"""Boxes: geometry, coding, anchors, matching, suppression and pooling, as pure functions.
+
+A box is (x1, y1, x2, y2), its left, top, right and bottom edge in pixels of the image: the pixel in
+row i and column j is the box (j, i, j + 1, i + 1). Functions are of one image, for `jax.vmap`;
+where the number of boxes varies, arrays are padded and a mask says which rows count.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Array = jax.Array
+
+BACKGROUND, IGNORED = -1, -2  # what `match` says of an anchor that has no truth
+LARGEST = math.log(1000 / 16)  # the largest logarithm of a size ratio that `decode` takes
+
+
+# ---- geometry -----------------------------------------------------------------------------------
+
+
+def area(boxes: Array) -> Array:
+    """Areas [...] of boxes [..., 4]; 0 where right is left of left."""
+    size = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    return size[..., 0] * size[..., 1]
+
+
+def intersection(a: Array, b: Array) -> Array:
+    """Areas [...] common to boxes a [..., 4] and b [..., 4]."""
+    corner = jnp.maximum(a[..., :2], b[..., :2])
+    size = jnp.maximum(jnp.minimum(a[..., 2:], b[..., 2:]) - corner, 0)
+    return size[..., 0] * size[..., 1]
+
+
+def iou(a: Array, b: Array) -> Array:
+    """Intersection over union of every pair, a [N, 4], b [M, 4] -> [N, M]; 0 of two empty ones."""
+    common = intersection(a[:, None], b[None])
+    return _ratio(common, area(a)[:, None] + area(b)[None] - common)
+
+
+def generalised_iou(a: Array, b: Array) -> Array:
+    """IoU less the empty share of the hull, in (-1, 1] (Rezatofighi et al. 2019, algorithm 1).
+
+    a, b [..., 4] -> [...]: |a and b| / |a or b| - (|hull| - |a or b|) / |hull|.
+    """
+    common = intersection(a, b)
+    union = area(a) + area(b) - common
+    hull = area(jnp.concatenate([jnp.minimum(a, b)[..., :2], jnp.maximum(a, b)[..., 2:]], -1))
+    return _ratio(common, union) - _ratio(hull - union, hull)
+
+
+def centred(boxes: Array) -> Array:
+    """(x1, y1, x2, y2) -> (centre x, centre y, width, height), [..., 4]."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return jnp.concatenate([(low + high) / 2, high - low], -1)
+
+
+def corners(boxes: Array) -> Array:
+    """(centre x, centre y, width, height) -> (x1, y1, x2, y2), [..., 4]; inverse of `centred`."""
+    centre, half = boxes[..., :2], boxes[..., 2:] / 2
+    return jnp.concatenate([centre - half, centre + half], -1)
+
+
+def clip(boxes: Array, *, size: tuple[int, int]) -> Array:
+    """Boxes [..., 4] cut at the edges of an image of `size` (height, width)."""
+    height, width = size
+    x, y = jnp.clip(boxes[..., 0::2], 0, width), jnp.clip(boxes[..., 1::2], 0, height)
+    return jnp.stack([x, y], -1).reshape(boxes.shape)
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
+
+
+# ---- coding -------------------------------------------------------------------------------------
+
+
+def encode(boxes: Array, anchors: Array, *, weights: Sequence[float] = (1, 1, 1, 1)) -> Array:
+    """Boxes [..., 4] as offsets from anchors [..., 4] (Girshick et al. 2014, appendix C, eq. 6-9).
+
+        t = (wx (x - xa) / wa, wy (y - ya) / ha, ww log(w / wa), wh log(h / ha))
+
+    weights: (wx, wy, ww, wh), the inverse standard deviations of the offsets. A box without area
+    (padding) is coded as if it were 1e-3 pixels wide, so that nothing is infinite.
+    """
+    (x, y, w, h), (xa, ya, wa, ha) = _split(centred(boxes)), _split(centred(anchors))
+    wx, wy, ww, wh = weights
+    w, h = jnp.maximum(w, 1e-3), jnp.maximum(h, 1e-3)
+    t = (wx * (x - xa) / wa, wy * (y - ya) / ha, ww * jnp.log(w / wa), wh * jnp.log(h / ha))
+    return jnp.stack(t, -1)
+
+
+def decode(
+    deltas: Array,
+    anchors: Array,
+    *,
+    weights: Sequence[float] = (1, 1, 1, 1),
+    clip: float = LARGEST,
+) -> Array:
+    """Boxes [..., 4] from offsets and anchors [..., 4]; the inverse of `encode`.
+
+    clip: the largest logarithm of a size ratio: larger ones are cut before the exponential.
+    """
+    (tx, ty, tw, th), (xa, ya, wa, ha) = _split(deltas), _split(centred(anchors))
+    wx, wy, ww, wh = weights
+    w, h = jnp.exp(jnp.minimum(tw / ww, clip)) * wa, jnp.exp(jnp.minimum(th / wh, clip)) * ha
+    return corners(jnp.stack((tx / wx * wa + xa, ty / wy * ha + ya, w, h), -1))
+
+
+def _split(boxes: Array) -> tuple[Array, Array, Array, Array]:
+    return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]
+
+
+# ---- anchors and their truths -------------------------------------------------------------------
+
+
+def anchor_grid(
+    shape: tuple[int, int],
+    *,
+    stride: tuple[int, int],
+    sizes: Sequence[float],
+    ratios: Sequence[float],
+) -> Array:
+    """Anchors of every position of a feature map, [h * w * A, 4], A = len(ratios) * len(sizes).
+
+    shape: (h, w) of the map. stride: (y, x) in pixels of the image. An anchor of size s and ratio r
+    is s / sqrt(r) wide and s sqrt(r) high, around the top left corner of its cell, its corners
+    rounded to pixels relative to it. Order: row, column, ratio, size (torchvision's).
+    """
+    tall = np.sqrt(np.asarray(ratios, np.float32))[:, None]
+    s = np.asarray(sizes, np.float32)[None]
+    half = np.stack([(s / tall).ravel(), (s * tall).ravel()], -1) / 2
+    base = np.round(np.concatenate([-half, half], -1))
+    y, x = np.meshgrid(
+        *(np.arange(n) * by for n, by in zip(shape, stride, strict=True)), indexing='ij'
+    )
+    shift = np.stack([x, y, x, y], -1).reshape(-1, 1, 4)
+    return jnp.asarray((shift + base).reshape(-1, 4), jnp.float32)
+
+
+def match(
+    ious: Array, truth_mask: Array, *, high: float, low: float, force_best: bool = False
+) -> Array:
+    """The truth of each anchor, int [A]: its index, BACKGROUND (-1) or IGNORED (-2).
+
+    ious: [N truths, A anchors]; truth_mask [N]: the rows that count. An anchor goes to the truth of
+    its highest IoU if that is `high` at least; it is background below `low`, ignored between.
+    force_best: the anchors that overlap some truth most (all that tie) are never background or
+    ignored; they too go to the truth of their own highest IoU (Ren et al. 2015, section 3.1.2, as
+    torchvision reads it). A truth that overlaps no anchor at all forces none.
+    """
+    ious = jnp.where(truth_mask[:, None], ious, -1.0)
+    best, truth = ious.max(0), ious.argmax(0)
+    matched = jnp.where(best >= high, truth, jnp.where(best < low, BACKGROUND, IGNORED))
+    if force_best:
+        most = ious.max(1, keepdims=True)
+        matched = jnp.where(((ious == most) & (most > 0)).any(0), truth, matched)
+    return matched
+
+
+def sample_balanced(
+    key: Any, positive: Array, negative: Array, *, count: int, fraction: float
+) -> tuple[Array, Array]:
+    """At most `count` of the rows of two masks [A], drawn evenly: (positive, negative) masks [A].
+
+    At most `fraction` of `count` are positive; negatives fill up what is left.
+    """
+    scores = jax.random.uniform(key, (2, len(positive)))
+    most = int(count * fraction)
+    positives = _draw(scores[0], positive, most, most)
+    return positives, _draw(scores[1], negative, count, count - positives.sum())
+
+
+def _draw(scores: Array, mask: Array, most: int, number: Any) -> Array:
+    """The `number` (at most `most`) rows of `mask` with the highest scores, as a mask."""
+    most = min(most, len(mask))
+    values, rows = lax.top_k(jnp.where(mask, scores, -1.0), most)
+    drawn = (jnp.arange(most) < number) & (values >= 0)
+    return jnp.zeros(len(mask), bool).at[rows].set(drawn)
+
+
+# ---- suppression --------------------------------------------------------------------------------
+
+
+def nms(
+    boxes: Array,
+    scores: Array,
+    mask: Array,
+    *,
+    threshold: float,
+    limit: int,
+    groups: Array | None = None,
+) -> tuple[Array, Array]:
+    """Non-maximum suppression: (indices int [limit], mask bool [limit]), best score first.
+
+    The best box is kept, all that overlap it with an IoU above `threshold` are dropped, and so on
+    with what is left until `limit` are kept. Of equal scores the lower index comes first.
+
+    boxes [N, 4], scores [N], mask [N]: what counts; a score of NaN or -inf never does.
+    groups: int [N]; boxes suppress only boxes of their own group (class, pyramid level).
+    """
+    count, alive = len(scores), mask & (scores > -jnp.inf)
+    order = jnp.argsort(jnp.where(alive, scores, -jnp.inf), descending=True)
+    boxes, sizes, at = boxes[order], area(boxes)[order], jnp.arange(count)
+    x1, y1, x2, y2 = _split(boxes)  # contiguous: this loop is what a detector waits for
+    group = None if groups is None else groups[order]
+
+    # In order of score, what is left holds its own place and what is dropped the number of boxes:
+    # the next to be kept is the minimum, which is several times cheaper than the best score.
+    def more(carry: tuple[Array, Array, Array, Array]) -> Array:
+        _, best, _, found = carry
+        return (best < count) & (found < limit)
+
+    def keep(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        left, best, kept, found = carry
+        across = jnp.minimum(x2, x2[best]) - jnp.maximum(x1, x1[best])
+        down = jnp.minimum(y2, y2[best]) - jnp.maximum(y1, y1[best])
+        common = jnp.maximum(across, 0) * jnp.maximum(down, 0)
+        drop = _ratio(common, sizes + sizes[best] - common) > threshold
+        if group is not None:
+            drop &= group == group[best]
+        left = jnp.where(drop | (at == best), count, left)
+        return left, left.min(), kept.at[found].set(best), found + 1
+
+    left = jnp.where(alive[order], at, count)
+    start = left, left.min(), jnp.zeros(limit, at.dtype), jnp.zeros((), at.dtype)
+    _, _, kept, found = lax.while_loop(more, keep, start)
+    chosen = jnp.arange(limit) < found
+    return jnp.where(chosen, order[kept], 0), chosen
+
+
+# ---- features of regions ------------------------------------------------------------------------
+
+
+def roi_align(
+    features: Array,
+    boxes: Array,
+    *,
+    output: tuple[int, int] = (7, 7),
+    scale: float,
+    samples: int = 2,
+    aligned: bool = False,
+) -> Array:
+    """RoIAlign (He et al. 2017, section 3): [H, W, C] and boxes [R, 4] -> [R, *output, C].
+
+    Each bin is the mean of samples x samples points, evenly spaced in it, interpolated bilinearly;
+    points more than a pixel outside the map are 0.
+
+    The gradient is with respect to the features; boxes receive none.
+
+    scale: of the map relative to the image, 1/16 for instance.
+    aligned: take half a pixel off, so that values stand at the centres of pixels. Without it (as
+        published and as in torchvision's Faster R-CNN) a region is at least one position wide.
+    """
+    boxes = lax.stop_gradient(boxes) * scale - (0.5 if aligned else 0.0)
+    height, width, _ = features.shape
+    rows = _taps(boxes[:, 1], boxes[:, 3], output[0], height, samples, aligned)
+    columns = _taps(boxes[:, 0], boxes[:, 2], output[1], width, samples, aligned)
+    return _interpolate(features, rows, columns)
+
+
+Taps = tuple[Array, Array]
+
+
+@jax.custom_vjp
+def _interpolate(features: Array, rows: Taps, columns: Taps) -> Array:
+    """Sum over taps (i, j) of wy_i wx_j f[row_i, column_j]: [H, W, C] -> [R, bins, bins, C]."""
+    (y, wy), (x, wx) = rows, columns
+    total = jnp.zeros((*y.shape[:2], x.shape[1], features.shape[2]), features.dtype)
+    # Tap after tap: the gathers fuse into the sum, and no array holds all taps at once.
+    for i in range(y.shape[-1]):
+        for j in range(x.shape[-1]):
+            weight = wy[:, :, None, i] * wx[:, None, :, j]
+            total += weight[..., None] * features[y[:, :, None, i], x[:, None, :, j]]
+    return total
+
+
+def _interpolate_forward(features: Array, rows: Taps, columns: Taps) -> tuple[Array, Any]:
+    return _interpolate(features, rows, columns), (features, rows, columns)
+
+
+def _interpolate_backward(saved: Any, g: Array) -> tuple[Array, None, None]:
+    # The transpose of a gather is a scatter, which takes six times as long on CPU as two products
+    # with the axes' interpolation matrices.
+    features, rows, columns = saved
+    height, width, _ = features.shape
+    across = jnp.einsum('rqw,rpqc->rpwc', _matrix(columns, width), g)
+    return jnp.einsum('rph,rpwc->hwc', _matrix(rows, height), across), None, None
+
+
+def _matrix(taps: Taps, size: int) -> Array:
+    """The weights [R, bins, size] that taps [R, bins, n] give each position."""
+    at, weights = taps
+    return (jax.nn.one_hot(at, size, dtype=weights.dtype) * weights[..., None]).sum(2)
+
+
+_interpolate.defvjp(_interpolate_forward, _interpolate_backward)
+
+
+def _taps(
+    low: Array, high: Array, bins: int, size: int, samples: int, aligned: bool
+) -> tuple[Array, Array]:
+    """Indices and weights [R, bins, 2 * samples] of one axis: bilinear interpolation separates."""
+    length = high - low if aligned else jnp.maximum(high - low, 1.0)
+    at = (np.arange(bins * samples, dtype=np.float32) + 0.5) / samples  # in bins
+    points = low[:, None] + jnp.asarray(at)[None] * (length / bins)[:, None]
+    inside = (points >= -1) & (points <= size)
+    points = jnp.clip(points, 0, size - 1)
+    below = jnp.minimum(jnp.floor(points).astype(jnp.int32), max(size - 2, 0))
+    above = jnp.minimum(below + 1, size - 1)
+    part = points - below
+    weights = jnp.where(inside[..., None], jnp.stack([1 - part, part], -1), 0) / samples
+    shape = (len(low), bins, 2 * samples)
+    return jnp.stack([below, above], -1).reshape(shape), weights.reshape(shape)
+
+
+def roi_pool(
+    features: Array, boxes: Array, *, output: tuple[int, int] = (7, 7), scale: float
+) -> Array:
+    """RoI max pooling (Girshick 2015, section 2.1): [H, W, C], boxes [R, 4] -> [R, *output, C].
+
+    A region is rounded to positions, both ends included, at least one; bin i of n of a region of
+    length l is floor(i l / n) to ceil((i + 1) l / n). A bin outside the map is 0.
+    """
+    # floor(x + 1/2): as C rounds what is not negative; jnp.round goes to even numbers.
+    edges = jnp.floor(boxes * scale + 0.5).astype(jnp.int32)
+    rows = _bins(edges[:, 1], edges[:, 3], output[0], features.shape[0])
+    columns = _bins(edges[:, 0], edges[:, 2], output[1], features.shape[1])
+    lowest = jnp.array(-jnp.inf, features.dtype)
+    across = jnp.where(columns[:, :, None, :, None], features[None, None], lowest).max(3)
+    both = jnp.where(rows[:, :, None, :, None], across[:, None], lowest).max(3)
+    return jnp.where(jnp.isfinite(both), both, 0)
+
+
+def _bins(low: Array, high: Array, bins: int, size: int) -> Array:
+    """Which positions [R, bins, size] of one axis lie in each bin."""
+    length = jnp.maximum(high - low + 1, 1)[:, None]
+    i = jnp.arange(bins)[None]
+    first = low[:, None] + i * length // bins
+    last = low[:, None] + -(-(i + 1) * length // bins)
+    at = jnp.arange(size)[None, None]
+    return (first[..., None] <= at) & (at < last[..., None])
+
+
+# ---- on the host --------------------------------------------------------------------------------
+
+
+def pad_boxes(boxes: Sequence[Any], *, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes [n_i, 4] of B images as one array: ([B, count, 4], mask [B, count]), on the host.
+
+    count: rows of each image, the largest n_i by default.
+    """
+    arrays = [np.asarray(some, np.float32).reshape(-1, 4) for some in boxes]
+    most = max((len(some) for some in arrays), default=0)
+    count = most if count is None else count
+    if most > count:
+        raise ValueError(f'an image has {most} boxes where {count} are allowed')
+    padded = np.zeros((len(arrays), count, 4), np.float32)
+    mask = np.zeros((len(arrays), count), bool)
+    for i, some in enumerate(arrays):
+        padded[i, : len(some)], mask[i, : len(some)] = some, True
+    return padded, mask
