@@ -7,7 +7,7 @@ where the number of boxes varies, arrays are padded and a mask says which rows c
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -233,6 +233,41 @@ def nms(
     return jnp.where(chosen, order[kept], 0), chosen
 
 
+class Detections(NamedTuple):
+    """What a detector found, padded, best first: D rows for each image."""
+
+    boxes: Array  # [..., D, 4]
+    scores: Array  # [..., D], in 0..1
+    classes: Array  # int [..., D]
+    mask: Array  # [..., D]: the rows that count
+
+
+def detections(
+    boxes: Array,
+    scores: Array,
+    mask: Array,
+    *,
+    least: float,
+    threshold: float,
+    limit: int,
+    candidates: int | None = None,
+) -> Detections:
+    """The best boxes of one image after suppression in each class.
+
+    boxes: [A, K, 4], a box for each class, or [A, 1, 4], one for all. scores [A, K], mask [A].
+    least: the score above which a (box, class) counts; one box may count for several classes.
+    threshold: the IoU above which suppression is done. limit: rows of the result.
+    candidates: pairs with the highest scores that are looked at, all by default.
+    """
+    rows, classes = scores.shape
+    flat = jnp.where(mask[:, None] & (scores > least), scores, -jnp.inf).ravel()
+    best, pairs = lax.top_k(flat, min(candidates or flat.size, flat.size))
+    kinds = pairs % classes
+    pool = jnp.broadcast_to(boxes, (rows, classes, 4)).reshape(-1, 4)[pairs]
+    kept, found = nms(pool, best, best > -jnp.inf, threshold=threshold, limit=limit, groups=kinds)
+    return Detections(pool[kept], jnp.where(found, best[kept], 0), kinds[kept], found)
+
+
 # ---- features of regions ------------------------------------------------------------------------
 
 
@@ -333,7 +368,7 @@ def roi_pool(
     lowest = jnp.array(-jnp.inf, features.dtype)
     across = jnp.where(columns[:, :, None, :, None], features[None, None], lowest).max(3)
     both = jnp.where(rows[:, :, None, :, None], across[:, None], lowest).max(3)
-    return jnp.where(jnp.isfinite(both), both, 0)
+    return jnp.where(both == lowest, 0, both)
 
 
 def _bins(low: Array, high: Array, bins: int, size: int) -> Array:
