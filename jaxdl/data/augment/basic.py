@@ -1,4 +1,4 @@
-"""Pure functions on batches, (key, batch) -> batch: they run inside the compiled step.
+"""Transforms of batches, (key, batch) -> batch, and how they combine.
 
 Deterministic ones have the same signature and ignore the key, so that all compose.
 """
@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdl.keys import Key
+from jaxdl.errors import UsageError
+from jaxdl.keys import Key, key_for
 from jaxdl.task import Batch
 
 Transform = Callable[[Key, Batch], Batch]
@@ -26,9 +27,34 @@ def compose(*transforms: Transform) -> Transform:
     return composed
 
 
+def sometimes(probability: float, transform: Transform) -> Transform:
+    """`transform` for each row with this probability, else the row as it was.
+
+    The transform must keep all columns, shapes and dtypes.
+    """
+
+    def transformed(key: Key, batch: Batch) -> Batch:
+        after = transform(key_for(key, 'transform'), batch)
+        rows = len(jax.tree.leaves(batch)[0])
+        taken = jax.random.bernoulli(key_for(key, 'taken'), probability, (rows,))
+        return jax.tree.map(lambda a, b: jnp.where(each(taken, b), a, b), after, batch)
+
+    return transformed
+
+
+def one_of(*transforms: Transform) -> Transform:
+    """One of the transforms for the whole batch, all equally likely; their outputs are alike."""
+
+    def transformed(key: Key, batch: Batch) -> Batch:
+        choice = jax.random.randint(key_for(key, 'choice'), (), 0, len(transforms))
+        return jax.lax.switch(choice, transforms, key_for(key, 'transform'), batch)
+
+    return transformed
+
+
 def as_float(*, scale: float = 1 / 255, column: str = 'x') -> Transform:
     """x -> scale * x in float32: uint8 pixels become 0..1."""
-    return _on(column, lambda key, x: x.astype(jnp.float32) * scale)
+    return on(column, lambda key, x: x.astype(jnp.float32) * scale)
 
 
 def standardise(mean: Any, std: Any, *, column: str = 'x') -> Transform:
@@ -39,22 +65,27 @@ def standardise(mean: Any, std: Any, *, column: str = 'x') -> Transform:
         axes = tuple(range(x.ndim - mean.ndim))
         return (x - jnp.expand_dims(mean, axes)) / jnp.expand_dims(std, axes)
 
-    return _on(column, transform)
+    return on(column, transform)
 
 
-def shift(pixels: int, *, column: str = 'x') -> Transform:
-    """Each image [height, width, channels] moved by up to `pixels` each way, zeros coming in."""
-
-    def moved(image: jax.Array, corner: jax.Array) -> jax.Array:
-        padded = jnp.pad(image, ((pixels, pixels), (pixels, pixels), (0, 0)))
-        return jax.lax.dynamic_slice(padded, (*corner, jnp.zeros_like(corner[0])), image.shape)
-
-    def transform(key: Key, x: jax.Array) -> jax.Array:
-        corners = jax.random.randint(key, (len(x), 2), 0, 2 * pixels + 1)
-        return jax.vmap(moved)(x, corners)
-
-    return _on(column, transform)
-
-
-def _on(column: str, function: Callable[[Key, jax.Array], jax.Array]) -> Transform:
+def on(column: str, function: Callable[[Key, jax.Array], jax.Array]) -> Transform:
+    """`function` on one column, the rest as it is."""
     return lambda key, batch: {**batch, column: function(key, batch[column])}
+
+
+def each(values: jax.Array, x: jax.Array) -> jax.Array:
+    """Values [B] or [B, H, W] in the rank of x [B, H, W, ...]."""
+    return values.reshape(*values.shape, *(1,) * (x.ndim - values.ndim))
+
+
+def real(x: jax.Array, transform: str) -> jax.Array:
+    """The images x, if they are floats. Raises UsageError where they are integers."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise UsageError(f'{transform}: images are {x.dtype}; put as_float() before it')
+    return x
+
+
+def uniform(key: Key, rows: int, limits: tuple[float, float]) -> jax.Array:
+    """A draw for each row, [rows]; exactly the limit where both are equal."""
+    low, high = limits
+    return low + (high - low) * jax.random.uniform(key, (rows,))
