@@ -187,6 +187,23 @@ class TestLeNet5:
 
 
 class TestLeNet:
+    def test_dropout_is_for_training_and_for_dense_units(self):
+        x = jnp.ones((1, 8, 8, 1))
+        module = LeNet((2, 3), (40,), kernel=(3, 3), padding='SAME', dropout=0.5)
+        p = {'params': random_like(shapes(module, *x.shape))}
+        plain = module.clone(dropout=0.0)
+        np.testing.assert_array_equal(module.apply(p, x), plain.apply(p, x))
+        _, seen = module.apply(
+            *(p, x), train=True, rngs={'dropout': jax.random.key(0)}, capture_intermediates=True
+        )
+        hidden = nn.relu(
+            plain.apply(p, x, capture_intermediates=True)[1]['intermediates']['Dense_0'][
+                '__call__'
+            ][0]
+        )
+        kept = seen['intermediates']['Dropout_0']['__call__'][0]
+        assert set(np.unique(np.round(np.asarray(kept / hidden)[hidden > 0], 5))) == {0.0, 2.0}
+
     @pytest.mark.parametrize(
         ('module', 'size', 'expected'),
         [

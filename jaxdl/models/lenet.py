@@ -36,6 +36,7 @@ class LeNet(nn.Module):
         without any reduction but the convolutions' own stride,
         ``LeNet(conv=partial(Conv, strides=2), pool=lambda x: x)`` (Strided-CNN), which has the
         same number of parameters on 28x28.
+    dropout: probability that a unit of a hidden dense layer is zero in training.
     """
 
     features: Sequence[int] = (6, 16)
@@ -46,9 +47,10 @@ class LeNet(nn.Module):
     pool: Map = max_pool
     activation: Map = nn.relu
     conv: Layer = Conv
+    dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
         """[B, H, W, C] -> logits [B, classes]."""
         same = isinstance(self.padding, str)
         paddings = [self.padding] * len(self.features) if same else self.padding
@@ -60,6 +62,8 @@ class LeNet(nn.Module):
         x = x.reshape(len(x), -1)
         for width in self.dense:
             x = self.activation(nn.Dense(width)(x))
+            if self.dropout:
+                x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.classes)(x)
 
 
