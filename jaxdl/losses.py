@@ -29,18 +29,24 @@ def cross_entropy(
     weights: Any = None,
     class_weights: Any = None,
     label_smoothing: float = 0.0,
+    ignore: int | None = None,
 ) -> Array:
     """Cross-entropy of softmax(logits) [..., C]: L = sum w a q (-log p) / sum w a t.
+
+    Per row, token or pixel: [B, H, W, C] with targets and, say, a map of weights [B, H, W].
 
     targets: classes, int [...], or their probabilities t [..., C].
     class_weights: a [C], weighs true classes; also in the denominator, as in torch.
     label_smoothing: q = (1 - s) t + s / C (Szegedy et al. 2016, section 7).
+    ignore: a target that is no class; such elements have weight zero.
     """
     x, y = _float(logits), jnp.asarray(targets)
     classes = x.shape[-1]
     integer = jnp.issubdtype(y.dtype, jnp.integer)
     _expect(y, x.shape[:-1] if integer else x.shape, 'targets')
     w = _spread(weights, x.shape[:-1])
+    if integer and ignore is not None:
+        w = jnp.where(y == ignore, 0, w)
     x, y = _kept(x, w), _kept(y, w)
     if integer and not label_smoothing:
         losses = optax.losses.softmax_cross_entropy_with_integer_labels(x, y)
@@ -69,6 +75,48 @@ def binary_cross_entropy(
     return _mean(-c * y * jax.nn.log_sigmoid(x) - (1 - y) * jax.nn.log_sigmoid(-x), w)
 
 
+def focal(
+    logits: Any, targets: Any, *, weights: Any = None, alpha: float = 0.25, gamma: float = 2.0
+) -> Array:
+    """Focal loss (Lin et al. 2017, eq. 5): l = -a_t (1 - p_t)^gamma log p_t, p = s(x).
+
+    p_t is p where y = 1 and 1 - p where y = 0; a_t likewise alpha and 1 - alpha.
+    targets: y in {0, 1} (or booleans) of the logits' shape. The paper divides the sum over anchors
+    by the number of those with an object: multiply by their ratio.
+    """
+    x, y, w = _pair(logits, targets, weights)
+    return _mean(optax.losses.sigmoid_focal_loss(x, y, alpha=alpha, gamma=gamma), w)
+
+
+def dice(probabilities: Any, targets: Any, *, weights: Any = None, smooth: float = 1.0) -> Array:
+    """Soft Dice loss: l = 1 - (2 sum_i p_i g_i + s) / (sum_i p_i^2 + sum_i g_i^2 + s).
+
+    One l for each row and class, the sums over its pixels i: the V-Net's with squares in the
+    denominator (Milletari et al. 2016, section 3), which has s = 0. With s > 0 a class that is
+    neither there nor predicted costs nothing.
+
+    probabilities: p [B, ..., C], sigmoid or softmax of the logits.
+    targets: g in {0, 1} (or booleans) of the same shape, e.g. `jax.nn.one_hot` of labels; the
+        one-hot of a label that is no class is zero, but give it weight zero, too.
+    weights: [B] weighs rows, [B, ...] pixels: in the sums, and a row by its pixels' mean.
+    """
+    x, y = _float(probabilities), _float(targets)
+    _expect(y, x.shape, 'targets')
+    w = _spread(weights, x.shape[:-1])
+    pixels = (len(x), -1, x.shape[-1])
+    p, g = _kept(x, w).reshape(pixels), _kept(y, w).reshape(pixels)
+    w = w.reshape(len(x), -1)
+    row = w.mean(1)
+    # Weights of mean 1 in each row: its own weight cancels, in the relation to s, too.
+    v = (w / jnp.where(row > 0, row, 1)[:, None])[..., None]
+    both, squares = (v * p * g).sum(1), (v * (p**2 + g**2)).sum(1)
+    # Two wheres: the gradient of 0 / 0 would be NaN although its value is not taken.
+    some = squares + smooth > 0
+    overlap = (2 * both + smooth) / jnp.where(some, squares + smooth, 1)
+    losses = jnp.where(some, 1 - overlap, 0)
+    return _mean(losses, jnp.broadcast_to(row[:, None], losses.shape))
+
+
 def mean_squared_error(predictions: Any, targets: Any, *, weights: Any = None) -> Array:
     """Mean squared error: l = (x - y)^2. Shapes are equal."""
     x, y, w = _pair(predictions, targets, weights)
@@ -85,6 +133,14 @@ def huber(predictions: Any, targets: Any, *, weights: Any = None, delta: float =
     """Huber's loss (1964): l = e^2 / 2 where e = |x - y| <= delta, else delta (e - delta / 2)."""
     x, y, w = _pair(predictions, targets, weights)
     return _mean(optax.losses.huber_loss(x, y, delta=delta), w)
+
+
+def smooth_l1(predictions: Any, targets: Any, *, weights: Any = None, beta: float = 1.0) -> Array:
+    """Smooth L1: l = e^2 / (2 beta) where e = |x - y| < beta, else e - beta / 2.
+
+    For boxes (Girshick 2015, eq. 3, where beta is 1): Huber's loss over its delta.
+    """
+    return huber(predictions, targets, weights=weights, delta=beta) / beta
 
 
 def hinge(scores: Any, targets: Any, *, weights: Any = None) -> Array:

@@ -28,6 +28,7 @@ def classifier(
 ) -> Task:
     """Classification of x [B, ...] into y int [B] by cross-entropy.
 
+    y may be probabilities [B, classes], as `mixup` makes them; the likeliest is then the truth.
     Measures 'loss' (without smoothing), 'accuracy' and the 'confusion' matrix. With a `shadow`
     (an EMA) it is the shadow that is measured.
     """
@@ -36,12 +37,13 @@ def classifier(
         x, y, mask = batch['x'], batch['y'], batch['mask']
         logits, net = net(x, key=key, train=True)
         value = losses.cross_entropy(logits, y, weights=mask, label_smoothing=label_smoothing)
-        return value, (net, {'accuracy': Mean.of(logits.argmax(-1) == y, mask)})
+        return value, (net, {'accuracy': Mean.of(logits.argmax(-1) == _dominant(y), mask)})
 
     def measure(net: Net, batch: Batch, key: Key) -> Metrics:
         x, y, mask = batch['x'], batch['y'], batch['mask']
         logits, _ = (net.shadow or net)(x)
-        each = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+        each = _cross_entropies(logits, y)
+        y = _dominant(y)
         return {
             'loss': Mean.of(each, mask),
             'accuracy': Mean.of(logits.argmax(-1) == y, mask),
@@ -55,12 +57,23 @@ def mistakes(key: Key, state: State, batch: Batch, *, count: int = 32) -> dict[s
     """The images of a batch that a classifier gets most wrong, for `Phase.show`."""
     net: Net = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Net))[0]
     logits, _ = (net.shadow or net)(batch['x'])
-    each = optax.softmax_cross_entropy_with_integer_labels(logits, batch['y'])
+    each = _cross_entropies(logits, batch['y'])
     worst = jnp.argsort(-jnp.where(batch['mask'], each, -jnp.inf))[:count]
     x, predicted = batch['x'][worst], logits.argmax(-1)[worst]
     low, high = batch['x'].min(), batch['x'].max()
     pixels = (x - low) / jnp.maximum(high - low, 1e-6)
-    return {'mistakes': Images(pixels, labels=predicted, truth=batch['y'][worst])}
+    return {'mistakes': Images(pixels, labels=predicted, truth=_dominant(batch['y'])[worst])}
+
+
+def _dominant(y: jax.Array) -> jax.Array:
+    """The classes [B] of classes [B] or of probabilities [B, classes]."""
+    return y if y.ndim == 1 else y.argmax(-1)
+
+
+def _cross_entropies(logits: jax.Array, y: jax.Array) -> jax.Array:
+    if y.ndim == 1:
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    return optax.safe_softmax_cross_entropy(logits, y)
 
 
 class Rules(NamedTuple):

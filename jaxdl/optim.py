@@ -1,7 +1,12 @@
 """What optax does not say in one word: parameters chosen by their path.
 
 Schedules, clipping and chains are optax's own:
-``optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, mask=decayed))``.
+``optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, mask=decayed))``, and
+
+    optax.warmup_cosine_decay_schedule(0, peak, warmup, steps)           `steps` include the warm-up
+    optax.piecewise_constant_schedule(peak, {32_000: 0.1, 48_000: 0.1})  step decay by factors
+    optax.exponential_decay(peak, 1000, 0.9)                             times 0.9 every 1000 steps
+    optax.linear_schedule(peak, 0, steps)
 """
 
 import fnmatch
@@ -51,12 +56,15 @@ def decayed(params: Any) -> Any:
     """The parameters that weight decay is for: `optax.adamw(..., mask=decayed)`.
 
     True for arrays of two axes and more that are multiplied with activations (kernels). False for
-    biases, for the scales of norms and for embedding tables: a step uses a few of their rows, and
+    biases, for the scales of norms, for what is added to activations or put beside them
+    ('pos_embedding', 'class_token'), and for embedding tables: a step uses a few of their rows, and
     decay would shrink them all.
     """
 
+    others = ('bias', 'scale', 'embedding', 'class_token')
+
     def decays(path: tuple[Any, ...], x: jax.Array) -> bool:
         # By name too: the biases of an attention layer have the axes [heads, width].
-        return x.ndim >= 2 and not path_name(path).endswith(('bias', 'scale', 'embedding'))
+        return x.ndim >= 2 and not path_name(path).endswith(others)
 
     return jax.tree_util.tree_map_with_path(decays, params)

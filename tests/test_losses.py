@@ -21,6 +21,12 @@ SIGNS = 2 * BITS - 1
 WEIGHTS = np.array([0.0, 1.0, 0.5, 2.0, 0.0, 1.0])
 A = np.array([0.5, 1.0, 3.0, 0.0])
 EYE = np.eye(CLASSES)
+PIXEL_LOGITS = RNG.normal(size=(ROWS, 2, 2, CLASSES))
+MAP = RNG.integers(0, CLASSES + 1, (ROWS, 2, 2))  # CLASSES: no class
+MAP[:, 0] %= CLASSES
+SEEN = RNG.uniform(0.1, 0.9, (ROWS, 2, 3, 2))
+THERE = RNG.integers(0, 2, (ROWS, 2, 3, 2)).astype(np.float64)
+THERE[1, ..., 0] = 0
 
 
 def mean(values, w):
@@ -49,6 +55,26 @@ def crammer_singer(x, y):
 def huber(x, y, d):
     e = np.abs(x - y)
     return np.where(e <= d, e**2 / 2, d * (e - d / 2))
+
+
+def ignoring(x, labels, w):
+    """The weighted mean over elements whose label is a class, one by one."""
+    total, weight = 0.0, 0.0
+    for index in np.ndindex(labels.shape):
+        if labels[index] < CLASSES:
+            total += w[index[0]] * nll(x[index])[labels[index]]
+            weight += w[index[0]]
+    return total / weight
+
+
+def focal(x, y, alpha, gamma):
+    p = np.where(y == 1, special.expit(x), special.expit(-x))
+    return -np.where(y == 1, alpha, 1 - alpha) * (1 - p) ** gamma * np.log(p)
+
+
+def dice(p, g, s):
+    both, squares = (p * g).sum((1, 2)), (p**2 + g**2).sum((1, 2))
+    return 1 - (2 * both + s) / (squares + s)
 
 
 # name: the loss of (predictions, weights), its predictions, the independent value of both.
@@ -94,6 +120,26 @@ CASES = {
             / (A[LABELS] * w).sum()
         ),
     ),
+    'cross_entropy_of_pixels': (
+        lambda x, w: losses.cross_entropy(x, MAP, weights=w, ignore=CLASSES),
+        PIXEL_LOGITS,
+        lambda x, w: ignoring(x, MAP, w),
+    ),
+    'focal': (
+        lambda x, w: losses.focal(x, BITS, weights=w, alpha=0.3, gamma=1.5),
+        REAL,
+        lambda x, w: mean(focal(x, BITS, 0.3, 1.5), w),
+    ),
+    'dice': (
+        lambda x, w: losses.dice(x, THERE, weights=w),
+        SEEN,
+        lambda x, w: mean(dice(x, THERE, 1.0), w),
+    ),
+    'dice_as_published': (
+        lambda x, w: losses.dice(x, THERE, weights=w, smooth=0.0),
+        SEEN,
+        lambda x, w: mean(dice(x, THERE, 0.0), w),
+    ),
     'binary_cross_entropy': (
         lambda x, w: losses.binary_cross_entropy(x, BITS, weights=w),
         REAL,
@@ -118,6 +164,11 @@ CASES = {
         lambda x, w: losses.huber(x, FAKE, weights=w, delta=0.7),
         REAL,
         lambda x, w: mean(huber(x, FAKE, 0.7), w),
+    ),
+    'smooth_l1': (
+        lambda x, w: losses.smooth_l1(x, FAKE, weights=w, beta=0.5),
+        REAL,
+        lambda x, w: mean(np.where(abs(x - FAKE) < 0.5, (x - FAKE) ** 2, abs(x - FAKE) - 0.25), w),
     ),
     'hinge_binary': (
         lambda x, w: losses.hinge(x, SIGNS, weights=w),
@@ -220,7 +271,7 @@ def test_extremes_are_finite(name, scale):
 @every
 def test_batches_of_unequal_size_add_up(name):
     """Weights make the loss of a whole from its parts: what a mean of means gets wrong."""
-    if 'class_weights' in name:
+    if 'class_weights' in name or 'pixels' in name:
         pytest.skip('the denominator is not the weights alone')
     x, first = CASES[name][1], np.arange(ROWS) < 2
     whole, one, two = (run(name, x, w)[0] for w in (np.ones(ROWS), first, ~first))
@@ -255,6 +306,57 @@ def test_a_token_mask_weighs_tokens():
     np.testing.assert_allclose(
         losses.cross_entropy(x, y, weights=mask), each[mask].mean(), rtol=1e-5
     )
+
+
+def test_a_map_of_weights_weighs_pixels():
+    """U-Net's loss: a weight for each pixel, and a mask of rows."""
+    w = RNG.uniform(0, 3, MAP.shape) * (np.arange(ROWS) < 4).reshape(-1, 1, 1)
+    each = np.take_along_axis(nll(PIXEL_LOGITS), MAP[..., None] % CLASSES, -1)[..., 0]
+    known = np.where(MAP < CLASSES, w, 0)
+    value = losses.cross_entropy(PIXEL_LOGITS, MAP, weights=w, ignore=CLASSES)
+    np.testing.assert_allclose(value, (known * each).sum() / known.sum(), rtol=1e-5)
+
+
+def test_an_ignored_label_may_be_any_number():
+    labels = LABELS.copy()
+    labels[:3] = 255
+    for smoothing in (0.0, 0.1):
+        value = losses.cross_entropy(LOGITS, labels, ignore=255, label_smoothing=smoothing)
+        part = losses.cross_entropy(LOGITS[3:], LABELS[3:], label_smoothing=smoothing)
+        np.testing.assert_allclose(value, part, rtol=1e-6)
+    nothing = jax.value_and_grad(losses.cross_entropy)(LOGITS, np.full(ROWS, 9), ignore=9)
+    assert nothing[0] == 0 and not nothing[1].any()
+
+
+@pytest.mark.parametrize(('alpha', 'gamma'), [(0.5, 0.0), (0.25, 2.0)])
+def test_focal_of_known_values(alpha, gamma):
+    """Half the cross-entropy at gamma = 0; the paper's examples: 100 and 1000 times less at 2."""
+    for p, factor in ((0.9, 100), (0.968377, 1000)):
+        x = jnp.array([np.log(p / (1 - p))])
+        value = losses.focal(x, np.ones(1), alpha=alpha, gamma=gamma)
+        expected = -alpha * np.log(p) / (factor if gamma else 1)
+        np.testing.assert_allclose(value, expected, rtol=1e-3)
+
+
+def test_dice_of_known_values():
+    g = np.zeros((1, 4, 4, 1))
+    g[:, :2] = 1
+    for p, expected in ((g, 0.0), (1 - g, 1.0), (np.roll(g, 1, 1), 0.5), (0.5 + 0 * g, 1 / 3)):
+        np.testing.assert_allclose(losses.dice(p, g, smooth=0.0), expected, atol=1e-6)
+    # What is neither there nor predicted: no loss, and a gradient that is a number.
+    for smooth in (0.0, 1.0):
+        value, gradient = jax.value_and_grad(losses.dice)(0 * g, 0 * g, smooth=smooth)
+        assert value == 0 and not gradient.any()
+    assert losses.dice(0.5 + 0 * g, 0 * g) == 1 - 1 / 5
+
+
+def test_dice_of_pixels_that_count():
+    w = np.zeros((ROWS, 2, 3))
+    w[:, 0] = 2.0
+    dirty = np.where(w[..., None] > 0, SEEN, np.nan)
+    value, gradient = jax.value_and_grad(losses.dice)(dirty, THERE, weights=w, smooth=0.0)
+    np.testing.assert_allclose(value, dice(SEEN[:, :1], THERE[:, :1], 0.0).mean(), rtol=1e-5)
+    assert gradient[:, 0].any((1, 2)).all() and not gradient[:, 1].any()
 
 
 def test_low_precision_is_summed_in_float32():
@@ -301,6 +403,8 @@ def test_gradient_penalty_is_taken_between_real_and_fake():
     [
         lambda: losses.mean_squared_error(np.zeros((3, 1)), np.zeros(3)),
         lambda: losses.huber(np.zeros((3, 1)), np.zeros(3)),
+        lambda: losses.dice(np.zeros((3, 2, 2, 1)), np.zeros((3, 2, 2))),
+        lambda: losses.focal(np.zeros((3, 1)), np.zeros(3)),
         lambda: losses.cross_entropy(np.zeros((3, 4)), np.zeros((3, 1), int)),
         lambda: losses.cross_entropy(np.zeros((3, 4)), np.zeros((3, 5))),
         lambda: losses.hinge(np.zeros((3, 4)), np.zeros(4, int)),

@@ -105,6 +105,40 @@ def test_decay_is_for_kernels():
         np.testing.assert_allclose(leaf, -0.05 if name in chosen else 0.0, rtol=1e-6)
 
 
+def test_positions_and_class_tokens_do_not_decay():
+    params = {'pos_embedding': jnp.ones((1, 5, 3)), 'class_token': jnp.ones((1, 1, 3))}
+    mask = decayed({**params, 'encoder': {'mlp': {'kernel': jnp.ones((3, 3))}}})
+    assert mask == {
+        'pos_embedding': False,
+        'class_token': False,
+        'encoder': {'mlp': {'kernel': True}},
+    }
+
+
+@pytest.mark.parametrize(
+    ('schedule', 'values'),
+    [
+        (
+            optax.warmup_cosine_decay_schedule(0, 0.4, 100, 1100),
+            # steps include the warm-up; half way down the cosine is half the peak.
+            {0: 0, 50: 0.2, 100: 0.4, 350: 0.2 * (1 + 2**-0.5), 600: 0.2, 1100: 0, 2000: 0},
+        ),
+        (
+            optax.piecewise_constant_schedule(0.1, {32_000: 0.1, 48_000: 0.1}),
+            {0: 0.1, 31_999: 0.1, 32_001: 0.01, 47_999: 0.01, 48_001: 0.001},
+        ),
+        (
+            optax.exponential_decay(0.5, 1000, 0.9),
+            {0: 0.5, 500: 0.5 * 0.9**0.5, 1000: 0.45, 2000: 0.405},
+        ),
+        (optax.linear_schedule(0.2, 0, 10), {0: 0.2, 5: 0.1, 10: 0, 11: 0}),
+    ],
+)
+def test_schedules_as_the_docstring_says_them(schedule, values):
+    for step, value in values.items():
+        np.testing.assert_allclose(schedule(step), value, rtol=1e-5, atol=1e-8)
+
+
 @pytest.mark.parametrize(
     'module', [nn.Conv(2, (3, 3)), nn.LSTMCell(2), nn.MultiHeadDotProductAttention(2), nn.PReLU()]
 )
