@@ -1,0 +1,37 @@
+"""Pooling that depends on the size of its input: adaptive averages and windows over the edge."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxdl.models.layers import max_pool
+
+Array = jax.Array
+
+
+def adaptive_average_pool(x: Array, size: tuple[int, int]) -> Array:
+    """Mean over `size` bins of nearly equal extent, [B, H, W, C] -> [B, *size, C].
+
+    Bin i of n covers positions floor(i H / n) to ceil((i + 1) H / n): bins overlap where n does not
+    divide H, and repeat positions where n > H. It is the identity where the size is right already.
+    """
+    for axis, n in zip((1, 2), size, strict=True):
+        length = x.shape[axis]
+        if length != n:
+            edges = [(i * length // n, -(-(i + 1) * length // n)) for i in range(n)]
+            bins = [lax.slice_in_dim(x, *edge, axis=axis).mean(axis) for edge in edges]
+            x = jnp.stack(bins, axis)
+    return x
+
+
+def ceil_max_pool(x: Array, window: int, *, stride: int) -> Array:
+    """Maximum over windows, the last of which may reach over the edge ("ceil mode").
+
+    [B, H, W, C] -> [B, ceil((H - window) / stride) + 1, ..., C], for window >= stride. 'SAME' gives
+    the same on even sizes only.
+    """
+    over = [max(-(length - window) % stride, window - length) for length in x.shape[1:3]]
+    padding = [(0, right) for right in over]
+    if not any(over):
+        return max_pool(x, (window, window), strides=(stride, stride))
+    return max_pool(x, (window, window), strides=(stride, stride), padding=padding)

@@ -1,0 +1,83 @@
+"""VGG: nothing but 3x3 convolutions, 2x2 pooling and three dense layers."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import flax.linen as nn
+import jax
+from jax.nn import initializers
+
+from jaxdl.models.layers import BatchNorm, Conv, Dense, max_pool
+from jaxdl.models.pooling import adaptive_average_pool
+
+Array = jax.Array
+Layer = Callable[..., nn.Module]
+
+
+class VGG(nn.Module):
+    """VGG (Simonyan and Zisserman 2015, table 1): five blocks of convolutions, each then pooled.
+
+        column       A   B   D   E
+        layers      11  13  16  19       output on 224x224x3
+        block1       1   2   2   2       112x112x64
+        block2       1   2   2   2       56x56x128
+        block3       2   2   3   4       28x28x256
+        block4       2   2   3   4       14x14x512
+        block5       2   2   3   4       7x7x512
+        fc1, fc2     1   1   1   1       4096, with dropout
+        predictions  1   1   1   1       1000
+        parameters 133 133 138 144       million
+
+    Images of another size are averaged to 7x7 before fc1, as torchvision does. Initial kernels are
+    normal of variance 2 / fan-out, those of dense layers of deviation 0.01, as torchvision's: with
+    the paper's 0.01 everywhere the deep columns need the weights of column A to start from.
+
+    convolutions, features: of each block.
+    hidden: units of fc1 and fc2.
+    norm: after each convolution, before its ReLU, or None. The convolutions keep their biases, as
+        torchvision's do.
+    """
+
+    convolutions: Sequence[int]
+    features: Sequence[int] = (64, 128, 256, 512, 512)
+    hidden: Sequence[int] = (4096, 4096)
+    classes: int = 1000
+    dropout: float = 0.5
+    norm: Layer | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """[B, H, W, 3], sides of 32 or more -> logits [B, classes]."""
+        least = 2 ** len(self.features)
+        if min(x.shape[1:3]) < least:
+            size = f'{x.shape[1]}x{x.shape[2]}'
+            raise ValueError(f'VGG sees images of {least}x{least} or more, not {size}')
+        conv = partial(
+            Conv,
+            kernel_size=(3, 3),
+            padding=1,
+            kernel_init=initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+        )
+        for i, (count, width) in enumerate(zip(self.convolutions, self.features, strict=True), 1):
+            for j in range(1, count + 1):
+                x = conv(width, name=f'block{i}_conv{j}')(x)
+                if self.norm is not None:
+                    x = self.norm(use_running_average=not train, name=f'block{i}_norm{j}')(x)
+                x = nn.relu(x)
+            x = max_pool(x)
+        x = adaptive_average_pool(x, (7, 7)).reshape(len(x), -1)
+        dense = partial(Dense, kernel_init=initializers.normal(0.01))
+        for i, width in enumerate(self.hidden, 1):
+            x = nn.relu(dense(width, name=f'fc{i}')(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return dense(self.classes, name='predictions')(x)
+
+
+vgg11 = partial(VGG, (1, 1, 2, 2, 2))
+vgg13 = partial(VGG, (2, 2, 2, 2, 2))
+vgg16 = partial(VGG, (2, 2, 3, 3, 3))
+vgg19 = partial(VGG, (2, 2, 4, 4, 4))
+vgg11_bn = partial(vgg11, norm=BatchNorm)
+vgg13_bn = partial(vgg13, norm=BatchNorm)
+vgg16_bn = partial(vgg16, norm=BatchNorm)
+vgg19_bn = partial(vgg19, norm=BatchNorm)
