@@ -13,11 +13,16 @@ from matplotlib.figure import Figure
 from jaxdl import figures, numerals
 from jaxdl.arm import Arm, results_of, unfinished_arms
 from jaxdl.record import write_bytes
-from jaxdl.stats import Counted, Paired, Reached, holm
+from jaxdl.stats import Counted, Judge, Lead, Paired, Reached, holm
 from jaxdl.study import Claim
 
 # What the effect of each kind of claim is.
-EFFECTS = {Paired: 'mean difference', Reached: 'mean', Counted: 'share of seeds'}
+EFFECTS = {
+    Paired: 'mean difference',
+    Lead: 'difference of mean differences',
+    Reached: 'mean',
+    Counted: 'share of seeds',
+}
 
 
 class Shown(NamedTuple):
@@ -127,7 +132,7 @@ def _verdicts(
         zip(claims, result['claims'], holm_adjusted(result), strict=True), 1
     ):
         shown = None
-        if found['verdict'] != 'not run' and isinstance(claim.judge, Paired | Reached | Counted):
+        if found['verdict'] != 'not run' and isinstance(claim.judge, Judge):
             results, _ = results_of([arm for arm in arms if arm.name in claim.arms])
             figure = figures.evidence(
                 claim.judge.evidence(results),

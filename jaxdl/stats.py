@@ -69,6 +69,38 @@ class Paired:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """A judge of four arms: the first pair is further apart than the second, paired by seed.
+
+    (a - b) - (c - d) has a mean above 0 (an interaction), with the signs turned where `lower` is
+    better.
+    """
+
+    first: Paired
+    second: Paired
+
+    def evidence(self, results: Results) -> Evidence:
+        """The differences of the differences."""
+        one, other = self.first.evidence(results), self.second.evidence(results)
+        if len(one.values) != len(other.values):
+            raise UsageError(
+                f'arms {self.first.a!r} and {self.second.a!r} have {len(one.values)} and '
+                f'{len(other.values)} seeds: a paired test needs the same seeds of both'
+            )
+        minus = ' \N{MINUS SIGN} '
+        names = [label.rpartition(', ')[0] for label in (one.label, other.label)]
+        label = f'({names[0]}){minus}({names[1]}), {self.first.metric}'
+        return Evidence(one.values - other.values, 0.0, True, label)
+
+    def __call__(self, results: Results) -> Verdict:
+        """Paired t-test of the mean difference of differences against 0."""
+        values = self.evidence(results).values
+        arms = [self.first.a, self.first.b, self.second.a, self.second.b]
+        rounding = _rounding(*(_values(results, arm, self.first.metric) for arm in arms))
+        return _judged(values, 0.0, inclusive=False, rounding=rounding)
+
+
+@dataclass(frozen=True)
 class Reached:
     """A judge of one arm: the mean over seeds is at least (`above`) or at most `bound`."""
 
@@ -129,6 +161,9 @@ class Counted:
         return verdict._replace(verdict='refuted') if refuted else verdict
 
 
+Judge = Paired | Lead | Reached | Counted
+
+
 def better(
     a: str, b: str, metric: str, *, by: float = 0.0, lower: bool = False, text: str | None = None
 ) -> Claim:
@@ -139,6 +174,25 @@ def better(
     more = f' by more than {by:g}' if by else ''
     said = text or f'{a} has a {"lower" if lower else "higher"} {metric} than {b}{more}'
     return Claim(said, (a, b), Paired(a, b, metric, by, lower, inclusive=False))
+
+
+def larger_lead(
+    pair: tuple[str, str],
+    other: tuple[str, str],
+    metric: str,
+    *,
+    lower: bool = False,
+    text: str | None = None,
+) -> Claim:
+    """The claim that the first arm of `pair` beats its second by more than in the pair `other`.
+
+    The effect is (a - b) - (c - d), positive where the claim is right: does the advantage depend
+    on what distinguishes the pairs?
+    """
+    (a, b), (c, d) = pair, other
+    said = text or f'{a} leads {b} in {metric} by more than {c} leads {d}'
+    pairs = (Paired(*two, metric, 0.0, lower, inclusive=False) for two in (pair, other))
+    return Claim(said, (a, b, c, d), Lead(*pairs))
 
 
 def no_worse(

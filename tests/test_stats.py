@@ -8,7 +8,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from jaxdl.errors import UsageError
-from jaxdl.stats import better, holm, in_seeds, mean_ci, no_worse, reaches, share_ci
+from jaxdl.stats import better, holm, in_seeds, larger_lead, mean_ci, no_worse, reaches, share_ci
 
 
 def judged(claim, **arms):
@@ -222,3 +222,24 @@ def test_claims_say_what_they_claim():
     )
     assert reaches('a', 'm', at_least=0.985).text == 'The mean m of a is at least 0.985'
     assert better('a', 'b', 'm', text='a wins').text == 'a wins'
+
+
+def test_a_larger_lead_is_a_paired_test_of_differences_of_differences():
+    rng = np.random.default_rng(5)
+    a, b, c, d = rng.normal([[2.0], [0.0], [1.0], [0.5]], 0.3, (4, 6))
+    claim = larger_lead(('a', 'b'), ('c', 'd'), 'm')
+    assert claim.arms == ('a', 'b', 'c', 'd')
+    verdict = judged(claim, a=a, b=b, c=c, d=d)
+    theirs = scipy_stats.ttest_rel(a - b, c - d)
+    assert verdict.effect == pytest.approx((a - b - c + d).mean())
+    assert verdict.p == pytest.approx(theirs.pvalue) and verdict.verdict == 'supported'
+    # Where smaller is better every lead turns round.
+    turned = judged(larger_lead(('a', 'b'), ('c', 'd'), 'm', lower=True), a=-a, b=-b, c=-c, d=-d)
+    assert turned.effect == pytest.approx(verdict.effect)
+    other = judged(larger_lead(('c', 'd'), ('a', 'b'), 'm'), a=a, b=b, c=c, d=d)
+    assert other.verdict == 'refuted' and other.effect == pytest.approx(-verdict.effect)
+
+
+def test_leads_of_different_seeds_are_refused():
+    with pytest.raises(UsageError, match="'a' and 'c' have 3 and 2 seeds"):
+        judged(larger_lead(('a', 'b'), ('c', 'd'), 'm'), a=[1] * 3, b=[1] * 3, c=[1] * 2, d=[1] * 2)

@@ -1,0 +1,102 @@
+"""Does attention inside a convolutional network pay: squeeze-and-excitation, CBAM, or neither?
+
+A ResNet-20 with each on the branches of its blocks, on 2,000 images of MNIST (TFDS `mnist`), shrunk
+to 14x14. Hu et al. (2018, table 4) report for a ResNet-110 on CIFAR-10 5.21 % error instead of
+6.37 % with squeeze-and-excitation; Woo et al. (2018, table 4) on ImageNet that CBAM does better
+still.
+
+    jaxdl run attention_blocks        half an hour on two CPU cores
+"""
+
+from functools import partial
+from typing import Literal
+
+import optax
+
+from jaxdl.data.augment import affine, compose, standardise
+from jaxdl.data.images import shrunk
+from jaxdl.data.stream import in_order, shuffled
+from jaxdl.data.table import moments
+from jaxdl.data.tfds import tfds
+from jaxdl.models.attention_blocks import CBAM, SqueezeExcitation
+from jaxdl.models.resnet import CifarResNet
+from jaxdl.objectives import classifier, mistakes
+from jaxdl.optim import decayed
+from jaxdl.stats import better
+from jaxdl.study import Count, Phase, Rate, Study
+
+# A reduction of 16 would leave the narrow first stages a single hidden unit.
+BLOCKS = {
+    'none': None,
+    'se': partial(SqueezeExcitation, reduction=4),
+    'cbam': partial(CBAM, reduction=4),
+}
+
+
+def trial(
+    attention: Literal['none', 'se', 'cbam'] = 'none',
+    examples: Count = 2000,
+    shrink: Count = 2,
+    blocks: Count = 3,
+    width: Count = 16,
+    steps: Count = 600,
+    batch: Count = 64,
+    lr: Rate = 0.05,
+) -> Phase:
+    """A residual network of 6 * blocks + 2 layers.
+
+    Args:
+        attention: what weighs channels (and positions) at the end of each residual branch.
+        examples: training images used.
+        shrink: how many times smaller height and width are made.
+        blocks: in each of the three stages; 3 are 20 layers.
+        width: channels of the first stage.
+        steps: optimizer steps.
+        batch: rows of a training batch.
+        lr: peak learning rate of SGD with momentum 0.9, falling to zero along a cosine.
+    """
+    columns = {'x': 'image', 'y': 'label'}
+    smaller = {'x': shrunk(shrink)}
+    train = tfds('mnist', f'train[:{examples}]', columns=columns).map(smaller).load()
+    test = tfds('mnist', f'test[:{10 * examples}]', columns=columns).map(smaller).load()
+    standard = standardise(*moments(train, 'x'))
+    distort = affine(degrees=10, scale=(0.9, 1.1), translate=0.07)
+    opt = optax.chain(
+        optax.add_decayed_weights(5e-4, mask=decayed),
+        optax.sgd(optax.cosine_decay_schedule(lr, steps), momentum=0.9, nesterov=True),
+    )
+    module = CifarResNet(
+        (blocks,) * 3, widths=(width, 2 * width, 4 * width), attention=BLOCKS[attention]
+    )
+    return Phase(
+        classifier(module, opt, classes=10),
+        train=shuffled(train, batch=batch, augment=compose(standard, distort)),
+        tests={'test': in_order(test, batch=500, transform=standard)},
+        steps=steps,
+        every=max(1, steps // 4),
+        show=mistakes,
+    )
+
+
+study = Study(
+    question='Does attention inside a convolutional network pay?',
+    trial=trial,
+    arms={
+        **{name: {'attention': name} for name in BLOCKS},
+        'tiny': {
+            **{'attention': 'cbam', 'blocks': 1, 'width': 4, 'shrink': 4, 'lr': 0.005},
+            **{'examples': 40, 'steps': 8, 'batch': 16},
+        },
+    },
+    seeds=5,
+    claims=[
+        better('se', 'none', 'test/accuracy'),
+        better('cbam', 'none', 'test/accuracy'),
+        better('cbam', 'se', 'test/accuracy'),
+    ],
+)
+
+if __name__ == '__main__':
+    from jaxdl.cli import run_study
+
+    run_study(study)
