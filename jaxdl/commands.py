@@ -25,7 +25,7 @@ RUN_OPTIONS = [
     Option('workdir', Path | None, None, 'where the run lives; runs/NAME if you do not say'),
     LAYOUT,
     CHUNK,
-    Option('init_from', Path | None, None, "start from another run's weights: a folder of an arm"),
+    Option('init_from', Path | None, None, "weights to start from: another run's arm, or a file"),
     Option('tensorboard', bool, True, 'write TensorBoard files'),
     Option('print_config', bool, False, 'print what would run, and run nothing'),
     Option('smoke', bool, False, 'a few steps of everything, in a folder of its own'),
@@ -36,6 +36,18 @@ BENCH_OPTIONS = [
     LAYOUT,
     CHUNK,
     Option('seconds', Rate, 3.0, 'how long each measurement takes'),
+]
+
+CONVERT_OPTIONS = [
+    Option('arch', str | None, None, 'which network it is, by the names of --list'),
+    Option('layout', str | None, None, 'whose names its tensors have there'),
+    Option('config', tuple[str, ...], (), 'options of the network: classes=10'),
+    Option('out', Path | None, None, 'the file to write; FILE.jaxdl.npz for weights that come in'),
+    Option('without', tuple[str, ...], (), "arrays to leave out: 'params/fc/*', a head"),
+    Option('strict', bool, True, 'refuse tensors that the network has no place for'),
+    Option('seed', int | None, None, 'which seed of an arm; its first if you do not say'),
+    Option('net', str | None, None, 'which net of an arm, where several fit'),
+    Option('list', bool, False, 'show the networks and whose weights they take'),
 ]
 
 
@@ -191,6 +203,31 @@ def _record(words: list[str]) -> None:
     print(f'wrote {path} and the table in {experiments / "README.md"}')
 
 
+def _convert(words: list[str]) -> None:
+    from rich.table import Table
+
+    from jaxdl import interop
+    from jaxdl.interop.convert import convert
+
+    if words == ['--list']:
+        layouts: dict[str, list[str]] = {}
+        for arch, layout in interop.list_references():
+            layouts.setdefault(arch, []).append(layout)
+        table = Table('arch', 'layouts', 'options')
+        for arch, names in layouts.items():
+            table.add_row(arch, ', '.join(names), ', '.join(interop.options(arch, names[0])))
+        _show(table)
+        return
+    word, rest = _positional(
+        'convert', words, CONVERT_OPTIONS, 'resnet50.safetensors --arch resnet50 --layout ...'
+    )
+    values = _parse('convert', CONVERT_OPTIONS, rest).values
+    if values.pop('list'):
+        raise UsageError('--list: it stands alone, as in: jaxdl convert --list')
+    values.pop('debug')
+    print(convert(Path(word), **values))
+
+
 def _summary(words: list[str]) -> None:
     from jaxdl.bench import summarise
 
@@ -303,6 +340,9 @@ COMMANDS = {
     'report': Command(_report, 'NAME|FOLDER', 'judge the claims and write the report again'),
     'record': Command(
         _record, 'NAME|FOLDER', "copy a finished run's result to experiments/results"
+    ),
+    'convert': Command(
+        _convert, 'FILE|ARM_FOLDER', "another implementation's weights to ours, and back"
     ),
     'summary': Command(
         _summary, 'NAME|FILE.py', 'parameters, FLOPs, memory, and a table of layers'

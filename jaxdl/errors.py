@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+LISTED = 40  # names in one line
+
 
 class JaxdlError(Exception):
     """An error whose message is one line for a person: shown without a traceback."""
@@ -45,10 +47,15 @@ class InterruptedRunError(JaxdlError):
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The end of an error line: ``; did you mean 'lenet'? (allowed: lenet, mlp)``."""
+    """The end of an error line: ``; did you mean 'lenet'? (allowed: lenet, mlp)``.
+
+    Of many names, such as the arrays of a network, only the beginning is listed.
+    """
     allowed = list(allowed)
     if not allowed:
         return '; there are none'
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     guess = f'; did you mean {close[0]!r}?' if close else ';'
-    return f'{guess} (allowed: {", ".join(allowed)})'
+    more = [f'and {len(allowed) - LISTED} more'] if len(allowed) > LISTED + 1 else []
+    shown = allowed[:LISTED] if more else allowed
+    return f'{guess} (allowed: {", ".join([*shown, *more])})'

@@ -5,17 +5,13 @@ The only file that touches Linen's `init` and `apply`, so no loss function ever 
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Self
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import struct
-from flax.traverse_util import flatten_dict
 
-from jaxdl.errors import UsageError, nearest
 from jaxdl.keys import Key, key_for
 
 
@@ -91,39 +87,3 @@ def applications(
     with nn.intercept_methods(note):
         jax.eval_shape(fn, jax.random.key(0), state, batch)
     return list(found.values())
-
-
-def with_weights(state: Any, saved: Mapping[str, Any], where: str) -> Any:
-    """`state` with the parameters, memory and shadows of its nets taken from `saved`.
-
-    Both have a leading axis of seeds. saved: a state of the same players as nested dicts of
-    arrays, as `load_weights` returns it.
-    Raises UsageError, naming the array and both shapes, where one is missing or does not fit.
-    """
-    flat = {'/'.join(path): leaf for path, leaf in flatten_dict(dict(saved)).items()}
-
-    def take(path: Any, leaf: Any) -> Any:
-        name = '/'.join(_word(key) for key in path)
-        if not any(word in name.split('/') for word in ('params', 'memory')):
-            return leaf
-        if name not in flat:
-            raise UsageError(f'--init-from {where}: no array {name!r}{nearest(name, flat)}')
-        there, here = flat[name].shape[1:], leaf.shape[1:]
-        if there != here:
-            raise UsageError(f'--init-from {where}: {name!r} is {list(there)}, not {list(here)}')
-        # Seed i starts from seed i of the other run, which may have had fewer.
-        return jnp.asarray(flat[name][np.arange(len(leaf)) % len(flat[name])], leaf.dtype)
-
-    def fill(prefix: Any, node: Any) -> Any:
-        if not isinstance(node, Net):
-            return node
-        return jax.tree_util.tree_map_with_path(lambda path, x: take((*prefix, *path), x), node)
-
-    return jax.tree_util.tree_map_with_path(fill, state, is_leaf=lambda node: isinstance(node, Net))
-
-
-def _word(key: Any) -> str:
-    for name in ('key', 'name', 'idx'):
-        if hasattr(key, name):
-            return str(getattr(key, name))
-    raise TypeError(f'no word for {key!r}')

@@ -21,9 +21,9 @@ from jaxdl.errors import DivergedError, UsageError
 from jaxdl.interruption import noted, stopped_by
 from jaxdl.lock import locked
 from jaxdl.metrics import Metric
-from jaxdl.net import with_weights
 from jaxdl.record import Record, read_json, read_metrics, write_json
 from jaxdl.study import Phase
+from jaxdl.weights import with_variables, with_weights
 
 
 class Options(NamedTuple):
@@ -208,12 +208,22 @@ class _Arm:
             f'{engine.chunk} steps a look{", scanned" if choice.scan else ""}'
         )
 
-    def _weights(self, states: Any, folder: Path) -> Any:
-        """The first states with the nets' weights and memory of another run's newest checkpoint."""
-        saved = load_weights(folder / 'checkpoints', say=self._record.say)
+    def _weights(self, states: Any, source: Path) -> Any:
+        """The first states with weights from a file, or from another run's newest checkpoint."""
+        from jaxdl.interop.files import SUFFIXES, read_weights  # imports every network there is
+
         layout = self._engines[0].layout
-        loaded = with_weights(layout.stack(states), saved.state['states'], str(folder))
-        self._record.say(f'weights from {folder}, step {saved.step}')
+        stacked = layout.stack(states)
+        if source.is_file() or source.suffix in SUFFIXES:
+            weights = read_weights(source)
+            what = f'{source} ({weights.arch}, {weights.layout})'
+            loaded = with_variables(stacked, weights.variables, what, without=weights.without)
+            left = f', without {", ".join(weights.without)}' if weights.without else ''
+            self._record.say(f'weights from {what}{left}')
+        else:
+            saved = load_weights(source / 'checkpoints', say=self._record.say)
+            loaded = with_weights(stacked, saved.state['states'], str(source))
+            self._record.say(f'weights from {source}, step {saved.step}')
         return layout.unstack(loaded)
 
     def _phase(self, index: int, states: Any, totals: Any, *, start: int, offset: int) -> Any:

@@ -13,15 +13,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from jaxdl import answer, commands
+from jaxdl import answer, commands, interop
+from jaxdl.checkpoint import load_weights
 from jaxdl.cli import main, usage
 from jaxdl.commands import COMMANDS
 from jaxdl.config import Config, as_json
 from jaxdl.errors import DataMissingError, UsageError
+from jaxdl.interop.files import read_arrays
+from jaxdl.interop.reference import TORCH, Reference, layered
 from jaxdl.library import resolve
 from jaxdl.lock import locked
+from jaxdl.models.mlp import MLP
 from jaxdl.pipes import Forgiving, forgiving
 from jaxdl.study import Study
 
@@ -227,6 +232,48 @@ def test_an_arm_where_a_run_is_meant(there):
     assert 'runs/mine/wide is an arm: say runs/mine --arm wide' in mistake('eval', 'runs/mine/wide')
 
 
+def test_weights_go_from_a_run_to_a_state_dict_and_back_into_a_run(there, monkeypatch):
+    reference = Reference(
+        lambda width=3: MLP((width, 2)),
+        lambda width=3: ((1, 4),),
+        lambda width=3: layered(TORCH, str),
+    )
+    monkeypatch.setattr(interop, 'REFERENCES', {('mlp', 'torch'): reference})
+    names = ['--arch', 'mlp', '--layout', 'torch']
+    code, out, _ = typed('convert', '--list')
+    assert code == 0 and 'mlp torch width' in flat(out)
+    code, out, err = typed(
+        'convert', 'runs/mine/narrow', *names, '--seed', '1', '--out', 'mlp.safetensors'
+    )
+    assert code == 0, err
+    assert 'wrote mlp.safetensors: 4 tensors' in out
+    assert 'runs/mine/narrow, net/net of seed 1 at step 6' in out
+    net = load_weights(there / 'runs/mine/narrow/checkpoints').state['states']['net']['net']
+    tensors, kernel = read_arrays(Path('mlp.safetensors')), net['params']['Dense_0']['kernel']
+    np.testing.assert_array_equal(tensors['Dense_0.weight'], kernel[1].T)
+    assert 'no seed 7 in runs/mine/narrow (allowed: 0, 1)' in mistake(
+        'convert', 'runs/mine/narrow', *names, '--seed', '7', '--out', 'x.npz'
+    )
+    assert "no net 'nett' in runs/mine/narrow; did you mean 'net/net'?" in mistake(
+        'convert', 'runs/mine/narrow', *names, '--net', 'nett', '--out', 'x.npz'
+    )
+    wide = mistake('convert', 'runs/mine/wide', *names, '--out', 'x.npz')
+    assert "array 'params/Dense_0/bias' has shape [5], not [3]" in wide
+    code, out, err = typed('convert', 'mlp.safetensors', *names)
+    assert code == 0 and 'wrote mlp.jaxdl.npz: 4 arrays of mlp (torch), sha256' in out, err
+    start = ['--init-from', 'mlp.jaxdl.npz', '--workdir', 'on', '--lr', '1e-9']
+    assert typed(*RUN, '--arm', 'narrow', *start)[0] == 0
+    after = load_weights(there / 'on/narrow/checkpoints').state['states']['net']['net']
+    for row in after['params']['Dense_0']['kernel']:
+        np.testing.assert_allclose(row, kernel[1], rtol=1e-6)
+    code, _, err = typed(*RUN, '--arm', 'wide', *start)
+    assert code == 2 and err.splitlines()[-1] == (
+        "jaxdl: --init-from mlp.jaxdl.npz (mlp, torch): 'params/Dense_0/bias' is [3], not [5] "
+        "(`jaxdl convert --without 'params/Dense_0/*'` makes a file without it) in net/net "
+        '(and 2 more)'
+    )
+
+
 def test_smoke_is_a_few_steps_in_a_folder_that_says_so(here):
     words = [*RUN, '--smoke', '--arm', 'narrow', '--workdir', 'deep/er']
     code, out, err = typed(*words)
@@ -314,6 +361,11 @@ def test_a_file_run_by_python_is_the_same_as_run(here, monkeypatch):
         (['eval', 'mine'], ["no run 'mine' here or in runs/"]),
         (['report', 'runs/mine'], ["no run 'runs/mine'"]),
         (['record', 'mine'], ['there is no folder experiments here']),
+        (['convert'], ['jaxdl convert: say what first, as in: jaxdl convert resnet50.safetensors']),
+        (['convert', 'x.pth'], ["'x.pth'", 'must end in .safetensors or .npz']),
+        (['convert', 'x.npz', '--arch', 'unet', '--layout', 'public'], ["no file 'x.npz'"]),
+        (['convert', 'x.npz', '--list'], ['--list: it stands alone']),
+        (['convert', 'x.npz', '--lay', 'a'], ["option '--lay'; did you mean '--layout'?"]),
         (['summary', 'digitz'], ["did you mean 'digits'?"]),
         (['bench', 'digits', '--seconds', '0'], ['--seconds: 0.0', 'greater than 0']),
         (['list', 'all'], ["jaxdl list: unexpected argument 'all'"]),
@@ -441,6 +493,7 @@ def test_usage_names_every_command():
         (['eval', 'digits'], ['usage: jaxdl eval NAME|FOLDER', '--layout']),
         (['report'], ['usage: jaxdl report NAME|FOLDER']),
         (['record'], ['usage: jaxdl record NAME|FOLDER']),
+        (['convert'], ['usage: jaxdl convert FILE|ARM_FOLDER', '--arch STR', '--no-strict']),
         (['summary'], ['usage: jaxdl summary NAME|FILE.py']),
         (['bench'], ['usage: jaxdl bench NAME|FILE.py', '--seconds FLOAT', 'jaxdl bench digits']),
         (['bench', 'digits'], ['usage: jaxdl bench digits', '--seconds FLOAT', '--smoothing']),

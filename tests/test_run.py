@@ -24,6 +24,7 @@ from jaxdl.errors import (
     UsageError,
 )
 from jaxdl.game import ema
+from jaxdl.interop.files import Weights, write_weights
 from jaxdl.keys import key_at, key_for
 from jaxdl.layout import Choice
 from jaxdl.library import load, names, phases_of, resolve
@@ -44,6 +45,8 @@ FROZEN = (
     TRAIN,
     {'test': TEST},
 )
+
+FIRST_KERNEL = "['net']['net']['params']['Dense_0']['kernel']"
 
 _engines = {}
 
@@ -536,6 +539,29 @@ def test_a_run_starts_from_the_weights_of_another(undisturbed, tmp_path, monkeyp
     nowhere = str(tmp_path / 'nowhere')
     with pytest.raises(UsageError, match=f'no checkpoints in {nowhere}'):
         run(tmp_path / 'c', phases, init_from=nowhere)
+
+
+def test_a_run_starts_from_a_file_of_weights(undisturbed, tmp_path):
+    phases = (Phase(*FROZEN, steps=2, every=1),)
+    saved = load_weights(undisturbed[0] / 'checkpoints').state['states']['net']['net']
+    kernel = saved['params']['Dense_0']['kernel'][1]
+    one = jax.tree.map(lambda x: x[1], {'params': saved['params'], **saved['memory']})
+    file = tmp_path / 'w.npz'
+    write_weights(file, Weights(one, 'small', 'toy'))
+    run(tmp_path / 'a', phases, init_from=str(file))
+    (trained,) = [x for n, x in final(tmp_path / 'a').items() if n.endswith(FIRST_KERNEL)]
+    np.testing.assert_array_equal(trained, [kernel, kernel])
+    assert f'weights from {file} (small, toy)' in (tmp_path / 'a' / 'log.txt').read_text()
+    del one['params']['Dense_1']
+    write_weights(file, Weights(one, 'small', 'toy', without=('params/Dense_1/*',)))
+    run(tmp_path / 'b', phases, init_from=str(file))
+    assert 'toy), without params/Dense_1/*' in (tmp_path / 'b' / 'log.txt').read_text()
+    one['params']['Dense_0']['kernel'] = kernel[:2]
+    write_weights(file, Weights(one, 'small', 'toy', without=('params/Dense_1/*',)))
+    with pytest.raises(UsageError, match=r'Dense_0/kernel. is \[2, 8\], not \[5, 8\]'):
+        run(tmp_path / 'c', phases, init_from=str(file))
+    with pytest.raises(UsageError, match="no file '.*nowhere.npz'"):
+        run(tmp_path / 'd', phases, init_from=str(tmp_path / 'nowhere.npz'))
 
 
 @pytest.mark.parametrize('layout', ['vmap', 'loop'])

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxdl.errors import UsageError, nearest
 from jaxdl.interop import convnets, darknet, faster_rcnn, residual, segmentation
-from jaxdl.interop.reference import Reference, Shape, decode, encode, expected
+from jaxdl.interop.reference import Reference, Shape, decode, encode, expected, places
 
 REFERENCES: Mapping[tuple[str, str], Reference] = {
     **convnets.REFERENCES,
@@ -34,18 +34,20 @@ def reference(arch: str, layout: str, config: Mapping[str, Any]) -> Reference:
     """The reference of that name. Raises UsageError for a name or an option there is not."""
     archs = sorted({arch for arch, _ in REFERENCES})
     if arch not in archs:
-        raise UsageError(f'no arch {arch!r}{nearest(arch, archs)} (there are: {", ".join(archs)})')
+        raise UsageError(f'no arch {arch!r}{nearest(arch, archs)}')
     layouts = [there for name, there in list_references() if name == arch]
     if layout not in layouts:
-        near = nearest(layout, layouts)
-        raise UsageError(f'no layout {layout!r} of {arch}{near} (there are: {", ".join(layouts)})')
-    found = REFERENCES[arch, layout]
-    options = inspect.signature(found.build).parameters
+        raise UsageError(f'no layout {layout!r} of {arch}{nearest(layout, layouts)}')
+    allowed = options(arch, layout)
     for name in config:
-        if name not in options:
-            near, allowed = nearest(name, options), ', '.join(options) or 'none'
-            raise UsageError(f'{arch} has no option {name!r}{near} (there are: {allowed})')
-    return found
+        if name not in allowed:
+            raise UsageError(f'{arch} has no option {name!r}{nearest(name, allowed)}')
+    return REFERENCES[arch, layout]
+
+
+def options(arch: str, layout: str) -> list[str]:
+    """The names that `config` may have for a reference."""
+    return list(inspect.signature(REFERENCES[arch, layout].build).parameters)
 
 
 def build(arch: str, layout: str, **config: Any) -> nn.Module:
@@ -55,7 +57,12 @@ def build(arch: str, layout: str, **config: Any) -> nn.Module:
 
 def tensors(arch: str, layout: str, **config: Any) -> dict[str, Shape]:
     """The shape of every tensor that the state dict must have, by name."""
-    return expected(reference(arch, layout, config), config)
+    return expected(places(reference(arch, layout, config), config))
+
+
+def paths(arch: str, layout: str, **config: Any) -> list[str]:
+    """The path of every array of ours, 'params/conv1/kernel'."""
+    return ['/'.join(path) for path in places(reference(arch, layout, config), config)]
 
 
 def from_state_dict(

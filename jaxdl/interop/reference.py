@@ -160,7 +160,10 @@ class Reference(NamedTuple):
     ignored: str = r'.*num_batches_tracked'
 
 
-def places(reference: Reference, config: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+Places = dict[tuple[str, ...], tuple[Shape, Place]]
+
+
+def places(reference: Reference, config: Mapping[str, Any]) -> Places:
     """(shape, Place) of each array of a network, by its path in the variables."""
     module = reference.build(**config)
     inputs = [jax.ShapeDtypeStruct(s, np.float32) for s in reference.inputs(**config)]
@@ -173,10 +176,10 @@ def places(reference: Reference, config: Mapping[str, Any]) -> dict[tuple[str, .
     }
 
 
-def expected(reference: Reference, config: Mapping[str, Any]) -> dict[str, Shape]:
+def expected(places: Places) -> dict[str, Shape]:
     """The shape of every tensor of their state dict, by name."""
     found: dict[str, Shape] = {}
-    for shape, place in places(reference, config).values():
+    for shape, place in places.values():
         theirs = place.axes.theirs(np.broadcast_to(np.float32(0), shape)).shape
         found[place.name] = (theirs[0] * place.parts, *theirs[1:]) if place.parts > 1 else theirs
     return found
@@ -189,7 +192,8 @@ def decode(
 
     strict: tensors that the network has no place for are an error.
     """
-    shapes = expected(reference, config)
+    found = places(reference, config)
+    shapes = expected(found)
     for name, shape in shapes.items():
         if name not in state_dict:
             raise UsageError(f'the weights have no tensor {name!r}{nearest(name, state_dict)}')
@@ -204,7 +208,6 @@ def decode(
         part = np.split(whole, place.parts)[place.part] if place.parts > 1 else whole
         return np.ascontiguousarray(place.axes.ours(part))
 
-    found = places(reference, config)
     return unflatten_dict({path: ours(place) for path, (_, place) in found.items()})
 
 
