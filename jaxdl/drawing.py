@@ -1,4 +1,4 @@
-"""Samples drawn as files: images and points as PNG, texts as text."""
+"""Samples drawn as files: images, boxes, masks and points as PNG, texts as text."""
 
 import io
 import math
@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.samples import Images, Points, Sample, Texts
+from jaxdl.samples import Boxes, Images, Masks, Points, Sample, Texts
 
 INK, GREY, RED, BLUE = '#1f2328', '#8a8f98', '#c4320a', '#0072b2'
 GAP = 3  # pixels between images
 MOST = 64  # images drawn of one sample
-
+# Okabe and Ito's colours, which most colour-blind people tell apart; class k has colour k modulo 7.
+CLASSES = ('#e69f00', '#56b4e9', '#f0e442', '#009e73', '#d55e00', '#cc79a7', '#0072b2')
 
 FEW_REFERENCES = 64  # centres of modes, rather than a sample of the true distribution
 
@@ -21,6 +22,10 @@ def draw(sample: Sample) -> tuple[str, bytes]:
     match sample:
         case Images():
             return 'png', _images(sample)
+        case Boxes():
+            return 'png', _boxes(sample)
+        case Masks():
+            return 'png', _masks(sample)
         case Points():
             return 'png', _points(sample)
         case Texts():
@@ -38,31 +43,116 @@ def read_texts(sample: Texts) -> list[str]:
 
 def _images(sample: Images) -> bytes:
     """A grid of images, each with its label below; a wrong one is red, the truth in brackets."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import ImageDraw, ImageFont
 
-    pixels = np.asarray(sample.pixels, np.float32)[:MOST]
-    n, height, width, channels = pixels.shape
+    shown, zoom = _enlarged(sample.pixels, to=56)
+    n, height, width, _ = shown.shape
+    columns = math.ceil(math.sqrt(n * 1.6)) if n > 8 else n
+    text = 16 if sample.labels is not None else 0
+    canvas, corners = _sheet(shown, columns=columns, below=text)
+    if sample.labels is not None:
+        pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(11)
+        for i, (left, top) in enumerate(corners):
+            said, colour = _label(sample, i)
+            pen.text(
+                (left + width / 2, top + height + text / 2),
+                said,
+                fill=colour,
+                font=font,
+                anchor='mm',
+            )
+    return _png(canvas)
+
+
+def _boxes(sample: Boxes) -> bytes:
+    """A grid of images with frames: predictions in the colours of their classes, truth dashed."""
+    from PIL import ImageDraw, ImageFont
+
+    shown, zoom = _enlarged(sample.pixels, to=240)
+    canvas, corners = _sheet(shown, columns=math.ceil(math.sqrt(len(shown))))
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(10)
+    for i, corner in enumerate(corners):
+        at = np.array([*corner, *corner])
+        if sample.truth is not None:
+            for box in np.asarray(sample.truth[i])[np.asarray(sample.truth_mask[i])]:
+                _dashed(pen, at + _frame(box, zoom, shown.shape))
+        for j in np.flatnonzero(np.asarray(sample.mask[i])):
+            frame = at + _frame(sample.boxes[i][j], zoom, shown.shape)
+            colour = CLASSES[int(sample.classes[i][j]) % len(CLASSES)]
+            pen.rectangle([*frame], outline=colour)
+            if sample.scores is not None:
+                said = f'{float(sample.scores[i][j]):.2f}'
+                pen.text((frame[0] + 2, frame[1]), said, fill=colour, font=font)
+    return _png(canvas)
+
+
+def _frame(box: Any, zoom: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The outermost pixels of a box in its image as drawn: x1, y1, x2, y2, all of them inside."""
+    _, height, width, _ = shape
+    # Boxes of a diverged detector are at the edge, not an undefined cast.
+    x1, y1, x2, y2 = np.nan_to_num(np.asarray(box, np.float64)) * zoom
+    x1, x2 = np.clip(np.round([x1, max(x2 - 1, x1)]), 0, width - 1)
+    y1, y2 = np.clip(np.round([y1, max(y2 - 1, y1)]), 0, height - 1)
+    return np.array([x1, y1, x2, y2], int)
+
+
+def _dashed(pen: Any, frame: np.ndarray, dash: int = 3) -> None:
+    x1, y1, x2, y2 = (int(v) for v in frame)
+    for x in range(x1, x2 + 1, 2 * dash):
+        for y in (y1, y2):
+            pen.line([x, y, min(x + dash - 1, x2), y], fill='white')
+    for y in range(y1, y2 + 1, 2 * dash):
+        for x in (x1, x2):
+            pen.line([x, y, x, min(y + dash - 1, y2)], fill='white')
+
+
+def _masks(sample: Masks) -> bytes:
+    """Rows of image, truth and prediction; class 0 is black, 1 of two white, others in colours."""
+    from PIL import ImageColor
+
+    shown, zoom = _enlarged(sample.pixels, to=192)
+    both = np.stack([np.asarray(x)[: len(shown)] for x in (sample.truth, sample.predicted)], 1)
+    known = (both >= 0) & (both < 255)
+    most = both[known].max(initial=0)
+    names = ('black', 'white') if most <= 1 else ('black', *CLASSES)
+    colours = np.array([ImageColor.getrgb(name) for name in names], np.uint8)
+    # Class 0 keeps its colour for itself: the others take turns.
+    index = np.where(both > 0, (both - 1) % (len(names) - 1) + 1, 0)
+    maps = np.where(known[..., None], colours[index], np.array(ImageColor.getrgb(GREY), np.uint8))
+    maps = maps.repeat(zoom, 2).repeat(zoom, 3)
+    triplets = np.concatenate([shown[:, None], maps], 1)
+    return _png(_sheet(triplets.reshape(-1, *shown.shape[1:]), columns=3)[0])
+
+
+def _enlarged(pixels: Any, *, to: int) -> tuple[np.ndarray, int]:
+    """Images as RGB, uint8, enlarged by a whole factor (pixels stay squares) to about `to`."""
+    pixels = np.asarray(pixels, np.float32)[:MOST]
+    _, height, width, channels = pixels.shape
     if channels not in (1, 3):
         raise ValueError(f'images of {channels} channels cannot be drawn; 1 or 3 can')
-    # Small images are enlarged by whole factors, so that pixels stay squares.
-    zoom = max(1, round(56 / max(height, width)))
+    zoom = max(1, round(to / max(height, width)))
     # nan_to_num: what a diverged generator shows is black, not an undefined cast.
     shown = np.round(np.clip(np.nan_to_num(pixels), 0, 1) * 255).astype(np.uint8)
-    shown = shown.repeat(3 // channels, -1).repeat(zoom, 1).repeat(zoom, 2)
+    return shown.repeat(3 // channels, -1).repeat(zoom, 1).repeat(zoom, 2), zoom
 
-    columns = math.ceil(math.sqrt(n * 1.6)) if n > 8 else n
-    rows = math.ceil(n / columns)
-    text = 16 if sample.labels is not None else 0
-    across, down = width * zoom + GAP, height * zoom + text + GAP
-    canvas = Image.new('RGB', (columns * across + GAP, rows * down + GAP), 'white')
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(11)
-    for i, image in enumerate(shown):
-        left, top = GAP + i % columns * across, GAP + i // columns * down
-        canvas.paste(Image.fromarray(image), (left, top))
-        if sample.labels is not None:
-            said, colour = _label(sample, i)
-            middle = (left + width * zoom / 2, top + height * zoom + text / 2)
-            pen.text(middle, said, fill=colour, font=font, anchor='mm')
+
+def _sheet(
+    images: np.ndarray, *, columns: int, below: int = 0
+) -> tuple[Any, list[tuple[int, int]]]:
+    """Images in rows, with `below` pixels free under each; and the left top corner of each."""
+    from PIL import Image
+
+    n, height, width, _ = images.shape
+    across, down = width + GAP, height + below + GAP
+    size = columns * across + GAP, math.ceil(n / columns) * down + GAP
+    canvas = Image.new('RGB', size, 'white')
+    corners = [(GAP + i % columns * across, GAP + i // columns * down) for i in range(n)]
+    for image, corner in zip(images, corners, strict=True):
+        canvas.paste(Image.fromarray(image), corner)
+    return canvas, corners
+
+
+def _png(canvas: Any) -> bytes:
     buffer = io.BytesIO()
     canvas.save(buffer, 'png', optimize=True)
     return buffer.getvalue()

@@ -29,3 +29,31 @@ class Texts(Sample):
     """Lines of text as code points, int [n, length], padded by 0."""
 
     codes: jax.Array
+
+
+class Boxes(Sample):
+    """Images [n, height, width, channels (1 or 3)], values 0..1, with boxes drawn on them.
+
+    boxes [n, D, 4] in pixels (x1, y1, x2, y2), classes int [n, D], mask bool [n, D]: each box in
+    the colour of its class. truth [n, N, 4] and truth_mask [n, N]: in white, dashed.
+    """
+
+    pixels: jax.Array
+    boxes: jax.Array
+    classes: jax.Array
+    mask: jax.Array
+    scores: Any = None  # [n, D], written above each box, or None
+    truth: Any = None
+    truth_mask: Any = None
+
+
+class Masks(Sample):
+    """Segmentations: a row for each image, with the image, its truth and what was predicted.
+
+    pixels: [n, height, width, channels (1 or 3)], values 0..1. truth, predicted: classes, int
+    [n, height, width] (or bool); a negative number, or 255 and above, is no class and drawn grey.
+    """
+
+    pixels: jax.Array
+    truth: jax.Array
+    predicted: jax.Array
