@@ -83,7 +83,7 @@ study = Study(
             for network in ('resnet', 'vit')
         },
         'tiny': {
-            **{'network': 'vit', 'shrink': 4, 'width': 8, 'depth': 1, 'lr': 1e-4},
+            **{'network': 'vit', 'shrink': 7, 'width': 8, 'depth': 1, 'lr': 1e-4},
             **{'examples': 40, 'steps': 8, 'batch': 16},
         },
     },
