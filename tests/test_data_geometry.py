@@ -279,18 +279,18 @@ def test_a_mask_of_boxes_is_made_where_there_is_none():
 def test_affine_draws_are_in_their_ranges():
     """Boxes of one pixel's size show the map: their centres move as points do."""
     rows = 300
+    boxes = jnp.array([[[49.0, 49, 51, 51], [79, 49, 81, 51], [49, 79, 51, 81]]])
     batch = {
         'x': jnp.ones((rows, 100, 100, 1)),
-        'boxes': jnp.broadcast_to(
-            jnp.array([[[49.0, 49, 51, 51], [79.0, 49, 81, 51]]]), (rows, 2, 4)
-        ),
+        'boxes': jnp.broadcast_to(boxes, (rows, 3, 4)),
     }
 
     def centres(transform):
         boxes = np.asarray(jax.jit(transform)(KEY, batch)['boxes'])
         return (boxes[..., :2] + boxes[..., 2:]) / 2 - 50
 
-    at = centres(rotate(30))[:, 1]
+    at, below = centres(rotate(30))[:, 1:].swapaxes(0, 1)
+    np.testing.assert_allclose(below, np.stack((-at[:, 1], at[:, 0]), 1), atol=1e-3)
     angles = np.rad2deg(np.arctan2(at[:, 1], at[:, 0]))
     np.testing.assert_allclose(np.linalg.norm(at, axis=-1), 30, rtol=1e-4)
     assert -30 <= angles.min() < -28 and 28 < angles.max() <= 30
