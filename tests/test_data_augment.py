@@ -28,7 +28,7 @@ from jaxdl.data.augment.scene import Scene
 from jaxdl.errors import UsageError
 
 KEY = jax.random.key(3)
-PHOTO = np.random.default_rng(1).integers(30, 200, (20, 24, 3), np.uint8)
+PHOTO = np.random.default_rng(1).integers(30, 200, (40, 48, 3), np.uint8)
 PHOTO[2:8, 3:9] = (250, 10, 120)
 
 
@@ -173,7 +173,7 @@ def test_jitter_is_its_four_changes_in_order():
     assert (np.asarray(together) >= 0).all() and (np.asarray(together) <= 1).all()
     np.testing.assert_array_equal(jitter()(KEY, {'x': x})['x'], x)
     grey = jitter(brightness=0.5, contrast=0.5)(KEY, {'x': x[..., :1]})['x']
-    assert grey.shape == (1, 20, 24, 1)
+    assert grey.shape == (1, 40, 48, 1)
     with pytest.raises(UsageError, match='saturation and hue of 1 channels'):
         jitter(hue=0.1)(KEY, {'x': x[..., :1]})
     with pytest.raises(UsageError, match=r'uint8; put as_float\(\)'):
