@@ -1,7 +1,192 @@
 """ResNet and ViT in other implementations."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
-from jaxdl.interop.reference import Reference
+from jaxdl.interop.reference import DENSE, KERAS, TORCH, Place, Reference, Rule, layered, reshaped
+from jaxdl.models import resnet
+from jaxdl.models.attention_blocks import CBAM, SqueezeExcitation
+from jaxdl.models.layers import BatchNorm, Conv
+from jaxdl.models.resnet import Bottleneck, ResNet
+from jaxdl.models.vit import ViT
 
-REFERENCES: Mapping[tuple[str, str], Reference] = {}
+SIZES: Mapping[str, Callable[..., ResNet]] = {
+    'resnet18': resnet.resnet18,
+    'resnet34': resnet.resnet34,
+    'resnet50': resnet.resnet50,
+    'resnet101': resnet.resnet101,
+    'resnet152': resnet.resnet152,
+}
+CIFAR: Mapping[str, Callable[..., ResNet]] = {
+    'resnet20': resnet.resnet20,
+    'resnet32': resnet.resnet32,
+    'resnet44': resnet.resnet44,
+    'resnet56': resnet.resnet56,
+    'resnet110': resnet.resnet110,
+    'plain20': resnet.plain20,
+    'plain32': resnet.plain32,
+    'plain44': resnet.plain44,
+    'plain56': resnet.plain56,
+    'plain110': resnet.plain110,
+}
+ATTENTIVE: Mapping[str, Callable[..., ResNet]] = {
+    'resnet18': resnet.resnet18,
+    'resnet50': resnet.resnet50,
+    'resnet20': resnet.resnet20,
+}
+
+
+def torchvision_name(path: str) -> str:
+    """torchvision's name of a layer of a residual network, also within a larger one.
+
+    'backbone/layer1_0/downsample_0' -> 'backbone.layer1.0.downsample.0'.
+    """
+    return re.sub(r'_(\d+)', r'.\1', path).replace('/', '.')
+
+
+def squeeze_name(path: str) -> str:
+    """'layer1_0/attention/fc1' -> 'layer1.0.se.fc1'."""
+    return torchvision_name(path).replace('attention', 'se')
+
+
+def cbam_name(path: str) -> str:
+    """Its authors' names: 'layer1_0/attention/channel/fc1' -> 'layer1.0.cbam.ChannelGate.mlp.1'."""
+    theirs = {
+        'attention': 'cbam',
+        'channel.fc1': 'ChannelGate.mlp.1',
+        'channel.fc2': 'ChannelGate.mlp.3',
+        'spatial': 'SpatialGate.spatial',
+    }
+    name = torchvision_name(path)
+    for word, other in theirs.items():
+        name = name.replace(word, other)
+    return name
+
+
+def keras_name(path: str) -> str:
+    """'layer1_0/conv2' -> 'conv2_block1_2_conv'."""
+    block, _, layer = path.rpartition('/')
+    name = {
+        'downsample_0': '0_conv',
+        'downsample_1': '0_bn',
+        'fc': 'predictions',
+    }.get(layer, re.sub(r'(conv|bn)(\d)', r'\2_\1', layer))
+    if not block:
+        return re.sub(r'1_(conv|bn)', r'conv1_\1', name)
+    stage, number = map(int, re.findall(r'\d+', block))
+    return f'conv{stage + 1}_block{number + 1}_{name}'
+
+
+def residual(network: Callable[..., ResNet], rule: Rule) -> Reference:
+    """A reference of a residual network, with other numbers of classes or of blocks in a stage."""
+    default = network()
+
+    def build(*, classes: int = default.classes, blocks: int | None = None) -> ResNet:
+        stages = default.stages if blocks is None else (blocks,) * len(default.stages)
+        return network(classes=classes, stages=stages)
+
+    return Reference(build, lambda **config: ((1, 32, 32, 3),), lambda **config: rule)
+
+
+# Version 1: the stride in the first convolution of a block, and biases before the norms.
+KERAS_RESNET50 = partial(
+    ResNet,
+    block=partial(Bottleneck, strided=1),
+    conv=partial(Conv, kernel_init=resnet.HE),
+    norm=partial(BatchNorm, momentum=0.99, epsilon=1.001e-5),
+)
+
+
+def vit_name(path: str) -> str:
+    """'encoder_layer_0/mlp_3' -> 'encoder.layers.encoder_layer_0.mlp.3'."""
+    path = path.replace('mlp_', 'mlp.').replace('self_attention/out', 'self_attention/out_proj')
+    outer = {'encoder_layer': 'encoder.layers.encoder_layer', 'ln': 'encoder.ln'}
+    outer |= {'head': 'heads.head', 'pos_embedding': 'encoder.pos_embedding'}
+    return re.sub('^(encoder_layer|ln|head|pos_embedding)', lambda m: outer[m[0]], path).replace(
+        '/', '.'
+    )
+
+
+def vit_rule(*, width: int, heads: int) -> Rule:
+    """PyTorch keeps the projections to queries, keys and values in one matrix."""
+    each = (heads, width // heads)
+    axes = {
+        'weight': reshaped((width, *each), (width, width), DENSE),
+        'bias': reshaped(each, (width,)),
+    }
+    out = reshaped((*each, width), (width, width), DENSE)
+
+    def projection(layer: str, which: str, leaf: str) -> Place:
+        part = ('query', 'key', 'value').index(which)
+        kind = TORCH.names[leaf]
+        return Place(f'{vit_name(layer)}.in_proj_{kind}', axes[kind], part, 3)
+
+    return layered(
+        TORCH,
+        vit_name,
+        places={
+            '(.*)/(query|key|value)/(.*)': projection,
+            '(.*/out)/kernel': lambda layer: Place(f'{vit_name(layer)}.weight', out),
+            '(class_token|pos_embedding)': lambda name: Place(vit_name(name)),
+        },
+    )
+
+
+def vit(*, width: int, depth: int, heads: int, mlp: int, patch: int) -> Reference:
+    """A reference of a vision transformer, of which everything may be another size.
+
+    image: its side, which decides the number of positions.
+    """
+
+    def build(
+        *,
+        image: int = 224,
+        patch: int = patch,
+        width: int = width,
+        depth: int = depth,
+        heads: int = heads,
+        mlp: int = mlp,
+        classes: int = 1000,
+    ) -> ViT:
+        return ViT(width=width, depth=depth, heads=heads, mlp=mlp, patch=patch, classes=classes)
+
+    def inputs(*, image: int = 224, **_: Any) -> tuple[tuple[int, ...], ...]:
+        return ((1, image, image, 3),)
+
+    def rule(*, width: int = width, heads: int = heads, **_: Any) -> Rule:
+        return vit_rule(width=width, heads=heads)
+
+    return Reference(build, inputs, rule)
+
+
+def _vits(letter: str, *, width: int, depth: int, heads: int) -> dict[tuple[str, str], Reference]:
+    return {
+        (f'vit_{letter}_{patch}', 'torchvision'): vit(
+            width=width, depth=depth, heads=heads, mlp=4 * width, patch=patch
+        )
+        for patch in (16, 32)
+    }
+
+
+TORCHVISION = layered(TORCH, torchvision_name)
+
+REFERENCES: Mapping[tuple[str, str], Reference] = {
+    **{(name, 'torchvision'): residual(net, TORCHVISION) for name, net in SIZES.items()},
+    **{(name, 'torch'): residual(net, TORCHVISION) for name, net in CIFAR.items()},
+    **{
+        (f'se_{name}', 'torch'): residual(
+            partial(net, attention=SqueezeExcitation), layered(TORCH, squeeze_name)
+        )
+        for name, net in ATTENTIVE.items()
+    },
+    **{
+        (f'cbam_{name}', 'torch'): residual(partial(net, attention=CBAM), layered(TORCH, cbam_name))
+        for name, net in ATTENTIVE.items()
+    },
+    ('resnet50', 'keras'): residual(KERAS_RESNET50, layered(KERAS, keras_name, separator='/')),
+    **_vits('s', width=384, depth=12, heads=6),
+    **_vits('b', width=768, depth=12, heads=12),
+    **_vits('l', width=1024, depth=24, heads=16),
+}

@@ -233,11 +233,11 @@ class ResNet(Trunk):
         return Dense(self.classes, kernel_init=LINEAR, name='fc')(x.mean((1, 2)))
 
 
-resnet18 = partial(ResNet, (2, 2, 2, 2), BasicBlock)
-resnet34 = partial(ResNet, (3, 4, 6, 3), BasicBlock)
-resnet50 = partial(ResNet, (3, 4, 6, 3), Bottleneck)
-resnet101 = partial(ResNet, (3, 4, 23, 3), Bottleneck)
-resnet152 = partial(ResNet, (3, 8, 36, 3), Bottleneck)
+resnet18 = partial(ResNet, stages=(2, 2, 2, 2), block=BasicBlock)
+resnet34 = partial(ResNet, stages=(3, 4, 6, 3), block=BasicBlock)
+resnet50 = partial(ResNet, stages=(3, 4, 6, 3), block=Bottleneck)
+resnet101 = partial(ResNet, stages=(3, 4, 23, 3), block=Bottleneck)
+resnet152 = partial(ResNet, stages=(3, 8, 36, 3), block=Bottleneck)
 
 # CIFAR's networks (section 4.2): 6n + 2 layers, option A. Every size of image works.
 CifarResNet = partial(
@@ -248,11 +248,11 @@ CifarResNet = partial(
     shortcut=padded,
     classes=10,
 )
-resnet20 = partial(CifarResNet, (3, 3, 3))
-resnet32 = partial(CifarResNet, (5, 5, 5))
-resnet44 = partial(CifarResNet, (7, 7, 7))
-resnet56 = partial(CifarResNet, (9, 9, 9))
-resnet110 = partial(CifarResNet, (18, 18, 18))
+resnet20 = partial(CifarResNet, stages=(3, 3, 3))
+resnet32 = partial(CifarResNet, stages=(5, 5, 5))
+resnet44 = partial(CifarResNet, stages=(7, 7, 7))
+resnet56 = partial(CifarResNet, stages=(9, 9, 9))
+resnet110 = partial(CifarResNet, stages=(18, 18, 18))
 
 plain20 = partial(resnet20, shortcut=plain)
 plain32 = partial(resnet32, shortcut=plain)

@@ -2,4 +2,27 @@
 
 from golden import Case
 
-CASES: list[Case] = []
+IMAGE = ((2, 64, 96, 3),)
+TEN = {'classes': 10}
+TINY = {'image': 32, 'patch': 8, 'width': 48, 'depth': 2, 'heads': 3, 'mlp': 96, 'classes': 10}
+
+CASES = [
+    Case('resnet20', 'torch', ((2, 32, 24, 3),), train=True),
+    Case('plain20', 'torch', ((2, 32, 24, 3),), train=True, full=True),
+    Case('se_resnet20', 'torch', ((2, 32, 24, 3),), {'blocks': 1}, train=True),
+    Case('cbam_resnet20', 'torch', ((2, 32, 24, 3),), {'blocks': 1}, train=True),
+    Case('resnet50', 'torchvision', IMAGE, {'blocks': 1, **TEN}, train=True),
+    Case('vit_s_16', 'torchvision', ((2, 32, 32, 3),), TINY, tolerance=2e-5, train=True),
+    *(Case(f'resnet{n}', 'torch', ((2, 32, 24, 3),), full=True) for n in (32, 44, 56, 110)),
+    *(Case(f'plain{n}', 'torch', ((2, 32, 24, 3),), full=True) for n in (32, 44, 56, 110)),
+    *(Case(f'{a}_resnet{n}', 'torch', IMAGE, full=True) for a in ('se', 'cbam') for n in (18, 50)),
+    Case('resnet18', 'torchvision', IMAGE, train=True, full=True),
+    Case('resnet50', 'torchvision', IMAGE, train=True, full=True),
+    *(Case(f'resnet{n}', 'torchvision', IMAGE, full=True) for n in (34, 101, 152)),
+    Case('resnet50', 'keras', IMAGE, full=True),
+    *(
+        Case(f'vit_{size}_{patch}', 'torchvision', ((1, 224, 224, 3),), full=True)
+        for size in 'sbl'
+        for patch in (16, 32)
+    ),
+]
