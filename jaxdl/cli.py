@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from jaxdl import __version__
@@ -15,12 +15,16 @@ from jaxdl.study import Study
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code of the process."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    return _run(_dispatch, list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(command: Callable[[list[str]], int | None], words: list[str]) -> int:
+    """A command with its words; a person's mistakes, and the system's, become one line."""
     debug = '--debug' in words
     words = [word for word in words if word != '--debug']
     with forgiving(), _said():
         try:
-            return _dispatch(words)
+            return command(words) or 0
         except (JaxdlError, OSError, KeyboardInterrupt) as error:
             if debug:
                 raise
@@ -36,6 +40,11 @@ def run_study(study: Study) -> None:
     path = Path(sys.argv[0])
     known = names().get(path.stem) == path.resolve()
     sys.exit(main(['run', path.stem if known else str(path), *sys.argv[1:]]))
+
+
+def run_script(command: Callable[[list[str]], None]) -> None:
+    """What a file of `experiments` ends with that is a command of its own, and no study."""
+    sys.exit(_run(command, sys.argv[1:]))
 
 
 def _line(error: BaseException) -> tuple[str, int]:

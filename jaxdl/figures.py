@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from jaxdl.stats import Evidence, mean_ci
 
@@ -127,6 +129,73 @@ def evidence(found: Evidence, *, colour: str, interval: bool) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel(found.label, color=INK)
         return figure
+
+
+def scatter(points: Mapping[str, Mapping[str, tuple[float, float]]], *, x: str, y: str) -> Figure:
+    """Named points (x, y) on logarithmic axes; each group of points has a colour and a shape.
+
+    Names stand beside their points. Where several points coincide only the first is named, and
+    where there is no place for a name without covering another it is left out.
+    """
+    with _style():
+        figure = Figure(figsize=(8.4, 5.6), layout='constrained')
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_subplot(xscale='log', yscale='log', xlabel=x, ylabel=y)
+        for index, (group, members) in enumerate(points.items()):
+            axes.plot(
+                *zip(*members.values(), strict=True),
+                label=group,
+                color=colour(index),
+                marker=MARKERS[index % len(MARKERS)],
+                ls='',
+                ms=5,
+                mew=0,
+            )
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(EngFormatter(sep=''))
+            axis.set_minor_formatter(NullFormatter())
+        axes.margins(0.09)
+        axes.grid(color=LINE, lw=0.8)
+        axes.legend(loc='upper left', handletextpad=0.2)
+        renderer: Any = canvas.get_renderer()  # type: ignore[no-untyped-call]
+        figure.draw(renderer)  # the layout is found: only now is it known where a name would lie
+        _name_points(axes, points, renderer)
+        figure.set_layout_engine('none')
+        return figure
+
+
+def _name_points(axes: Axes, points: Mapping[str, Mapping[str, Any]], renderer: Any) -> None:
+    """Put each name where it covers no point and no name, nearest places first."""
+    places = [axes.transData.transform(xy) for group in points.values() for xy in group.values()]
+    taken = [Bbox.from_extents(*(at - 4), *(at + 4)) for at in places]
+    legend = axes.get_legend()
+    taken += [legend.get_window_extent(renderer)] if legend else []
+    named: list[np.ndarray] = []
+    sides = [(1, 0, 'left'), (-1, 0, 'right'), (0, 1, 'center'), (0, -1, 'center')]
+    sides += [(1, 1, 'left'), (1, -1, 'left'), (-1, 1, 'right'), (-1, -1, 'right')]
+    for index, group in enumerate(points.values()):
+        for name, xy in group.items():
+            at = axes.transData.transform(xy)
+            if any(np.abs(at - other).max() < 2 for other in named):
+                continue
+            named.append(at)
+            for right, up, anchor in sides:
+                text = axes.annotate(
+                    name,
+                    xy,
+                    (5 * right, 8 * up),
+                    textcoords='offset points',
+                    ha=anchor,
+                    va='center',
+                    fontsize=7.5,
+                    color=colour(index),
+                )
+                box = text.get_window_extent(renderer)
+                inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+                if inside and not any(box.overlaps(other) for other in taken):
+                    taken.append(box)
+                    break
+                text.remove()
 
 
 def confusion(counts: np.ndarray, *, title: str, colour: str) -> Figure:

@@ -15,6 +15,8 @@ from jaxdl.errors import JaxdlError, UsageError, nearest
 from jaxdl.options import check, flag
 from jaxdl.study import Count, Phase, Study
 
+_SCRIPT = re.compile(rb'^ *run_script\(', re.MULTILINE)
+
 
 def folders() -> list[Path]:
     """Where experiments are looked for: the working directory's, then the checkout's."""
@@ -24,11 +26,11 @@ def folders() -> list[Path]:
 
 
 def names() -> dict[str, Path]:
-    """Experiments by name."""
+    """Experiments by name. A file that ends in `run_script` is a command of its own, not one."""
     found: dict[str, Path] = {}
     for folder in folders():
         for path in sorted(folder.glob('*.py')):
-            if not path.name.startswith('_'):
+            if not path.name.startswith('_') and not _SCRIPT.search(path.read_bytes()):
                 found.setdefault(path.stem, path)
     return found
 

@@ -48,14 +48,21 @@ def write_table(results_folder: Path, readme: Path) -> None:
 
     Raises UsageError where the file is missing or has not the two markers, in order.
     """
-    text = readme.read_text() if readme.exists() else ''
-    start, end = text.find(BEGIN), text.find(END)
-    if not 0 <= start < end:
-        raise UsageError(f'{readme} must have the lines {BEGIN!r} and {END!r}')
     results = [read_json(path) for path in sorted(results_folder.glob('*.json'))]
     table = results_table(results) if results else 'Nothing is recorded yet.\n'
-    text = f'{text[: start + len(BEGIN)]}\n\n{table}\n{text[end:]}'
-    write_bytes(readme, text.encode())
+    write_between(readme, BEGIN, END, table)
+
+
+def write_between(path: Path, begin: str, end: str, text: str) -> None:
+    """Rewrite what stands between two lines of a Markdown file.
+
+    Raises UsageError where the file is missing or has not the two lines, in order.
+    """
+    whole = path.read_text() if path.exists() else ''
+    first, last = whole.find(begin), whole.find(end)
+    if not 0 <= first < last:
+        raise UsageError(f'{path} must have the lines {begin!r} and {end!r}')
+    write_bytes(path, f'{whole[: first + len(begin)]}\n\n{text}\n{whole[last:]}'.encode())
 
 
 def results_table(results: list[dict[str, Any]]) -> str:
@@ -74,7 +81,7 @@ def results_table(results: list[dict[str, Any]]) -> str:
             duration(result['seconds']),
             commit(result['commit']),
         )
-        lines.append(_row(*cells))
+        lines.append(markdown_row(*cells))
     for result in results:
         lines += ['', f'### {result["study"]}', '', f'`{result["command"]}`', '', *_arms(result)]
         lines += ['', *_claims(result)] if result['claims'] else []
@@ -84,7 +91,7 @@ def results_table(results: list[dict[str, Any]]) -> str:
 def _arms(result: Mapping[str, Any]) -> list[str]:
     metrics = shown_metrics(result)
     lines = [
-        _row('arm', 'parameters', *metrics, 'seeds', 'time'),
+        markdown_row('arm', 'parameters', *metrics, 'seeds', 'time'),
         '|---' + '|---:' * (len(metrics) + 3) + '|',
     ]
     for name, arm in result['arms'].items():
@@ -95,15 +102,20 @@ def _arms(result: Mapping[str, Any]) -> list[str]:
             cells.append(f'**{text}**' if name in best(result, metric) else text)
         seeds = len(next(iter(arm['metrics'].values()))['per_seed'])
         time = duration(arm['seconds'])
-        lines.append(_row(name, f'{arm["parameters"]:,}', *cells, str(seeds), time))
+        lines.append(markdown_row(name, f'{arm["parameters"]:,}', *cells, str(seeds), time))
     return lines
 
 
 def _claims(result: Mapping[str, Any]) -> list[str]:
-    lines = [_row('claim', 'verdict', 'effect', '95 % interval', 'p'), '|---|---|---:|---:|---:|']
+    lines = [
+        markdown_row('claim', 'verdict', 'effect', '95 % interval', 'p'),
+        '|---|---|---:|---:|---:|',
+    ]
     for claim in result['claims']:
         found = (estimate(claim['effect'], claim['ci95']), interval(claim['ci95']))
-        lines.append(_row(claim['text'], f'**{claim["verdict"]}**', *found, p_value(claim['p'])))
+        lines.append(
+            markdown_row(claim['text'], f'**{claim["verdict"]}**', *found, p_value(claim['p']))
+        )
     return lines
 
 
@@ -113,7 +125,8 @@ def _answer(result: Mapping[str, Any]) -> str:
     return ', '.join(f'{verdicts.count(verdict)} {verdict}' for verdict in dict.fromkeys(verdicts))
 
 
-def _row(*cells: str) -> str:
+def markdown_row(*cells: str) -> str:
+    """A row of a Markdown table."""
     return '| ' + ' | '.join(cell.replace('|', '\\|').replace('\n', ' ') for cell in cells) + ' |'
 
 

@@ -52,6 +52,16 @@ def test_experiments_are_those_here_and_then_those_of_the_checkout(here):
     assert name == 'digits' and study.question == 'Why?'
 
 
+def test_a_script_among_the_experiments_is_none(here):
+    (here / 'experiments').mkdir()
+    script = (
+        "from jaxdl.cli import run_script\n\nif __name__ == '__main__':\n    run_script(print)\n"
+    )
+    (here / 'experiments' / 'mine.py').write_text(script)
+    assert 'mine' not in names() and 'architectures' not in names()
+    assert said('mine').startswith("unknown experiment 'mine'")
+
+
 def test_a_file_of_the_users_own_and_what_lies_beside_it(here):
     (here / 'deep').mkdir()
     (here / 'deep' / 'my_nets.py').write_text('WIDTH = 7\n')

@@ -1,0 +1,329 @@
+"""How large is every architecture: parameters, multiply-adds, memory, and how fast is it here?
+
+Everything is counted for one image of the size that the architecture was published with, next to
+the numbers that were published. Multiply-adds are those of convolutions and matrix products.
+Memory is XLA's own account of the compiled forward pass in float32: its weights, and the most bytes
+that activations take at one time. Images per second of inference are measured if asked for.
+
+    python -m experiments.architectures                      a minute on two CPU cores
+    python -m experiments.architectures --only vgg16 resnet50 --measure
+    python -m experiments.architectures --measure --record   the table in README.md
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from jaxdl import cost
+from jaxdl.answer import surroundings
+from jaxdl.cli import run_script
+from jaxdl.errors import UsageError, nearest
+from jaxdl.figures import png, scatter
+from jaxdl.models.alexnet import AlexNet, alexnet2014
+from jaxdl.models.attention_blocks import CBAM, SqueezeExcitation
+from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
+from jaxdl.models.googlenet import GoogLeNet, googlenet_bn
+from jaxdl.models.inception import InceptionV3
+from jaxdl.models.lenet import LeNet, LeNet5
+from jaxdl.models.mlp import MLP
+from jaxdl.models.resnet import (
+    plain20,
+    plain32,
+    plain44,
+    plain56,
+    plain110,
+    resnet18,
+    resnet20,
+    resnet32,
+    resnet34,
+    resnet44,
+    resnet50,
+    resnet56,
+    resnet101,
+    resnet110,
+    resnet152,
+)
+from jaxdl.models.unet import UNet, unet_original
+from jaxdl.models.vgg import (
+    vgg11,
+    vgg11_bn,
+    vgg13,
+    vgg13_bn,
+    vgg16,
+    vgg16_bn,
+    vgg19,
+    vgg19_bn,
+)
+from jaxdl.models.vit import vit_b_16, vit_b_32, vit_l_16, vit_l_32, vit_s_16, vit_s_32
+from jaxdl.models.yolo import TinyYOLOv3, YOLOv3
+from jaxdl.options import Option, parse
+from jaxdl.record import write_bytes, write_json
+from jaxdl.results import markdown_row, write_between
+from jaxdl.study import Count, Rate
+
+
+class Architecture(NamedTuple):
+    """A network at the image size it was published with.
+
+    parameters, gmacs: as they were published, to as many digits; '' where they were not. source:
+    where. gmacs are 10^9 multiply-adds.
+    """
+
+    build: Callable[[], nn.Module]
+    image: tuple[int, int, int]
+    parameters: str = ''
+    gmacs: str = ''
+    source: str = ''
+
+
+FOLDER = Path(__file__).parent
+DIGIT, SMALL, IMAGE = (28, 28, 1), (32, 32, 3), (224, 224, 3)
+without_heads = partial(googlenet_bn, auxiliary=None)
+A, TV = Architecture, 'torchvision'
+
+TABLE: Mapping[str, Mapping[str, Architecture]] = {
+    'first': {
+        'mlp_300_100': A(partial(MLP, (300, 100, 10)), DIGIT),
+        'lenet5': A(LeNet5, (32, 32, 1), '60,000', source='paper'),
+        'lenet': A(LeNet, DIGIT),
+        'cnn_32': A(CNN, SMALL),
+        'cnn_64': A(CNN, (64, 64, 3)),
+        'flax_mnist': A(flax_mnist, DIGIT, '824,458', source='Flax'),
+        'deep_mnist': A(deep_mnist, DIGIT),
+    },
+    'AlexNet, VGG': {
+        'alexnet': A(AlexNet, (227, 227, 3), '60.97 M', source='Caffe'),
+        'alexnet2014': A(alexnet2014, IMAGE, '61,100,840', '0.714', TV),
+        'vgg11': A(vgg11, IMAGE, '132,863,336', '7.609', TV),
+        'vgg13': A(vgg13, IMAGE, '133,047,848', '11.308', TV),
+        'vgg16': A(vgg16, IMAGE, '138,357,544', '15.47', TV),
+        'vgg19': A(vgg19, IMAGE, '143,667,240', '19.632', TV),
+        'vgg11_bn': A(vgg11_bn, IMAGE, '132,868,840', '7.609', TV),
+        'vgg13_bn': A(vgg13_bn, IMAGE, '133,053,736', '11.308', TV),
+        'vgg16_bn': A(vgg16_bn, IMAGE, '138,365,992', '15.47', TV),
+        'vgg19_bn': A(vgg19_bn, IMAGE, '143,678,248', '19.632', TV),
+    },
+    'Inception': {
+        'googlenet': A(GoogLeNet, IMAGE),
+        'googlenet_bn': A(without_heads, IMAGE, '6,624,904', '1.498', TV),
+        'inception_v3': A(InceptionV3, (299, 299, 3), '27,161,264', '5.713', TV),
+    },
+    'ResNet': {
+        'resnet18': A(resnet18, IMAGE, '11,689,512', '1.814', TV),
+        'resnet34': A(resnet34, IMAGE, '21,797,672', '3.664', TV),
+        'resnet50': A(resnet50, IMAGE, '25,557,032', '4.089', TV),
+        'resnet101': A(resnet101, IMAGE, '44,549,160', '7.801', TV),
+        'resnet152': A(resnet152, IMAGE, '60,192,808', '11.514', TV),
+        'se_resnet50': A(
+            partial(resnet50, attention=SqueezeExcitation), IMAGE, '28.1 M', source='paper'
+        ),
+        'cbam_resnet50': A(partial(resnet50, attention=CBAM), IMAGE, '28.09 M', source='paper'),
+    },
+    'CIFAR ResNet': {
+        'resnet20': A(resnet20, SMALL, '0.27 M', source='paper'),
+        'resnet32': A(resnet32, SMALL, '0.46 M', source='paper'),
+        'resnet44': A(resnet44, SMALL, '0.66 M', source='paper'),
+        'resnet56': A(resnet56, SMALL, '0.85 M', source='paper'),
+        'resnet110': A(resnet110, SMALL, '1.7 M', source='paper'),
+        'plain20': A(plain20, SMALL),
+        'plain32': A(plain32, SMALL),
+        'plain44': A(plain44, SMALL),
+        'plain56': A(plain56, SMALL),
+        'plain110': A(plain110, SMALL),
+    },
+    'ViT': {
+        'vit_s_16': A(vit_s_16, IMAGE, '22 M', '4.6', 'DeiT'),
+        'vit_s_32': A(vit_s_32, IMAGE),
+        'vit_b_16': A(vit_b_16, IMAGE, '86,567,656', '17.564', TV),
+        'vit_b_32': A(vit_b_32, IMAGE, '88,224,232', '4.409', TV),
+        'vit_l_16': A(vit_l_16, IMAGE, '304,326,632', '61.555', TV),
+        'vit_l_32': A(vit_l_32, IMAGE, '306,535,400', '15.378', TV),
+    },
+    'dense, detection': {
+        'unet_original': A(unet_original, (572, 572, 1)),
+        'unet': A(UNet, (512, 512, 3)),
+        'yolov3': A(YOLOv3, (416, 416, 3), gmacs='32.93', source='Darknet'),
+        'yolov3_tiny': A(TinyYOLOv3, (416, 416, 3), gmacs='2.78', source='Darknet'),
+    },
+}
+
+
+class Row(NamedTuple):
+    """What one architecture costs: bytes are of one image in float32, speed is images/s."""
+
+    name: str
+    family: str
+    image: tuple[int, int, int]
+    parameters: int
+    macs: int
+    weights: int
+    activations: int
+    speed: float | None
+    published: str
+
+
+def agrees(parameters: int, macs: int, it: Architecture) -> bool:
+    """Whether these are the published numbers: to their digits, and multiply-adds within 1 %."""
+    digits = len(it.parameters.removesuffix(' M').partition('.')[2])
+    ours = ('', f'{parameters:,}', f'{parameters / 1e6:.{digits}f} M')
+    near = not it.gmacs or abs(macs / 1e9 / float(it.gmacs) - 1) < 0.01
+    return it.parameters in ours and near
+
+
+def row(name: str, family: str, it: Architecture, *, batch: int, seconds: float | None) -> Row:
+    """Count one architecture, and measure it for `seconds` where that is asked for."""
+    module = it.build()
+    x = jax.ShapeDtypeStruct((1, *it.image), np.float32)
+    variables: Any = jax.eval_shape(module.init, jax.random.key(0), x)
+    weights, activations = memory(module, variables, x)
+    parameters = cost.parameters(variables['params'])
+    macs = cost.flops(module.apply, variables, x) // 2
+    said = [it.parameters, it.gmacs and f'{it.gmacs} G', it.source and f'({it.source})']
+    if not agrees(parameters, macs, it):
+        said.append('≠ ours')
+    return Row(
+        name,
+        family,
+        it.image,
+        parameters,
+        macs,
+        weights,
+        activations,
+        throughput(module, variables, (batch, *it.image), seconds) if seconds else None,
+        ' '.join(part for part in said if part),
+    )
+
+
+def memory(module: nn.Module, variables: Any, x: Any) -> tuple[int, int]:
+    """(bytes of weights, most bytes of activations at one time) of the compiled forward pass.
+
+    The image and the output count among the activations.
+    """
+    # Buffers are laid out alike at every level of optimisation, and this one compiles fast.
+    fast = {'xla_backend_optimization_level': 0}
+    found = jax.jit(module.apply).lower(variables, x).compile(fast).memory_analysis()
+    weights = cost.nbytes(variables)
+    arguments = cost.nbytes((variables, x))
+    return weights, arguments - weights + found.temp_size_in_bytes + found.output_size_in_bytes
+
+
+def throughput(module: nn.Module, variables: Any, shape: tuple[int, ...], seconds: float) -> float:
+    """Images per second of the forward pass, compiled, over about `seconds`."""
+    rng = np.random.default_rng(0)
+
+    def drawn(path: Any, leaf: Any) -> jax.Array:
+        if 'params' not in jax.tree_util.keystr(path):  # running statistics
+            return jax.numpy.ones(leaf.shape, leaf.dtype)
+        return jax.device_put(rng.standard_normal(leaf.shape, np.float32) * 0.02)
+
+    weights = jax.tree_util.tree_map_with_path(drawn, variables)
+    x = jax.device_put(rng.standard_normal(shape, np.float32))
+    forward = jax.jit(module.apply)
+    jax.block_until_ready(forward(weights, x))  # compiles
+    done, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        jax.block_until_ready(forward(weights, x))
+        done += len(x)
+    return done / (time.perf_counter() - begun)
+
+
+def chosen(only: Sequence[str]) -> Iterator[tuple[str, str, Architecture]]:
+    """(name, family, architecture) of those named, or of all."""
+    names = {name: family for family, members in TABLE.items() for name in members}
+    for name in only:
+        if name not in names:
+            raise UsageError(f'--only: unknown architecture {name!r}{nearest(name, names)}')
+    for name, family in names.items():
+        if not only or name in only:
+            yield name, family, TABLE[family][name]
+
+
+HEAD = ('architecture', 'image', 'parameters', 'multiply-adds', 'published', 'weights', 'acts.')
+
+
+def cells(each: Row) -> list[str]:
+    """A row as text."""
+    found = [
+        each.name,
+        'x'.join(map(str, each.image)),
+        f'{each.parameters:,}',
+        cost.quantity(each.macs).strip(),
+        each.published,
+        f'{cost.quantity(each.weights)}B',
+        f'{cost.quantity(each.activations)}B',
+    ]
+    return found if each.speed is None else [*found, f'{each.speed:,.3g}']
+
+
+def markdown(rows: Sequence[Row], about: str) -> str:
+    """The table of README.md."""
+    head = [*HEAD, 'images/s'][: len(cells(rows[0]))]
+    rule = '|---|---' + '|---:' * (len(head) - 2) + '|'
+    lines = [markdown_row(*cells(each)) for each in rows]
+    return '\n'.join([about, '', markdown_row(*head), rule, *lines, ''])
+
+
+BEGIN = '<!-- architectures: written by `python -m experiments.architectures --record` -->'
+END = '<!-- end of architectures -->'
+OPTIONS = [
+    Option('only', tuple[str, ...], (), 'which architectures; all if none is named'),
+    Option('measure', bool, False, 'measure images per second of inference on this device too'),
+    Option('batch', Count, 8, 'images of a measured batch'),
+    Option('seconds', Rate, 3.0, 'how long each is measured, after compilation'),
+    Option('record', bool, False, 'rewrite the table and its picture in experiments/'),
+    Option('workdir', Path, Path('runs/architectures'), 'where table and picture are written'),
+]
+
+
+def main(words: list[str]) -> None:
+    """Print the table, plot it, and record it where that is asked for."""
+    from rich.console import Console
+    from rich.table import Table
+
+    values = parse('architectures', OPTIONS, words, about=str(__doc__).split('\n')[0]).values
+    if values['record'] and values['only']:
+        raise UsageError('--record: it records all architectures, so it goes without --only')
+    seconds = values['seconds'] if values['measure'] else None
+    device = surroundings()['devices'][0]
+    about = f'Of one image in float32; activations as XLA lays them out on {device}.'
+    if seconds:
+        about += f' Images/s: inference in batches of {values["batch"]} there.'
+    console, rows = Console(), []
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 130))
+    with console.status('') as status:
+        for name, family, each in chosen(values['only']):
+            status.update(name)
+            rows.append(row(name, family, each, batch=values['batch'], seconds=seconds))
+    table = Table(*[*HEAD, 'images/s'][: len(cells(rows[0]))], caption=about)
+    for each in rows:
+        table.add_row(*cells(each))
+    console.print(table)
+    folder = values['workdir']
+    picture = png(plot(rows))
+    write_bytes(folder / 'architectures.png', picture)
+    write_json(folder / 'architectures.json', {'about': about, 'rows': [r._asdict() for r in rows]})
+    console.print(f'wrote {folder}/architectures.png and .json')
+    if values['record']:
+        write_bytes(FOLDER / 'results' / 'architectures.png', picture)
+        text = markdown(rows, f'{about}\n\n![Sizes](results/architectures.png)')
+        write_between(FOLDER / 'README.md', BEGIN, END, text)
+        console.print('wrote the table in experiments/README.md')
+
+
+def plot(rows: Sequence[Row]) -> Any:
+    """Parameters against multiply-adds; a family has a colour."""
+    points: dict[str, dict[str, tuple[float, float]]] = {}
+    for each in rows:
+        points.setdefault(each.family, {})[each.name] = (each.macs, each.parameters)
+    return scatter(points, x='multiply-adds', y='parameters')
+
+
+if __name__ == '__main__':
+    run_script(main)
