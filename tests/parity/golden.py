@@ -4,6 +4,7 @@ Both sides draw every tensor from its name and shape, so a file of a few kilobyt
 and outputs, proves a network of any size. Nothing here imports another implementation.
 """
 
+import fnmatch
 import json
 import math
 import zlib
@@ -24,6 +25,9 @@ class Case(NamedTuple):
     tolerance: of max|a - b| / max|b| of each output.
     train: compare gradients too, and the running statistics after one step in training mode.
     full: too slow for the ordinary tests; `make parity` compares it.
+    also: further arrays that it is called on, such as true boxes, as nested tuples.
+    gains: what tensors are multiplied with, by patterns of their names: where the usual draw makes
+        outputs so large that what follows them (an exponential, a softmax) hides mistakes.
     """
 
     arch: str
@@ -33,6 +37,8 @@ class Case(NamedTuple):
     tolerance: float = 2e-4
     train: bool = False
     full: bool = False
+    also: tuple[Any, ...] = ()
+    gains: Mapping[str, float] = {}
 
     @property
     def name(self) -> str:
@@ -61,17 +67,24 @@ def draw(name: str, shape: tuple[int, ...], *, outputs_last: bool = False) -> np
     return (generator.standard_normal(shape) * 0.1).astype(np.float32)
 
 
-def drawn(shapes: Mapping[str, tuple[int, ...]], *, outputs_last: bool = False) -> dict[str, Any]:
-    """The whole state dict of these names and shapes."""
-    return {name: draw(name, shape, outputs_last=outputs_last) for name, shape in shapes.items()}
+def drawn(case: Case, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The whole state dict of a case's network, which has these names and shapes."""
+    last = case.layout == 'keras'
+    found = {name: draw(name, shape, outputs_last=last) for name, shape in shapes.items()}
+    for pattern, gain in case.gains.items():
+        for name in fnmatch.filter(found, pattern):
+            found[name] *= np.float32(gain)
+    return found
 
 
 def inputs(case: Case) -> list[np.ndarray]:
     """The arrays a case is called on."""
-    return [
+    drawn = [
         rng(f'input {i}').standard_normal(shape).astype(np.float32)
         for i, shape in enumerate(case.inputs)
     ]
+    also = [np.array(x) for x in case.also]
+    return drawn + [x.astype(np.float32) if x.dtype == np.float64 else x for x in also]
 
 
 def cotangent(index: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -24,7 +24,7 @@ from originals import original  # noqa: E402
 def of_keras(case: Case, model: Any) -> Golden:
     """The golden of a Keras model."""
     shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
-    state_dict = golden.drawn(shapes, outputs_last=True)
+    state_dict = golden.drawn(case, shapes)
     for weight in model.weights:
         weight.assign(state_dict[weight.path])
     ys = model(*golden.inputs(case), training=False)
@@ -44,7 +44,7 @@ def of_torch(case: Case, model: Any) -> Golden:
 
     skipped = 'num_batches_tracked'
     shapes = {n: tuple(t.shape) for n, t in model.state_dict().items() if not n.endswith(skipped)}
-    weights = {n: torch.from_numpy(x) for n, x in golden.drawn(shapes).items()}
+    weights = {n: torch.from_numpy(x) for n, x in golden.drawn(case, shapes).items()}
     missing, unknown = model.load_state_dict(weights, strict=False)
     assert not unknown and all(name.endswith(skipped) for name in missing), (missing, unknown)
     model.eval()
