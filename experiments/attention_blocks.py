@@ -58,7 +58,8 @@ def trial(
     columns = {'x': 'image', 'y': 'label'}
     smaller = {'x': shrunk(shrink)}
     train = tfds('mnist', f'train[:{examples}]', columns=columns).map(smaller).load()
-    test = tfds('mnist', f'test[:{min(10 * examples, 10_000)}]', columns=columns).map(smaller).load()
+    few = min(10 * examples, 10_000)
+    test = tfds('mnist', f'test[:{few}]', columns=columns).map(smaller).load()
     standard = standardise(*moments(train, 'x'))
     distort = affine(degrees=10, scale=(0.9, 1.1), translate=0.07)
     opt = optax.chain(

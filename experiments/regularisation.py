@@ -49,7 +49,8 @@ def trial(
     """
     columns = {'x': 'image', 'y': 'label'}
     train = tfds('mnist', f'train[:{examples}]', columns=columns)
-    test = tfds('mnist', f'test[:{min(10 * examples, 10_000)}]', columns=columns)
+    few = min(10 * examples, 10_000)
+    test = tfds('mnist', f'test[:{few}]', columns=columns)
     module = LeNet((width, 2 * width), (8 * width,), padding='SAME', dropout=dropout)
     opt = optax.adamw(lr, weight_decay=weight_decay, mask=decayed)
     task = classifier(module, opt, classes=10)

@@ -1,7 +1,7 @@
 """How many images does a vision transformer need to catch up with a convolutional network?
 
-A ViT and a ResNet-20 of equal size (269,762 and 269,434 parameters), each trained for the same number
-of steps on 1,000, 10,000 and 60,000 images of MNIST (TFDS `mnist`), shrunk to 14x14.
+A ViT and a ResNet-20 of equal size (269,762 and 269,434 parameters), each trained for the same
+number of steps on 1,000, 10,000 and 60,000 images of MNIST (TFDS `mnist`), shrunk to 14x14.
 
     jaxdl run vit_vs_cnn        an hour on two CPU cores
 
@@ -57,7 +57,8 @@ def trial(
     columns = {'x': 'image', 'y': 'label'}
     smaller = {'x': shrunk(shrink)}
     train = tfds('mnist', f'train[:{examples}]', columns=columns).map(smaller).load()
-    test = tfds('mnist', f'test[:{min(10 * examples, 10_000)}]', columns=columns).map(smaller).load()
+    few = min(10 * examples, 10_000)
+    test = tfds('mnist', f'test[:{few}]', columns=columns).map(smaller).load()
     standard = standardise(*moments(train, 'x'))
     schedule = optax.warmup_cosine_decay_schedule(0.0, lr, max(1, steps // 10), steps)
     opt = optax.chain(
