@@ -2,13 +2,18 @@
 
 U-Net's layout `public` has the names of the PyTorch implementation that most public weights were
 trained with: inc.double_conv.0.weight, down1.maxpool_conv.1.double_conv.0.weight, up1.up.weight,
-outc.conv.weight. The network of 2015 has the same names where it has the same layers.
+outc.conv.weight. The network of 2015 has the same names where it has the same layers. FCN's layout
+`public` has the names of its authors' Caffe networks, which ports to PyTorch have kept.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from jaxdl.interop.reference import TORCH, UPWARDS, Reference, Rule, layered
+from jaxdl.interop.reference import TORCH, UPWARDS, Reference, Rule, Shape, layered
+from jaxdl.interop.residual import torchvision_name
+from jaxdl.models.fcn import FCN, DilatedFCN, FCNHead, fcn_resnet50
+from jaxdl.models.resnet import Bottleneck, Stages
 from jaxdl.models.unet import UNet, unet_original
 
 
@@ -36,8 +41,36 @@ def _original_unet(channels: int = 1, classes: int = 2, base: int = 64, depth: i
     return unet_original(classes=classes, base=base, depth=depth)
 
 
-def _image(side: int, channels: int) -> tuple[tuple[int, ...], ...]:
+def _image(side: int, channels: int) -> tuple[Shape, ...]:
     return ((1, side, side, channels),)
+
+
+def _fcn(skips: int) -> Reference:
+    def build(classes: int = 21, width: int = 64, hidden: int = 4096) -> FCN:
+        features = [width * n for n in (1, 2, 4, 8, 8)]
+        return FCN(skips, features=features, hidden=(hidden, hidden), classes=classes)
+
+    def rename(path: str) -> str:
+        if found := re.fullmatch(r'block(\d)_conv(\d)', path):
+            return 'conv{}_{}'.format(*found.groups())
+        return {'upscore_fr': 'upscore2', 'upscore32': 'upscore'}.get(path, path)
+
+    rule = layered(TORCH, rename, axes={r'upscore\w*/kernel': UPWARDS})
+    return Reference(build, lambda **_: _image(32, 3), lambda **_: rule)
+
+
+def _dilated(auxiliary: Callable[..., FCNHead] | None) -> Reference:
+    def build(classes: int = 21, stages: Sequence[int] = (3, 4, 6, 3)) -> DilatedFCN:
+        backbone = partial(Stages, stages, Bottleneck, dilated=(False, True, True))
+        return fcn_resnet50(classes=classes, backbone=backbone, auxiliary=auxiliary)
+
+    def rename(path: str) -> str:
+        head, _, layer = path.partition('/')
+        place = {'conv': 0, 'norm': 1, 'score': 4}.get(layer)
+        return torchvision_name(path) if head == 'backbone' else f'{head}.{place}'
+
+    rule = layered(TORCH, rename)
+    return Reference(build, lambda **_: _image(32, 3), lambda **_: rule)
 
 
 REFERENCES: Mapping[tuple[str, str], Reference] = {
@@ -52,4 +85,9 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
         lambda channels=1, depth=4, **_: _image(12 * (1 << depth) - 4, channels),
         lambda **_: _unet((0, 2)),
     ),
+    ('fcn32s', 'public'): _fcn(0),
+    ('fcn16s', 'public'): _fcn(1),
+    ('fcn8s', 'public'): _fcn(2),
+    ('fcn_resnet50', 'torchvision'): _dilated(None),
+    ('fcn_resnet50_aux', 'torchvision'): _dilated(FCNHead),
 }

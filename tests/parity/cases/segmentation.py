@@ -15,4 +15,26 @@ UNETS = [
     Case('unet_original', 'public', ((1, 188, 204, 1),), full=True),
 ]
 
-CASES: list[Case] = [*UNETS]
+FCNS = [
+    Case(
+        'fcn8s',
+        'public',
+        ((1, 11, 34, 3),),
+        {'classes': 3, 'width': 12, 'hidden': 16},
+        5e-4,
+        train=True,
+    ),
+    *(Case(f'fcn{n}s', 'public', ((1, 40, 30, 3),), {}, 5e-4, full=True) for n in (32, 16, 8)),
+    Case(
+        'fcn_resnet50_aux',
+        'torchvision',
+        ((2, 17, 26, 3),),
+        {'classes': 3, 'stages': (1, 1, 1, 1)},
+        5e-4,
+        train=True,
+    ),
+    Case('fcn_resnet50', 'torchvision', ((1, 64, 75, 3),), {}, 5e-4, full=True),
+    Case('fcn_resnet50_aux', 'torchvision', ((1, 64, 75, 3),), {}, 5e-4, full=True),
+]
+
+CASES: list[Case] = [*UNETS, *FCNS]

@@ -1,6 +1,7 @@
 """FCN and U-Net."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -98,7 +99,85 @@ def unet_original(channels: int = 1, classes: int = 2, base: int = 64, depth: in
     return UNet(channels, classes, base, depth, valid=True)
 
 
+class FCN(nn.Module):
+    """FCN-32s, 16s or 8s, layer by layer as in the authors' Caffe networks."""
+
+    def __init__(self, stride: int, classes: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.stride = stride
+        widths = [width, 2 * width, 4 * width, 8 * width, 8 * width]
+        inputs = 3
+        for block, outputs in enumerate(widths, 1):
+            for layer in range(1, (2, 2, 3, 3, 3)[block - 1] + 1):
+                pad = 100 if block == layer == 1 else 1
+                self.add_module(f'conv{block}_{layer}', nn.Conv2d(inputs, outputs, 3, padding=pad))
+                inputs = outputs
+        self.fc6 = nn.Conv2d(inputs, hidden, 7)
+        self.fc7 = nn.Conv2d(hidden, hidden, 1)
+        self.score_fr = nn.Conv2d(hidden, classes, 1)
+        up = partial(nn.ConvTranspose2d, classes, classes, bias=False)
+        if stride == 32:
+            self.upscore = up(64, stride=32)
+            return
+        self.upscore2 = up(4, stride=2)
+        self.score_pool4 = nn.Conv2d(widths[3], classes, 1)
+        if stride == 16:
+            self.upscore16 = up(32, stride=16)
+            return
+        self.upscore_pool4 = up(4, stride=2)
+        self.score_pool3 = nn.Conv2d(widths[2], classes, 1)
+        self.upscore8 = up(16, stride=8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        size = x.shape[2:]
+
+        def crop(y: torch.Tensor, offset: int, size: Any) -> torch.Tensor:
+            return y[:, :, offset : offset + size[0], offset : offset + size[1]]
+
+        pools = []
+        for block, layers in enumerate((2, 2, 3, 3, 3), 1):
+            for layer in range(1, layers + 1):
+                x = functional.relu(self.get_submodule(f'conv{block}_{layer}')(x))
+            x = functional.max_pool2d(x, 2, stride=2, ceil_mode=True)
+            pools.append(x)
+        x = functional.relu(self.fc6(x))
+        x = self.score_fr(functional.relu(self.fc7(x)))
+        if self.stride == 32:
+            return crop(self.upscore(x), 19, size)
+        x = self.upscore2(x)
+        x = x + crop(self.score_pool4(pools[3]), 5, x.shape[2:])
+        if self.stride == 16:
+            return crop(self.upscore16(x), 27, size)
+        x = self.upscore_pool4(x)
+        x = x + crop(self.score_pool3(pools[2]), 9, x.shape[2:])
+        return crop(self.upscore8(x), 31, size)
+
+
+def fcn(stride: int, classes: int = 21, width: int = 64, hidden: int = 4096) -> nn.Module:
+    """The network of that stride."""
+    return FCN(stride, classes, width, hidden)
+
+
+def fcn_resnet50(
+    classes: int = 21, stages: tuple[int, ...] = (3, 4, 6, 3), *, auxiliary: bool = False
+) -> nn.Module:
+    """torchvision's, of which the main output alone is looked at."""
+    from torchvision.models import resnet
+    from torchvision.models.segmentation import fcn
+
+    dilated = [False, True, True]
+    trunk = resnet.ResNet(resnet.Bottleneck, stages, replace_stride_with_dilation=dilated)
+    model = fcn._fcn_resnet(trunk, classes, aux=auxiliary)
+    model.register_forward_hook(lambda module, xs, ys: ys['out'])
+    return model
+
+
 ORIGINALS: dict[tuple[str, str], Callable[..., Any]] = {
     ('unet', 'public'): unet,
     ('unet_original', 'public'): unet_original,
+    ('fcn32s', 'public'): partial(fcn, 32),
+    ('fcn16s', 'public'): partial(fcn, 16),
+    ('fcn8s', 'public'): partial(fcn, 8),
+    ('fcn_resnet50', 'torchvision'): fcn_resnet50,
+    ('fcn_resnet50_aux', 'torchvision'): partial(fcn_resnet50, auxiliary=True),
 }
