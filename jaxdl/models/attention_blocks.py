@@ -24,6 +24,17 @@ HE = initializers.variance_scaling(2.0, 'fan_in', 'normal')
 SpatialNorm = partial(BatchNorm, momentum=0.99, scale_init=initializers.zeros)
 
 
+def maximum(x: Array, axis: int) -> Array:
+    """The largest values along an axis, whose gradient goes to the first place that has them.
+
+    The gradient of `jnp.max` looks for the maximum among the values again. Where a compiler has
+    computed them twice, with other rounding, it finds none, and divides by their number: NaN.
+    """
+    at = jnp.expand_dims(x.argmax(axis), axis)
+    there = jax.lax.broadcasted_iota(at.dtype, x.shape, axis % x.ndim) == at
+    return jnp.where(there, x, 0).sum(axis)
+
+
 class SqueezeExcitation(nn.Module):
     """Each channel times a number in (0, 1) that a small perceptron gives (Hu et al. 2018).
 
@@ -58,7 +69,8 @@ class ChannelAttention(nn.Module):
         channels = x.shape[-1]
         first = Dense(max(channels // self.reduction, 1), kernel_init=HE, name='fc1')
         second = Dense(channels, name='fc2')
-        s = sum(second(nn.relu(first(pooled))) for pooled in (x.mean((1, 2)), x.max((1, 2))))
+        largest = maximum(x.reshape(len(x), -1, channels), 1)
+        s = sum(second(nn.relu(first(pooled))) for pooled in (x.mean((1, 2)), largest))
         return x * nn.sigmoid(s)[:, None, None]
 
 
@@ -77,7 +89,7 @@ class SpatialAttention(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """[B, H, W, C] -> [B, H, W, C]."""
-        pooled = jnp.concatenate([x.max(-1, keepdims=True), x.mean(-1, keepdims=True)], axis=-1)
+        pooled = jnp.stack([maximum(x, -1), x.mean(-1)], axis=-1)
         side = (self.kernel, self.kernel)
         s = Conv(1, side, padding=self.kernel // 2, use_bias=False, name='conv')(pooled)
         return x * nn.sigmoid(self.norm(use_running_average=not train, name='bn')(s))
