@@ -1,11 +1,12 @@
 """Convolutional classifiers before residual ones: counts, the papers' tables, properties."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.errors import InvalidRngError
 
 from jaxdl import cost, losses
 from jaxdl.models import googlenet, inception, vgg
@@ -26,8 +27,9 @@ def images(*shape):
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-def shapes(module, x):
-    return jax.eval_shape(lambda x: module.init(jax.random.key(0), x), x)
+@cache
+def shapes(module, *shape):
+    return jax.eval_shape(lambda x: module.init(jax.random.key(0), x), images(*shape))
 
 
 def random_like(tree):
@@ -84,8 +86,7 @@ class TestCounts:
     @staticmethod
     def of(module, shape):
         """Parameters and multiply-adds, from shapes alone."""
-        x = images(1, *shape)
-        variables = shapes(module, x)
+        x, variables = images(1, *shape), shapes(module, 1, *shape)
         return cost.parameters(variables['params']), cost.flops(module.apply, variables, x) // 2
 
 
@@ -137,7 +138,7 @@ class TestAlexNet:
     def test_towers_meet_in_conv3_and_in_the_dense_layers_only(self):
         module = AlexNet(hidden=(8, 8), classes=2)
         x = drawn(1, 67, 67, 3)
-        params = random_like(shapes(module, x)['params'])
+        params = random_like(shapes(module, *x.shape)['params'])
 
         @jax.jit
         @jax.grad
@@ -200,7 +201,7 @@ class TestGoogLeNet:
         module = GoogLeNet(auxiliary=None)
         rows = cost.layers(module, images(1, 224, 224, 3))
         top = {row.path[0]: row for row in rows if len(row.path) == 1}
-        kernels = shapes(module, images(1, 224, 224, 3))['params']
+        kernels = shapes(module, 1, 224, 224, 3)['params']
         for (name, paper), width in zip(self.PAPER.items(), self.WIDTHS, strict=True):
             parts = name.split(', ')
             # The paper counts no biases.
@@ -225,7 +226,7 @@ class TestGoogLeNet:
         """5x5 averages at stride 3 to 4x4, 1x1 with 128 maps, 1024 units, classes."""
         module = googlenet.AuxiliaryHead(7, ConvUnit)
         x = drawn(2, 14, 14, 6)
-        p = random_like(shapes(module, x)['params'])
+        p = random_like(shapes(module, *x.shape)['params'])
         y = np.stack(
             [
                 np.stack([x[:, i : i + 5, j : j + 5].mean((1, 2)) for j in (0, 3, 6, 9)], 1)
@@ -239,8 +240,8 @@ class TestGoogLeNet:
 
     def test_maps_too_small_for_the_heads_are_refused(self):
         with pytest.raises(ValueError, match='cannot pool maps of 2x4'):
-            shapes(GoogLeNet(), images(1, 32, 64, 3))
-        shapes(GoogLeNet(auxiliary=None), images(1, 32, 64, 3))
+            shapes(GoogLeNet(), 1, 32, 64, 3)
+        shapes(GoogLeNet(auxiliary=None), 1, 32, 64, 3)
 
 
 class TestInceptionV3:
@@ -260,7 +261,7 @@ class TestInceptionV3:
         """5x5 averages at stride 3 to 5x5, 1x1 with 128 maps, all of it to 768, classes."""
         module = inception.AuxiliaryHead(7, ConvUnit)
         x = drawn(2, 17, 17, 6)
-        p = random_like(shapes(module, x)['params'])
+        p = random_like(shapes(module, *x.shape)['params'])
         starts = (0, 3, 6, 9, 12)
         y = np.stack(
             [
@@ -276,10 +277,10 @@ class TestInceptionV3:
 
     def test_small_images_need_a_network_without_head(self):
         with pytest.raises(ValueError, match='maps of 17x17 or more, not 3x3'):
-            shapes(InceptionV3(), images(1, 75, 75, 3))
+            shapes(InceptionV3(), 1, 75, 75, 3)
         with pytest.raises(ValueError, match='75x75 or more, not 74x99'):
-            shapes(InceptionV3(auxiliary=None), images(1, 74, 99, 3))
-        shapes(InceptionV3(auxiliary=None), images(1, 75, 75, 3))
+            shapes(InceptionV3(auxiliary=None), 1, 74, 99, 3)
+        shapes(InceptionV3(auxiliary=None), 1, 75, 75, 3)
 
 
 class TestHeads:
@@ -294,8 +295,7 @@ class TestHeads:
         ],
     )
     def test_training_returns_the_auxiliary_logits_too(self, module, side, heads):
-        x = images(2, side, side, 3)
-        variables = shapes(module, x)
+        x, variables = images(2, side, side, 3), shapes(module, 2, side, side, 3)
 
         def call(train):
             apply = partial(module.apply, train=train, rngs={'dropout': jax.random.key(0)})
@@ -310,8 +310,8 @@ class TestHeads:
     def test_evaluation_does_not_compute_them(self):
         x = images(1, 224, 224, 3)
         with_heads, without = GoogLeNet(), GoogLeNet(auxiliary=None)
-        assert cost.flops(with_heads.apply, shapes(with_heads, x), x) == cost.flops(
-            without.apply, shapes(without, x), x
+        assert cost.flops(with_heads.apply, shapes(with_heads, *x.shape), x) == cost.flops(
+            without.apply, shapes(without, *x.shape), x
         )
 
     @pytest.mark.parametrize(
@@ -326,13 +326,19 @@ class TestHeads:
     def test_dropout_is_for_training(self):
         module = googlenet.AuxiliaryHead(3, ConvUnit, dropout=0.5)
         x = drawn(1, 14, 14, 2)
-        variables = random_like(shapes(module, x))
+        variables = random_like(shapes(module, *x.shape))
         y = module.apply(variables, x)
         a, b = (
             module.apply(variables, x, train=True, rngs={'dropout': jax.random.key(i)})
             for i in (0, 1)
         )
         assert not np.allclose(a, b) and not np.allclose(a, y)
+
+    def test_the_network_tells_its_heads_that_it_trains(self):
+        module = GoogLeNet(dropout=0.0)
+        variables = shapes(module, 1, 224, 224, 3)
+        with pytest.raises(InvalidRngError, match='Dropout'):
+            jax.eval_shape(partial(module.apply, train=True), variables, images(1, 224, 224, 3))
 
 
 @pytest.mark.parametrize(
@@ -344,4 +350,4 @@ class TestHeads:
 )
 def test_images_too_small_are_refused(module, side, message):
     with pytest.raises(ValueError, match=message):
-        shapes(module, images(1, side, side, 3))
+        shapes(module, 1, side, side, 3)
