@@ -5,18 +5,29 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
 EXPERIMENT ?= digits
 
-.PHONY: help demo test lint clean
+# What other implementations need, in an environment of its own. A PyTorch without CUDA is smaller:
+# make parity TORCH='torch==2.13.0 --index-url ...'. torchvision's networks need no compiled operator.
+OTHERS := .venv-parity/bin
+TORCH ?= torch==2.13.0
+TORCHVISION ?= torchvision==0.28.0
+
+.PHONY: help demo test parity lint clean
 
 help:
 	@echo 'make demo   install, run the digits study, say where the report is'
 	@echo 'make test   install, check style and types, run the tests'
-	@echo 'make clean  remove .venv and caches; runs/ is left'
+	@echo 'make parity install PyTorch and Keras, compare every network with theirs, full size'
+	@echo 'make clean  remove .venv, .venv-parity and caches; runs/ is left'
 
 demo: .venv/installed
 	$(BIN)/jaxdl run $(EXPERIMENT)
 
 test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+
+parity: .venv-parity/installed .venv/installed-dev
+	$(OTHERS)/python tests/parity/record.py --check
+	$(BIN)/python -m pytest -n auto --maxprocesses 2 tests/parity/full.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check
@@ -37,5 +48,12 @@ try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
+.venv-parity/installed: .venv/installed
+	$(BIN)/python -m venv .venv-parity
+	$(OTHERS)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(PIP:$(BIN)%=$(OTHERS)%) --editable '.[parity]'
+	$(PIP:$(BIN)%=$(OTHERS)%) --no-deps $(TORCHVISION)
+	@touch $@
+
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-parity .mypy_cache .pytest_cache .ruff_cache build *.egg-info

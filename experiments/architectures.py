@@ -28,6 +28,8 @@ from jaxdl.figures import png, scatter
 from jaxdl.models.alexnet import AlexNet, alexnet2014
 from jaxdl.models.attention_blocks import CBAM, SqueezeExcitation
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
+from jaxdl.models.faster_rcnn import fasterrcnn_resnet50_fpn
+from jaxdl.models.fcn import FCNHead, fcn8s, fcn16s, fcn32s, fcn_resnet50
 from jaxdl.models.googlenet import GoogLeNet, googlenet_bn
 from jaxdl.models.inception import InceptionV3
 from jaxdl.models.lenet import LeNet, LeNet5
@@ -146,8 +148,16 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         'vit_l_32': A(vit_l_32, IMAGE, '306,535,400', '15.378', TV),
     },
     'dense, detection': {
+        'fcn32s': A(fcn32s, (500, 500, 3)),
+        'fcn16s': A(fcn16s, (500, 500, 3)),
+        'fcn8s': A(fcn8s, (500, 500, 3)),
+        # torchvision's 152.717 G are with the head for training, which inference leaves out here.
+        'fcn_resnet50': A(
+            partial(fcn_resnet50, auxiliary=FCNHead), (520, 520, 3), '35,322,218', source=TV
+        ),
         'unet_original': A(unet_original, (572, 572, 1)),
         'unet': A(UNet, (512, 512, 3)),
+        'faster_rcnn': A(fasterrcnn_resnet50_fpn, (800, 800, 3), '41,755,286', '134.38', TV),
         'yolov3': A(YOLOv3, (416, 416, 3), gmacs='32.93', source='Darknet'),
         'yolov3_tiny': A(TinyYOLOv3, (416, 416, 3), gmacs='2.78', source='Darknet'),
     },

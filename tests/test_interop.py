@@ -12,9 +12,16 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdl import interop
-from jaxdl.errors import JaxdlError, UsageError
+from jaxdl.errors import JaxdlError, UsageError, nearest
 from jaxdl.interop.convert import convert
-from jaxdl.interop.files import Weights, read_arrays, read_weights, write_arrays, write_weights
+from jaxdl.interop.files import (
+    Weights,
+    is_weights,
+    read_arrays,
+    read_weights,
+    write_arrays,
+    write_weights,
+)
 from jaxdl.interop.reference import (
     KERAS,
     KERNEL,
@@ -141,6 +148,14 @@ def test_a_tensor_that_is_missing_misshapen_or_unknown_is_named():
     del tensors['outc.conv.bias']
     with pytest.raises(UsageError, match='no tensor'):
         interop.from_state_dict(*UNET, tensors, strict=False, **SMALL)
+
+
+def test_of_many_names_only_the_beginning_is_listed():
+    many = [f'conv{i}' for i in range(100)]
+    line = nearest('conv99.weight', many)
+    assert line.startswith("; did you mean 'conv99'? (allowed: conv0, conv1, ")
+    assert line.endswith(', conv39, and 60 more)')
+    assert nearest('x', many[:41]).endswith(', conv40)')
 
 
 def test_a_counter_carries_no_weight():
@@ -335,6 +350,14 @@ def test_a_mistake_in_a_conversion_is_one_line(more, line, theirs, tmp_path):
     names = {'arch': 'unet', 'layout': 'public', 'config': WORDS, **more}
     assert line in said(JaxdlError, convert, theirs, **names)
     assert [path.name for path in tmp_path.iterdir()] == ['unet.safetensors']
+
+
+def test_a_file_is_not_written_over_itself(tmp_path):
+    path = tmp_path / 'unet.npz'
+    write_arrays(path, state_dict())
+    names = {'arch': 'unet', 'layout': 'public', 'config': WORDS}
+    assert 'it must be another file' in said(UsageError, convert, path, **names, out=path)
+    assert not is_weights(read_arrays(path))
 
 
 def test_mistakes_on_the_way_out(theirs, tmp_path):
