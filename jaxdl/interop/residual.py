@@ -171,6 +171,12 @@ def _vits(letter: str, *, width: int, depth: int, heads: int) -> dict[tuple[str,
 
 
 TORCHVISION = layered(TORCH, torchvision_name)
+KERAS_RULE = layered(
+    KERAS,
+    keras_name,
+    places={r'(.*(?:bn\d|downsample_1))/bias': lambda layer: Place(f'{keras_name(layer)}/beta')},
+    separator='/',
+)
 
 REFERENCES: Mapping[tuple[str, str], Reference] = {
     **{(name, 'torchvision'): residual(net, TORCHVISION) for name, net in SIZES.items()},
@@ -185,7 +191,7 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
         (f'cbam_{name}', 'torch'): residual(partial(net, attention=CBAM), layered(TORCH, cbam_name))
         for name, net in ATTENTIVE.items()
     },
-    ('resnet50', 'keras'): residual(KERAS_RESNET50, layered(KERAS, keras_name, separator='/')),
+    ('resnet50', 'keras'): residual(KERAS_RESNET50, KERAS_RULE),
     **_vits('s', width=384, depth=12, heads=6),
     **_vits('b', width=768, depth=12, heads=12),
     **_vits('l', width=1024, depth=24, heads=16),

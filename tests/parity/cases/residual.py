@@ -5,6 +5,9 @@ from golden import Case
 IMAGE = ((2, 64, 96, 3),)
 TEN = {'classes': 10}
 TINY = {'image': 32, 'patch': 8, 'width': 48, 'depth': 2, 'heads': 3, 'mlp': 96, 'classes': 10}
+# Branches that do not grow with the depth, and logits of attention that leave it undecided: gates
+# that are all 0 or 1 hide mistakes, and their sums in float32 differ by more than the tolerance.
+MILD = {'*.bn[23].weight': 0.5, '*.fc2.weight': 0.2, '*.mlp.3.weight': 0.2}
 
 CASES = [
     Case('resnet20', 'torch', ((2, 32, 24, 3),), train=True),
@@ -15,7 +18,11 @@ CASES = [
     Case('vit_s_16', 'torchvision', ((2, 32, 32, 3),), TINY, tolerance=2e-5, train=True),
     *(Case(f'resnet{n}', 'torch', ((2, 32, 24, 3),), full=True) for n in (32, 44, 56, 110)),
     *(Case(f'plain{n}', 'torch', ((2, 32, 24, 3),), full=True) for n in (32, 44, 56, 110)),
-    *(Case(f'{a}_resnet{n}', 'torch', IMAGE, full=True) for a in ('se', 'cbam') for n in (18, 50)),
+    *(
+        Case(f'{a}_resnet{n}', 'torch', IMAGE, full=True, gains=MILD)
+        for a in ('se', 'cbam')
+        for n in (18, 50)
+    ),
     Case('resnet18', 'torchvision', IMAGE, train=True, full=True),
     Case('resnet50', 'torchvision', IMAGE, train=True, full=True),
     *(Case(f'resnet{n}', 'torchvision', IMAGE, full=True) for n in (34, 101, 152)),
