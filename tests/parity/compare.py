@@ -41,7 +41,8 @@ def check(case: Case) -> None:
 def _check_training(case: Case, module: Any, variables: Any, xs: Any, want: Any) -> None:
     params, memory = variables['params'], {k: v for k, v in variables.items() if k != 'params'}
 
-    def loss(params: Any) -> Any:
+    # Everything is an argument: XLA would compute a network of constants while it compiles.
+    def loss(params: Any, memory: Any, xs: Any) -> Any:
         ys = jax.tree.leaves(module.apply({'params': params, **memory}, *xs, rngs=STREAMS))
         return sum((y * golden.cotangent(i, y.shape)).sum() for i, y in enumerate(ys))
 
@@ -50,7 +51,7 @@ def _check_training(case: Case, module: Any, variables: Any, xs: Any, want: Any)
             case.arch, case.layout, {'params': params, **memory}, **case.config
         )
 
-    gradients = as_theirs(jax.jit(jax.grad(loss))(params), memory)
+    gradients = as_theirs(jax.jit(jax.grad(loss))(params, memory, xs), memory)
     names = [name for name in want['shapes'] if not name.endswith(('_mean', '_var'))]
     close(case, gradients, sorted(names), want['gradients'])
     if 'statistics' not in want:
@@ -58,11 +59,11 @@ def _check_training(case: Case, module: Any, variables: Any, xs: Any, want: Any)
         return
 
     @jax.jit
-    def train() -> Any:
+    def train(variables: Any, xs: Any) -> Any:
         rngs = {'dropout': jax.random.key(0), **STREAMS}
         return module.apply(variables, *xs, train=True, mutable=['batch_stats'], rngs=rngs)[1]
 
-    statistics = as_theirs(params, train())
+    statistics = as_theirs(params, train(variables, xs))
     names = [name for name in want['shapes'] if name.endswith(('_mean', '_var'))]
     close(case, statistics, sorted(names), want['statistics'])
 
