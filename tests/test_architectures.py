@@ -7,7 +7,7 @@ import flax.linen as nn
 import pytest
 
 from experiments import architectures
-from experiments.architectures import TABLE, Architecture, agrees, main, row
+from experiments.architectures import FOLDER, TABLE, Architecture, agrees, main, row
 from jaxdl.cli import run_script
 from jaxdl.errors import UsageError
 from jaxdl.figures import scatter
@@ -113,3 +113,10 @@ def test_a_mistake_is_one_line(words, line, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match='2'):
         run_script(main)
     assert capsys.readouterr().err.startswith(f'jaxdl: {line}')
+
+
+def test_what_is_recorded_is_the_whole_table():
+    text = (FOLDER / 'README.md').read_text()
+    part = text[text.index(architectures.BEGIN) : text.index(architectures.END)]
+    assert re.findall(r'^\| (\w+) \| \d', part, re.MULTILINE) == list(ALL)
+    assert '≠' not in part
