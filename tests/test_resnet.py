@@ -281,7 +281,7 @@ class TestInjection:
         module = resnet.resnet20(stages=(1, 1, 1))
         params = jax.jit(module.init)(jax.random.key(0), jnp.ones((1, 8, 8, 3)))['params']
         for name, outputs in (('layer2_0', 32), ('layer3_0', 64)):
-            kernel = params[name]['conv2']['kernel']
+            kernel = params[name]['conv1']['kernel']  # of half as many inputs
             assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * outputs)), rel=0.05)
         assert np.abs(params['fc']['kernel']).max() <= 1 / 8
 
