@@ -14,7 +14,13 @@ import pytest
 from jaxdl import cost
 from jaxdl.models import boxes as bx
 from jaxdl.models import faster_rcnn, fpn
-from jaxdl.models.faster_rcnn import AnchorTargets, FasterRCNN, FrozenBatchNorm
+from jaxdl.models.faster_rcnn import (
+    AnchorTargets,
+    BoxHead,
+    BoxHidden,
+    FasterRCNN,
+    FrozenBatchNorm,
+)
 from jaxdl.models.resnet import BasicBlock, Stages
 from jaxdl.net import Net
 
@@ -177,14 +183,14 @@ SMALL = FasterRCNN(
     partial(Stages, (1, 1), BasicBlock, (8, 12)),
     classes=2,
     pyramid=partial(fpn.FeaturePyramid, 8),
-    head=partial(FasterRCNN().head, units=(16, 16)),
+    head=partial(BoxHead, hidden=partial(BoxHidden, units=(16, 16))),
     sizes=((8,), (16,), (32,)),
     before=(40, 30),
     after=(24, 12),
     anchors_drawn=4096,
     regions_drawn=4096,
     canonical=64.0,
-    limit=10,
+    limit=30,
 )
 IMAGES = normal(3, 40, 48, 3)
 BOXES = np.stack([random_boxes(4, extent=40) for _ in range(3)])
@@ -216,7 +222,7 @@ class TestNetwork:
     def test_detections_are_padded_and_of_each_image_alone(self, net):
         found = jax.jit(lambda net, x: net(x)[0])
         whole = found(net, IMAGES)
-        assert whole.proposals.shape == (3, 12, 4) and whole.detections.boxes.shape == (3, 10, 4)
+        assert whole.proposals.shape == (3, 12, 4) and whole.detections.boxes.shape == (3, 30, 4)
         assert not np.asarray(whole.detections.boxes)[~whole.detections.mask].any()
         assert whole.detections.mask.any() and (whole.detections.classes < 2).all()
         order = np.array([2, 0, 1])

@@ -242,7 +242,9 @@ def dense(x, p):
 
 class TestFastRCNN:
     MODULE = FastRCNN(
-        Trunk, 2, partial(RegionHead, units=(7, 5), dropout=0.5), output=(2, 3), scale=0.25
+        *(Trunk, 2, partial(RegionHead, hidden=partial(rcnn.Hidden, (7, 5)))),
+        output=(2, 3),
+        scale=0.25,
     )
 
     def test_output_is_that_of_numpy(self):
@@ -264,7 +266,7 @@ class TestFastRCNN:
                 bins[a, b] = cell.max(0) if len(cell) else 0
             x = bins.ravel()
             for name in ('fc6', 'fc7'):
-                x = np.maximum(dense(x, head[name]), 0)
+                x = np.maximum(dense(x, head['hidden'][name]), 0)
             np.testing.assert_allclose(got.logits[i, j], dense(x, head['cls_score']), atol=1e-5)
             offsets = dense(x, head['bbox_pred']).reshape(3, 4)
             np.testing.assert_allclose(got.offsets[i, j], offsets, atol=1e-5)

@@ -9,7 +9,12 @@ from collections.abc import Mapping
 from functools import partial
 
 from jaxdl.interop.reference import TORCH, Reference, Rule, flattened, layered
-from jaxdl.models.faster_rcnn import FasterRCNN, fasterrcnn_resnet50_fpn
+from jaxdl.models.faster_rcnn import (
+    BoxHead,
+    BoxHidden,
+    FasterRCNN,
+    fasterrcnn_resnet50_fpn,
+)
 from jaxdl.models.fpn import FeaturePyramid
 from jaxdl.models.resnet import BasicBlock, Stages
 
@@ -19,7 +24,7 @@ NAMES = {
     r'^fpn/(inner|layer)(\d)': r'backbone.fpn.\1_blocks.\2.0',
     r'^rpn/conv': 'rpn.head.conv.0.0',
     r'^rpn/': 'rpn.head.',
-    r'^head/fc': 'roi_heads.box_head.fc',
+    r'^head/hidden/fc': 'roi_heads.box_head.fc',
     r'^head/': 'roi_heads.box_predictor.',
     r'downsample_': 'downsample.',
 }
@@ -32,7 +37,7 @@ def _rename(path: str) -> str:
 
 
 def _rule(features: int = 256, **_: object) -> Rule:
-    return layered(TORCH, _rename, axes={'head/fc6/kernel': flattened(features, 7, 7)})
+    return layered(TORCH, _rename, axes={'head/hidden/fc6/kernel': flattened(features, 7, 7)})
 
 
 def _resnet50(classes: int = 90, epsilon: float = 1e-5, proposals: int = 1000) -> FasterRCNN:
@@ -57,13 +62,12 @@ def _resnet18(
     regions of an image that are learned from.
     """
     trunk = partial(Stages, (blocks,) * stages, BasicBlock, (64, 128, 256, 512)[:stages])
-    default = FasterRCNN()
     return FasterRCNN(
         trunk,
         classes=classes,
         pyramid=partial(FeaturePyramid, features),
-        head=partial(default.head, units=(hidden, hidden)),
-        sizes=default.sizes[: stages + 1],
+        head=partial(BoxHead, hidden=partial(BoxHidden, units=(hidden, hidden))),
+        sizes=FasterRCNN.sizes[: stages + 1],
         before=(proposals, proposals),
         after=(proposals, proposals),
         anchors_drawn=drawn,

@@ -20,6 +20,7 @@ from jaxdl.models.boxes import BACKGROUND, Detections
 from jaxdl.models.fpn import FeaturePyramid, pyramid_align
 from jaxdl.models.layers import Conv, Dense
 from jaxdl.models.rcnn import (
+    Hidden,
     RegionHead,
     Regions,
     region_detections,
@@ -183,6 +184,14 @@ class Output(NamedTuple):
     detections: Detections  # [B, limit]
 
 
+# The two layers after RoIAlign, as small as a pyramid's features allow (Lin et al. 2017, section
+# 5.2), and what follows them.
+BoxHidden = partial(
+    Hidden, units=(1024, 1024), dropout=0.0, dense=partial(Dense, kernel_init=LINEAR)
+)
+BoxHead = partial(RegionHead, hidden=BoxHidden, kernel_init=(LINEAR, LINEAR))
+
+
 class FasterRCNN(nn.Module):
     """Faster R-CNN on a feature pyramid.
 
@@ -210,13 +219,7 @@ class FasterRCNN(nn.Module):
     trunk: Layer = Stages
     classes: int = 90
     pyramid: Layer = FeaturePyramid
-    head: Layer = partial(
-        RegionHead,
-        units=(1024, 1024),
-        dropout=0.0,
-        dense=partial(Dense, kernel_init=LINEAR),
-        kernel_init=(LINEAR, LINEAR),
-    )
+    head: Layer = BoxHead
     sizes: Sequence[Sequence[float]] = ((32,), (64,), (128,), (256,), (512,))
     ratios: Sequence[float] = (0.5, 1.0, 2.0)
     before: tuple[int, int] = (2000, 1000)

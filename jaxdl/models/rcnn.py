@@ -169,19 +169,37 @@ def region_detections(
 # ---- networks -----------------------------------------------------------------------------------
 
 
-class RegionHead(nn.Module):
-    """fc6, fc7 and the two layers on them: scores of classes, and offsets for each.
+class Hidden(nn.Module):
+    """The fully connected layers of a region: fc6, fc7, each with ReLU and dropout.
 
-    classes: of objects, K.
-    units: of the hidden layers. dropout: after each of them.
-    dense: the hidden layers; the scores are drawn from N(0, 0.01^2) and the offsets from N(0,
-        0.001^2) (Girshick 2015, section 2.3), or by `kernel_init`.
+    units: of each layer. dropout: after each.
     """
 
-    classes: int
     units: Sequence[int] = (4096, 4096)
     dropout: float = 0.5
     dense: Layer = Dense
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """[..., h, w, C] -> [..., units]."""
+        x = x.reshape(*x.shape[:-3], -1)
+        for i, width in enumerate(self.units, 6):
+            x = nn.relu(self.dense(width, name=f'fc{i}')(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return x
+
+
+class RegionHead(nn.Module):
+    """Hidden layers and the two on them: scores of classes, and offsets for each.
+
+    classes: of objects, K.
+    hidden() -> module, [..., h, w, C] -> [..., D].
+    kernel_init: of the scores and of the offsets, N(0, 0.01^2) and N(0, 0.001^2) by default
+        (Girshick 2015, section 2.3).
+    """
+
+    classes: int
+    hidden: Layer = Hidden
     kernel_init: tuple[initializers.Initializer, initializers.Initializer] = (
         initializers.normal(0.01),
         initializers.normal(0.001),
@@ -190,10 +208,7 @@ class RegionHead(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Regions:
         """[..., h, w, C] -> regions [...]."""
-        x = x.reshape(*x.shape[:-3], -1)
-        for i, width in enumerate(self.units):
-            x = nn.relu(self.dense(width, name=f'fc{6 + i}')(x))
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = self.hidden(name='hidden')(x, train=train)
         scores, offsets = self.kernel_init
         logits = Dense(self.classes + 1, kernel_init=scores, name='cls_score')(x)
         x = Dense(4 * (self.classes + 1), kernel_init=offsets, name='bbox_pred')(x)
@@ -208,7 +223,7 @@ class FastRCNN(nn.Module):
 
     trunk() -> module, from images to a map of stride 1 / `scale`: of VGG-16, all up to the last
         convolution, without the last pooling.
-    head(classes=) -> module: the fully connected layers.
+    head(classes=) -> module: what follows the pooling.
     """
 
     trunk: Layer
@@ -272,7 +287,7 @@ class RCNN(nn.Module):
     """
 
     trunk: Layer
-    hidden: Layer
+    hidden: Layer = Hidden
     classes: int = 20
     size: int = 227
     context: int = 16
