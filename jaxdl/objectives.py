@@ -1,6 +1,7 @@
 """Objectives that many studies share: functions from a network and an optimizer to a task."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -16,6 +17,13 @@ from jaxdl.net import Net
 from jaxdl.samples import Images
 from jaxdl.task import Batch, Metrics, State, Task
 
+Criterion = Callable[[Callable[[jax.Array], jax.Array], Any], jax.Array]
+
+
+def one_head(loss: Callable[[jax.Array], jax.Array], output: jax.Array) -> jax.Array:
+    """The criterion of a network that returns logits alone: their loss."""
+    return loss(output)
+
 
 def classifier(
     module: nn.Module,
@@ -23,20 +31,27 @@ def classifier(
     *,
     classes: int,
     label_smoothing: float = 0.0,
+    criterion: Criterion = one_head,
     accumulate: int = 1,
     shadow: Shadow | None = None,
 ) -> Task:
     """Classification of x [B, ...] into y int [B] by cross-entropy.
 
     y may be probabilities [B, classes], as `mixup` makes them; the likeliest is then the truth.
+    criterion(loss, output) -> scalar: what is descended, from the loss of one head and the output
+    in training; `googlenet_loss` adds those of auxiliary heads, whose output has `logits`.
     Measures 'loss' (without smoothing), 'accuracy' and the 'confusion' matrix. With a `shadow`
     (an EMA) it is the shadow that is measured.
     """
 
     def loss(net: Net, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Net, Metrics]]:
         x, y, mask = batch['x'], batch['y'], batch['mask']
-        logits, net = net(x, key=key, train=True)
-        value = losses.cross_entropy(logits, y, weights=mask, label_smoothing=label_smoothing)
+        output, net = net(x, key=key, train=True)
+        cross_entropy = partial(
+            losses.cross_entropy, targets=y, weights=mask, label_smoothing=label_smoothing
+        )
+        logits = getattr(output, 'logits', output)
+        value = criterion(cross_entropy, output)
         return value, (net, {'accuracy': Mean.of(logits.argmax(-1) == _dominant(y), mask)})
 
     def measure(net: Net, batch: Batch, key: Key) -> Metrics:

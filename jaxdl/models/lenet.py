@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import initializers
 
-from jaxdl.models.layers import Conv, average_pool, convolution, max_pool
+from jaxdl.models.layers import Conv, Dense, average_pool, convolution, max_pool
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]
@@ -61,10 +61,10 @@ class LeNet(nn.Module):
             x = self.pool(self.activation(x))
         x = x.reshape(len(x), -1)
         for width in self.dense:
-            x = self.activation(nn.Dense(width)(x))
+            x = self.activation(Dense(width)(x))
             if self.dropout:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.classes)(x)
+        return Dense(self.classes)(x)
 
 
 def squash(x: Array) -> Array:
@@ -202,5 +202,5 @@ class LeNet5(nn.Module):
         x = squash(TableConv(TABLE, (5, 5), name='C3')(x))
         x = squash(Subsampling(name='S4')(x))
         x = squash(conv(120, kernel_init=_fan_in(25 * 16), name='C5')(x))
-        x = squash(nn.Dense(84, kernel_init=_fan_in(120), name='F6')(x.reshape(len(x), -1)))
+        x = squash(Dense(84, kernel_init=_fan_in(120), name='F6')(x.reshape(len(x), -1)))
         return self.head(name='output')(x)

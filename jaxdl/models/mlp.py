@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax
 
+from jaxdl.models.layers import Dense
+
 
 class MLP(nn.Module):
     """A multi-layer perceptron on flattened inputs.
@@ -25,7 +27,7 @@ class MLP(nn.Module):
         """[B, ...] -> [B, features[-1]]."""
         x = x.reshape(len(x), -1)
         for width in self.features[:-1]:
-            x = self.activation(nn.Dense(width)(x))
+            x = self.activation(Dense(width)(x))
             if self.dropout:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.features[-1])(x)
+        return Dense(self.features[-1])(x)
