@@ -160,29 +160,32 @@ class TinyYOLOv3(nn.Module):
 
     With the 6,368 running statistics these are the 8,858,734 numbers of Darknet's weight file.
 
-    Image sides are multiples of 32. Layers as in yolov3-tiny.cfg; fields as in `YOLOv3`.
+    Layers as in yolov3-tiny.cfg; fields as in `YOLOv3`.
+
+    stages: poolings before the coarse map, 2 at least; image sides are multiples of 2^stages.
     """
 
     classes: int = 80
     anchors: Anchors = COCO_TINY
     width: int = 16
+    stages: int = 5
     unit: Layer = ConvUnit
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Maps:
-        """[B, H, W, 3] in 0..1 -> maps [B, H / 32, W / 32, A, 5 + K] and H / 16."""
-        w = self.width
-        for i in range(5):
-            x = fine = self.unit(w << i, name=f'conv{i}')(x, train=train)
+        """[B, H, W, 3] in 0..1 -> maps [B, H / 2^stages, W / 2^stages, A, 5 + K] and twice that."""
+        top = self.width << self.stages
+        for i in range(self.stages):
+            x = fine = self.unit(self.width << i, name=f'conv{i}')(x, train=train)
             x = max_pool(x)
-        x = self.unit(32 * w, name='conv5')(x, train=train)
+        x = self.unit(top, name=f'conv{self.stages}')(x, train=train)
         x = max_pool(x, strides=(1, 1), padding=((0, 1), (0, 1)))
-        x = self.unit(64 * w, name='conv6')(x, train=train)
-        x = coarse = self.unit(16 * w, 1, name='conv7')(x, train=train)
-        x = self.unit(32 * w, name='scale0_conv')(x, train=train)
+        x = self.unit(2 * top, name=f'conv{self.stages + 1}')(x, train=train)
+        x = coarse = self.unit(top // 2, 1, name=f'conv{self.stages + 2}')(x, train=train)
+        x = self.unit(top, name='scale0_conv')(x, train=train)
         first = Output(len(self.anchors[0]), self.classes, name='scale0_output')(x)
-        x = self.unit(8 * w, 1, name='scale1_lateral')(coarse, train=train)
-        x = self.unit(16 * w, name='scale1_conv')(_joined(upsample(x), fine), train=train)
+        x = self.unit(top // 4, 1, name='scale1_lateral')(coarse, train=train)
+        x = self.unit(top // 2, name='scale1_conv')(_joined(upsample(x), fine), train=train)
         return first, Output(len(self.anchors[1]), self.classes, name='scale1_output')(x)
 
 
