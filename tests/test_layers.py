@@ -1,11 +1,14 @@
 """The layers' own formulations against the plain ones, in value and in gradient."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdl.models import layers
 
@@ -13,7 +16,14 @@ DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
 
 def value_and_gradients(fn, *args):
-    return jax.jit(jax.value_and_grad(lambda *a: jnp.sin(fn(*a)).sum(), range(len(args))))(*args)
+    return jax.jit(jax.value_and_grad(lambda *a: (2 + jnp.sin(fn(*a))).sum(), range(len(args))))(
+        *args
+    )
+
+
+def assert_all_close(ours, plain, tolerance=1e-5):
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
 
 
 @pytest.mark.parametrize('channels', [1, 3, 6, 9])
@@ -25,6 +35,10 @@ def value_and_gradients(fn, *args):
         ((9, 7), (2, 3), (1, 1), 'SAME'),
         ((6, 5), (3, 2), (1, 1), [(1, 2), (0, 1)]),
         ((9, 8), (3, 3), (2, 2), 'SAME'),
+        ((9, 8), (3, 3), (1, 2), [(1, 0), (-1, 2)]),
+        ((9, 8), (1, 1), (1, 1), 'SAME'),
+        ((9, 8), (1, 1), (2, 3), 'SAME'),
+        ((9, 8), (1, 1), (2, 2), [(1, 0), (0, 0)]),
     ],
 )
 def test_convolution_equals_the_plain_one(channels, size, kernel, strides, padding):
@@ -34,16 +48,20 @@ def test_convolution_equals_the_plain_one(channels, size, kernel, strides, paddi
     args = {'window_strides': strides, 'padding': padding, 'dimension_numbers': DIMENSIONS}
     ours = value_and_gradients(lambda x, w: layers.convolution(x, w, **args), x, w)
     plain = value_and_gradients(lambda x, w: lax.conv_general_dilated(x, w, **args), x, w)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
+    assert_all_close(ours, plain)
 
 
-@pytest.mark.parametrize('options', [{'feature_group_count': 2}, {'rhs_dilation': (2, 2)}])
-def test_grouped_and_dilated_convolutions_are_the_plain_ones(options):
-    x, w = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 4 // options.get('feature_group_count', 1), 4))
-    args = {'window_strides': (1, 1), 'padding': 'SAME', 'dimension_numbers': DIMENSIONS, **options}
+@pytest.mark.parametrize('kernel', [1, 3])
+@pytest.mark.parametrize(
+    'options', [{'feature_group_count': 2}, {'rhs_dilation': (2, 2)}, {'lhs_dilation': (2, 1)}]
+)
+def test_grouped_and_dilated_convolutions_are_the_plain_ones(options, kernel):
+    groups = options.get('feature_group_count', 1)
+    x, w = jnp.ones((1, 8, 8, 4)), jnp.ones((kernel, kernel, 4 // groups, 4))
+    args = {'window_strides': (1, 1), 'padding': [(1, 1)] * 2, 'dimension_numbers': DIMENSIONS}
     np.testing.assert_array_equal(
-        layers.convolution(x, w, **args), lax.conv_general_dilated(x, w, **args)
+        layers.convolution(x, w, **args, **options),
+        lax.conv_general_dilated(x, w, **args, **options),
     )
 
 
@@ -60,11 +78,124 @@ def test_pooling_equals_the_plain_one_with_ties(size, ours, plain):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    'window,strides,padding',
+    [
+        ((3, 3), (3, 3), 'VALID'),
+        ((3, 3), (2, 2), 'VALID'),
+        ((3, 3), (2, 2), ((1, 1), (1, 1))),
+        ((3, 3), (1, 1), 'SAME'),
+        ((2, 3), (3, 2), 'VALID'),
+        ((3, 2), (2, 1), 'SAME'),
+    ],
+)
+def test_maxima_of_any_windows_equal_the_plain_ones_with_ties(window, strides, padding):
+    x = np.round(np.random.default_rng(2).normal(size=(2, 8, 9, 2)) * 2 - 3).astype(np.float32)
+    options = {'strides': strides, 'padding': padding}
+    got = value_and_gradients(lambda x: layers.max_pool(x, window, **options), x)
+    want = value_and_gradients(lambda x: nn.max_pool(x, window, **options), x)
+    assert_all_close(got, want, 1e-6)
+
+
+MODULES = [
+    (layers.BatchNorm, nn.BatchNorm, {'momentum': 0.9, 'epsilon': 1e-5}),
+    (layers.BatchNorm, nn.BatchNorm, {'momentum': 0.8, 'epsilon': 1e-3, 'use_bias': False}),
+    (layers.BatchNorm, nn.BatchNorm, {'momentum': 0.8, 'use_scale': False}),
+    (layers.BatchNorm, nn.BatchNorm, {'momentum': 0.9, 'axis': 1}),
+    (layers.ConvTranspose, nn.ConvTranspose, {'kernel_size': (2, 2), 'strides': (2, 2)}),
+    (layers.ConvTranspose, nn.ConvTranspose, {'kernel_size': (2, 3), 'strides': (2, 3)}),
+    (layers.ConvTranspose, nn.ConvTranspose, {'kernel_size': (2, 2), 'strides': 2}),
+    (layers.ConvTranspose, nn.ConvTranspose, {'kernel_size': (3, 3), 'strides': (2, 2)}),
+    (layers.ConvTranspose, nn.ConvTranspose, {'kernel_size': (1, 1)}),
+]
+
+
+@pytest.mark.parametrize('ours,plain,options', MODULES)
+@pytest.mark.parametrize('padding', ['SAME', 'VALID'])
+def test_modules_have_the_variables_values_and_gradients_of_the_plain_ones(
+    ours, plain, options, padding
+):
+    if plain is nn.BatchNorm:
+        options = {'use_running_average': padding == 'VALID', **options}
+    else:
+        options = {'features': 3, 'padding': padding, **options}
+    key = jax.random.key(0)
+    x = 3 + 2 * jax.random.normal(key, (3, 5, 6, 4))
+    a, b = ours(**options), plain(**options)
+    variables = b.init(key, x)
+    jax.tree.map(np.testing.assert_array_equal, a.init(key, x), variables)
+    assert type(a).__name__ == type(b).__name__  # it is what Linen makes names of
+    variables = jax.tree.map(lambda v: v + jax.random.uniform(key, v.shape), variables)
+
+    def apply(module, variables, x):
+        # The statistics have a part in the loss: their gradients are tested too.
+        y, memory = module.apply(variables, x, mutable=['batch_stats'])
+        return [2 + jnp.sin(leaf) for leaf in jax.tree.leaves((y, memory))]
+
+    def loss(module):
+        return jax.jit(
+            jax.value_and_grad(lambda *v: sum(leaf.sum() for leaf in apply(module, *v)), (0, 1))
+        )(variables, x)
+
+    assert_all_close(apply(a, variables, x), apply(b, variables, x), 1e-6)
+    assert_all_close(loss(a), loss(b))
+
+
+def network(x, w, u, scale, *, own):
+    """Every layer once, so that what jax may do to functions is tested on all."""
+    conv = layers.convolution if own else lax.conv_general_dilated
+    pool = layers.max_pool if own else nn.max_pool
+    norm = (layers.BatchNorm if own else nn.BatchNorm)(use_running_average=False, momentum=0.9)
+    up = (layers.ConvTranspose if own else nn.ConvTranspose)(3, (2, 2), strides=(2, 2))
+    width = w.shape[-1]
+    x = conv(x, w, (1, 1), 'SAME', dimension_numbers=DIMENSIONS)
+    memory = {'mean': jnp.zeros(width), 'var': jnp.ones(width)}
+    variables = {'params': {'scale': scale, 'bias': scale}, 'batch_stats': memory}
+    x = jnp.tanh(norm.apply(variables, x, mutable=['batch_stats'])[0])
+    x = pool(x, (3, 3), strides=(2, 2), padding='SAME')
+    return up.apply({'params': {'kernel': u, 'bias': scale[:3]}}, pool(x, (2, 2), strides=(2, 2)))
+
+
+def drawn():
+    rng = np.random.default_rng(3)
+    shapes = ((8, 8, 8, 3), (3, 3, 3, 4), (2, 2, 4, 3), (4,))
+    return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
+
+
+def test_seeds_by_vmap_rows_over_devices_and_second_derivatives():
+    x, *weights = drawn()
+
+    def gradients(own):
+        def loss(*weights, x):
+            return jnp.sin(network(x, *weights, own=own)).sum()
+
+        def penalty(x, *weights):
+            return (jax.grad(lambda x: loss(*weights, x=x))(x) ** 2).sum()
+
+        return partial(jax.grad(loss, (0, 1, 2)), x=x), jax.grad(penalty, (0, 1, 2, 3)), loss
+
+    (ours, ours_twice, loss), (plain, plain_twice, _) = gradients(True), gradients(False)
+    want = jax.jit(plain)(*weights)
+    close = partial(assert_all_close, tolerance=1e-4)  # gradients before a norm cancel
+    seeds = [jnp.stack([w, 2 * w]) for w in weights]
+    got = jax.jit(jax.vmap(ours))(*seeds)
+    close(jax.tree.map(lambda leaf: leaf[0], got), want)
+    mesh = jax.make_mesh((4,), ('rows',), axis_types=(AxisType.Auto,))
+    rows = jax.device_put(x, NamedSharding(mesh, PartitionSpec('rows')))
+    close(jax.jit(jax.grad(loss, (0, 1, 2)))(*weights, x=rows), want)
+    close(jax.jit(ours_twice)(x, *weights), jax.jit(plain_twice)(x, *weights))
+
+
 def test_other_backends_take_the_plain_ones(monkeypatch):
     monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-    x, w = jnp.ones((1, 8, 8, 1)), jnp.ones((3, 3, 1, 2))
-    conv = jax.make_jaxpr(
-        lambda: layers.convolution(x, w, (1, 1), 'SAME', dimension_numbers=DIMENSIONS)
-    )()
-    assert 'conv_general_dilated' in str(conv) and 'dot_general' not in str(conv)
-    assert 'reduce_window_max' in str(jax.make_jaxpr(layers.max_pool)(x))
+    args = drawn()
+    ours, plain = (
+        str(
+            jax.make_jaxpr(jax.value_and_grad(lambda *a, own=own: network(*a, own=own).sum()))(
+                *args
+            )
+        )
+        for own in (True, False)
+    )
+    assert 'custom_vjp' not in ours and 'select_and_scatter_add' in ours
+    assert sorted(ours.split()) == sorted(plain.split())
