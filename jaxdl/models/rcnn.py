@@ -161,9 +161,8 @@ def region_detections(
     wide = (found[..., 2:] - found[..., :2] >= 0.01).all(-1)
     found, scores = jax.lax.stop_gradient((found, jnp.where(wide, scores, -jnp.inf)))
     best = bx.detections(found, scores, mask, least=least, threshold=threshold, limit=limit)
-    boxes, kinds = (jnp.where(best.mask.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
-                    for x in (best.boxes, best.classes))  # fmt: skip
-    return best._replace(boxes=boxes, classes=kinds)
+    boxes = jnp.where(best.mask[:, None], best.boxes, 0)
+    return best._replace(boxes=boxes, classes=jnp.where(best.mask, best.classes, 0))
 
 
 # ---- networks -----------------------------------------------------------------------------------
