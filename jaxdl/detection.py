@@ -26,6 +26,7 @@ from jaxdl.task import Batch, Metrics, State, Task
 
 Curve = Callable[[np.ndarray, np.ndarray], float]
 Predict = Callable[[Net, jax.Array], Detections]
+Loss = Callable[[Net, Batch, Key], tuple[jax.Array, tuple[Net, Metrics]]]
 
 COCO = tuple(np.linspace(0.5, 0.95, 10).tolist())  # the IoU thresholds of COCO
 
@@ -217,7 +218,7 @@ def detector(
     module: nn.Module,
     opt: optax.GradientTransformation,
     *,
-    loss: Callable[[Net, Batch, Key], tuple[jax.Array, tuple[Net, Metrics]]],
+    loss: Loss,
     predict: Predict,
     kinds: int,
     accumulate: int = 1,
