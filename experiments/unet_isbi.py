@@ -15,25 +15,15 @@ from functools import partial
 from typing import Literal
 
 import flax.linen as nn
-import numpy as np
 import optax
 
-from jaxdl.data.augment import (
-    Scene,
-    affine,
-    as_float,
-    compose,
-    crop,
-    elastic,
-    flip,
-    standardise,
-)
+from jaxdl.data.augment import Scene, affine, as_float, compose, crop, elastic, flip, standardise
 from jaxdl.data.sets.isbi import isbi_membrane
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.models.fcn import fcn8s
 from jaxdl.models.layers import BatchNorm
 from jaxdl.models.unet import UNet, no_skip
-from jaxdl.segmentation import masks, segmenter
+from jaxdl.segmentation import METRICS, masks, segmenter
 from jaxdl.stats import better
 from jaxdl.study import Count, Phase, Rate, Study
 
@@ -78,7 +68,7 @@ def trial(
         lr: peak learning rate, falling to zero along a cosine.
     """
     train, test = isbi_membrane('train'), isbi_membrane('test')
-    part = lambda x: np.ascontiguousarray(x[:, :seen, :seen])  # noqa: E731
+    test = test.map(dict.fromkeys(('x', 'segmentation'), lambda x: x[:, :seen, :seen]))
     scene = Scene(border='reflect')
     floats = compose(as_float(), standardise(0.5, 0.17))
     augment = compose(
@@ -89,12 +79,11 @@ def trial(
         elastic(window / 32, scene=scene),
     )
     opt = optax.adamw(optax.cosine_decay_schedule(lr, steps), weight_decay=1e-4)
+    metrics = {name: METRICS[name] for name in ('dice', 'error', 'mean_iou', 'confusion')}
     return Phase(
-        segmenter(NETWORKS[network](base=base, depth=depth), opt, classes=2),
+        segmenter(NETWORKS[network](base=base, depth=depth), opt, classes=2, metrics=metrics),
         train=shuffled(train, batch=batch, augment=augment),
-        tests={
-            'test': in_order(test.map({'x': part, 'segmentation': part}), batch=2, transform=floats)
-        },
+        tests={'test': in_order(test, batch=2, transform=floats)},
         steps=steps,
         every=max(1, steps // 4),
         show=masks,
@@ -104,7 +93,7 @@ def trial(
 study = Study(
     question='Do the skips of U-Net help to find thin membranes?',
     trial=trial,
-    seeds=3,
+    seeds=5,
     arms={
         'unet': {},
         'no_skips': {'network': 'no_skips'},
