@@ -215,6 +215,12 @@ class TestNms:
         index, valid = self.nms(boxes, jnp.ones(4), jnp.ones(4, bool), threshold=0.5, limit=4)
         assert index[:2].tolist() == [0, 1] and int(valid.sum()) == 2
 
+    def test_an_overlap_of_just_the_threshold_is_no_overlap(self):
+        boxes = jnp.array([[0.0, 0, 2, 1], [0, 0, 1, 1]])  # an IoU of 1/2, exactly
+        for threshold, kept in ((0.5, 2), (0.49, 1)):
+            args = boxes, jnp.ones(2), jnp.ones(2, bool)
+            assert int(self.nms(*args, threshold=threshold, limit=2)[1].sum()) == kept
+
     def test_nothing_to_keep(self):
         boxes, scores = random_boxes(3), jnp.array([jnp.nan, -jnp.inf, 1.0])
         mask = jnp.array([True, True, False])
