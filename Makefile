@@ -11,12 +11,13 @@ OTHERS := .venv-parity/bin
 TORCH ?= torch==2.13.0
 TORCHVISION ?= torchvision==0.28.0
 
-.PHONY: help demo test parity lint clean
+.PHONY: help demo test parity bench lint clean
 
 help:
 	@echo 'make demo   install, run the digits study, say where the report is'
 	@echo 'make test   install, check style and types, run the tests'
 	@echo 'make parity install PyTorch and Keras, compare every network with theirs, full size'
+	@echo 'make bench  install PyTorch, time training steps of ours and of PyTorch in turn'
 	@echo 'make clean  remove .venv, .venv-parity and caches; runs/ is left'
 
 demo: .venv/installed
@@ -28,6 +29,10 @@ test: lint
 parity: .venv-parity/installed .venv/installed-dev
 	$(OTHERS)/python tests/parity/record.py --check
 	$(BIN)/python -m pytest -n auto --maxprocesses 2 tests/parity/full.py
+
+bench: .venv/installed
+	$(PIP) $(TORCH)
+	$(BIN)/python -m experiments.throughput
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

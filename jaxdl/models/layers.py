@@ -75,10 +75,9 @@ def convolution(
     down, right = window_strides
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
-    sides = [side for pair in padding for side in pair]
-    if rhs.shape[:2] == (1, 1) and not any(sides):
+    if rhs.shape[:2] == (1, 1) and not any(side for pair in padding for side in pair):
         return lhs[:, ::down, ::right] @ rhs[0, 0]
-    if lhs.shape[-1] <= FEW_TO_SCATTER and down == right == 1 and min(sides) >= 0:
+    if lhs.shape[-1] <= FEW_TO_SCATTER and down == right == 1:
         around = ((0, 0, 0), *((*pair, 0) for pair in padding), (0, 0, 0))
         return _few_channels(lax.pad(lhs, jnp.zeros((), lhs.dtype), around), rhs)
     return plain(lhs, rhs)

@@ -1,0 +1,150 @@
+"""Our training steps against PyTorch's, in turn: the ratio is then little disturbed by others."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from jaxdl import machine
+from jaxdl.engine import Engine
+from jaxdl.library import chosen, phases_of, resolve
+from jaxdl.study import Study
+
+Racer = Callable[[int], float]  # steps -> seconds
+
+SEEDS = {'lenet': (1, 5, 32)}  # other arms: one
+FOREVER = 10**9  # steps
+
+
+def race(
+    study: Study, *, arm: tuple[str, ...] = (), rounds: int = 15, seconds: float = 0.5
+) -> None:
+    """Time training steps of ours and of PyTorch in turn, and print the ratios.
+
+    Every process of PyTorch keeps its own setting of OpenMP: where other programs want the
+    processor too, its waiting threads cost it much, and OMP_WAIT_POLICY=PASSIVE is fairer.
+
+    Args:
+        study: whose arms are raced.
+        arm: which arms; all if none is named.
+        rounds: turns of each; the ratio is the median over them.
+        seconds: about how long a turn of ours takes.
+    """
+    if importlib.util.find_spec('torch') is None:
+        raise SystemExit('throughput: torch is not installed here; make bench installs it')
+    if line := machine.tune_memory():
+        print(line)
+    ways = variants()
+    table = Table('arm', 'seeds', 'jaxdl ms', *(f'{name} ms' for name in ways))
+    for name in ways:
+        table.add_column(f'jaxdl / {name}')
+    # Ours in bfloat16 where PyTorch's autocast is.
+    precision = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+    for label in chosen(study, arm):
+        params = resolve(study, label, {'precision': precision})
+        (phase,) = phases_of(study, params)
+        with ExitStack() as processes:
+            theirs: dict[str, Racer] = {}
+            for count in SEEDS.get(label, (1,)):
+                engine = Engine(
+                    phase.task, phase.train, seeds=range(count), chunk=max(1, 20 // count)
+                )
+                for name, options in ways.items() if not theirs else ():
+                    words = [params['network'], str(engine.rows), str(params['lr']), *options]
+                    process = torch_process(words, parameters=engine.parameters())
+                    theirs[name] = processes.enter_context(process)
+                with our_loop(engine) as ours:
+                    turns = raced(ours, theirs, engine, rounds=rounds, seconds=seconds)
+                table.add_row(label, str(count), *cells(turns))
+                print(f'{label}, {count} seeds: done', file=sys.stderr)
+    where = jax.devices()[0].device_kind
+    table.title = f'a training step of all seeds on {where}, medians of {rounds} turns'
+    Console(width=160).print(table)
+
+
+def variants() -> dict[str, Sequence[str]]:
+    """How PyTorch is raced: the options of `_in_torch.py` by the name of a column."""
+    found: dict[str, Sequence[str]] = {'eager': ()}
+    if jax.default_backend() == 'cpu':
+        found['eager, memory kept'] = ('memory_kept',)
+    if any(shutil.which(name) for name in ('c++', 'g++', 'clang++')):
+        found['compiled'] = ('compiled',)
+    else:
+        print('torch.compile needs a C++ compiler, and there is none: its column is left out')
+    return found
+
+
+def raced(
+    ours: Racer, theirs: Mapping[str, Racer], engine: Engine, *, rounds: int, seconds: float
+) -> np.ndarray:
+    """Seconds of a step of all seeds [rounds, racers], ours first."""
+    # PyTorch has no program for several seeds: it trains one after another, each as long.
+    seeds = len(engine.seeds)
+    racers = [(ours, engine.chunk, 1), *((racer, 1, seeds) for racer in theirs.values())]
+    turns = []
+    for racer, steps, times in racers:
+        racer(steps)  # compiles
+        turns.append((racer, steps * max(1, round(seconds / racer(steps))), times))
+    return np.array(
+        [[times * racer(steps) / steps for racer, steps, times in turns] for _ in range(rounds)]
+    )
+
+
+def cells(turns: np.ndarray) -> list[str]:
+    """Milliseconds of each racer, and ours over those of each other, [rounds, racers]."""
+    ratios = np.median(turns[:, :1] / turns[:, 1:], axis=0)
+    return [
+        *(f'{1e3 * seconds:.1f}' for seconds in np.median(turns, axis=0)),
+        *(f'{ratio:.2f}' for ratio in ratios),
+    ]
+
+
+@contextmanager
+def our_loop(engine: Engine) -> Iterator[Racer]:
+    """The engine's own loop, some chunks at a time."""
+    ticks = engine.train(engine.init(), start=0, stop=FOREVER, every=FOREVER)
+
+    def advance(steps: int) -> float:
+        begun = time.perf_counter()
+        for _ in range(steps // engine.chunk):
+            tick = next(ticks)
+        tick.drain()
+        return time.perf_counter() - begun
+
+    try:
+        yield advance
+    finally:
+        ticks.close()
+
+
+@contextmanager
+def torch_process(words: Sequence[str], *, parameters: int) -> Iterator[Racer]:
+    """PyTorch in a process of its own, so that neither has the other's memory and threads.
+
+    Raises ValueError where its network has another number of parameters than ours.
+    """
+    program = [sys.executable, str(Path(__file__).with_name('_in_torch.py')), *words]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin and process.stdout
+        answers = process.stdout
+
+        def advance(steps: int) -> float:
+            print(steps, file=process.stdin, flush=True)
+            return float(answers.readline())
+
+        try:
+            if (count := int(answers.readline())) != parameters:
+                raise ValueError(f'{words[0]}: {parameters:,} parameters, in PyTorch {count:,}')
+            yield advance
+        finally:
+            process.kill()

@@ -1,0 +1,186 @@
+"""The networks of `experiments.throughput` in PyTorch, and a program that trains one of them.
+
+    python _in_torch.py NETWORK BATCH RATE [compiled] [memory_kept]
+
+prints the number of parameters, and for each number of steps that it reads the seconds they took.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def main(network: str, batch: str, lr: str, *options: str) -> None:
+    """Train when told to, with what torch.compile makes of the network or not."""
+    if 'memory_kept' in options:
+        from jaxdl.machine import tune_memory
+
+        tune_memory()
+    train, parameters = trainer(network, int(batch), compiled='compiled' in options, lr=float(lr))
+    print(parameters, flush=True)
+    for line in sys.stdin:
+        begun = time.perf_counter()
+        train(int(line))
+        print(time.perf_counter() - begun, flush=True)
+
+
+def trainer(
+    network: str, batch: int, *, compiled: bool, lr: float
+) -> tuple[Callable[[int], None], int]:
+    """A function that trains for n steps and waits for them, and the number of parameters."""
+    make, (channels, *size) = NETWORKS[network]
+    gpu = torch.cuda.is_available()
+    device = 'cuda' if gpu else 'cpu'
+    layout = torch.channels_last if gpu else torch.contiguous_format
+    model: Any = make().to(device, memory_format=layout)
+    x = torch.randn(batch, channels, *size, device=device).contiguous(memory_format=layout)
+    with torch.no_grad():
+        shape = model(x).shape
+    y = torch.randint(shape[1], (batch, *shape[2:]), device=device)
+    opt = torch.optim.AdamW(model.parameters(), lr, weight_decay=1e-4, fused=gpu)  # optax's decay
+    forward = torch.compile(model) if compiled else model
+
+    def train(steps: int) -> None:
+        for _ in range(steps):
+            opt.zero_grad()
+            with torch.autocast(device, torch.bfloat16, enabled=gpu):
+                loss = functional.cross_entropy(forward(x), y)
+            loss.backward()
+            opt.step()
+        loss.item()
+
+    return train, sum(p.numel() for p in model.parameters())
+
+
+def cnn() -> nn.Module:
+    """`jaxdl.models.cnn.CNN` on 64x64x3."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(64 * 16 * 16, 256), nn.ReLU(), nn.Linear(256, 10)),
+    )
+
+
+def lenet() -> nn.Module:
+    """`jaxdl.models.lenet.LeNet` on 28x28x1."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
+    )
+
+
+def conv_norm(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+    """A convolution of odd kernel, zero padded, and its norm."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return [conv, nn.BatchNorm2d(outputs)]
+
+
+class Block(nn.Module):
+    """ResNet's basic block."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        first, second = conv_norm(inputs, width, stride=stride), conv_norm(width, width)
+        self.residual = nn.Sequential(*first, nn.ReLU(inplace=True), *second)
+        same = stride == 1 and inputs == width
+        self.shortcut = nn.Sequential(
+            *([] if same else conv_norm(inputs, width, kernel=1, stride=stride))
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, H, W] -> [B, width, H / stride, W / stride]."""
+        return functional.relu(self.residual(x) + self.shortcut(x), inplace=True)
+
+
+def resnet18() -> nn.Module:
+    """ResNet-18 with CIFAR's stem."""
+    layers, inputs = [*conv_norm(3, 64), nn.ReLU(inplace=True)], 64
+    for i, width in enumerate((64, 128, 256, 512)):
+        layers += [Block(inputs, width, 2 if i else 1), Block(width, width, 1)]
+        inputs = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
+
+
+class UNet(nn.Module):
+    """`jaxdl.models.unet.UNet(base=32, depth=4)` on one channel."""
+
+    def __init__(self, base: int = 32, depth: int = 4) -> None:
+        super().__init__()
+        widths = [base << i for i in range(depth + 1)]
+        pairs = list(zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(map(double, [1, *widths], widths))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in reversed(pairs))
+        self.merge = nn.ModuleList(double(2 * a, a) for a, _ in reversed(pairs))
+        self.out = nn.Conv2d(base, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, 1, H, W] -> logits [B, 2, H, W]."""
+        skips: list[torch.Tensor] = []
+        for i, down in enumerate(self.down):
+            x = down(functional.max_pool2d(x, 2) if i else x)
+            skips.append(x)
+        for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
+            x = merge(torch.cat((skip, up(x)), 1))
+        return self.out(x)
+
+
+def double(inputs: int, width: int) -> nn.Module:
+    """Twice a convolution, its norm and ReLU."""
+    relu = nn.ReLU(inplace=True)
+    return nn.Sequential(*conv_norm(inputs, width), relu, *conv_norm(width, width), relu)
+
+
+class Encoder(nn.Module):
+    """A block of the ViT, with PyTorch's fused attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norms = nn.ModuleList(nn.LayerNorm(width, 1e-6) for _ in range(2))
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        hidden = 4 * width
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """[B, T, width] -> [B, T, width]."""
+        batch, tokens, width = z.shape
+        qkv = self.qkv(self.norms[0](z)).reshape(batch, tokens, 3, self.heads, -1)
+        attended = functional.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4))
+        z = z + self.out(attended.transpose(1, 2).reshape(batch, tokens, width))
+        return z + self.mlp(self.norms[1](z))
+
+
+class ViT(nn.Module):
+    """`jaxdl.models.vit.ViT(width=384, depth=6, heads=6, mlp=1536, patch=4)` on 64x64x3."""
+
+    def __init__(self, width: int = 384, depth: int = 6, heads: int = 6) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 4, 4)
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, 257, width))
+        self.blocks = nn.Sequential(*(Encoder(width, heads) for _ in range(depth)))
+        self.norm, self.head = nn.LayerNorm(width, 1e-6), nn.Linear(width, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, 3, 64, 64] -> logits [B, 10]."""
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        z = torch.cat((self.token.expand(len(x), -1, -1), x), 1) + self.positions
+        return self.head(self.norm(self.blocks(z))[:, 0])
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
+    'cnn': (cnn, (3, 64, 64)),
+    'resnet18': (resnet18, (3, 32, 32)),
+    'unet': (UNet, (1, 128, 128)),
+    'vit': (ViT, (3, 64, 64)),
+    'lenet': (lenet, (1, 28, 28)),
+}
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
