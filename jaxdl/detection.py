@@ -253,9 +253,10 @@ def drawn(predict: Predict, *, least: float = 0.5, count: int = 8) -> Callable[.
         first = jax.tree.map(lambda x: x[:count], batch)
         net: Net = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Net))[0]
         found = predict(net.shadow or net, first['x'])
+        low, high = first['x'].min(), first['x'].max()
         return {
             'boxes': Boxes(
-                first['x'],
+                (first['x'] - low) / jnp.maximum(high - low, 1e-6),
                 found.boxes,
                 found.classes,
                 found.mask & (found.scores > least),
