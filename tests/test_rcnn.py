@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdl import cost
 from jaxdl.models import boxes as bx
 from jaxdl.models import rcnn
 from jaxdl.models.rcnn import RCNN, FastRCNN, RegionHead, Regions, Samples
@@ -176,6 +177,26 @@ class TestRegionDetections:
         found = self.detect(scores, offsets, proposals, np.ones(2, bool))
         assert found.classes[found.mask].tolist() == [0, 1]
         np.testing.assert_allclose(found.scores[found.mask], [0.9, 0.2])
+
+
+@pytest.mark.parametrize(
+    ('module', 'parameters', 'gmacs'),
+    [
+        # VGG-16 less its last layer, and 21 classes with their offsets; 600x1000 and 100 proposals.
+        (FastRCNN(), 134_260_544 + 21 * 4097 + 84 * 4097, 183.5 + 100 * 0.12),
+        # AlexNet of 2012 less its last layer, and the three heads; one crop for each proposal.
+        (RCNN(), 56_868_224 + 21 * 4097 + 20 * 4097 + 80 * 9217, 100 * 0.724),
+    ],
+    ids=['fast', 'slow'],
+)
+def test_sizes_of_the_networks_of_the_papers(module, parameters, gmacs):
+    images = jax.ShapeDtypeStruct((1, 600, 1000, 3), jnp.float32)
+    boxes = jax.ShapeDtypeStruct((1, 100, 4), jnp.float32)
+    variables = shapes(module, images, boxes)
+    assert cost.parameters(variables) == parameters
+    counted = cost.cost(module.apply, variables, images, boxes)
+    layers = sum(n for scope, n in counted.scopes.items() if {'trunk', 'hidden'} & set(scope))
+    assert layers / 2e9 == pytest.approx(gmacs, rel=0.01)  # without the warping
 
 
 class TestWarp:

@@ -9,6 +9,7 @@ Objects have classes 0 to K - 1. Logits and labels of regions have K + 1, the ba
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -18,8 +19,10 @@ import optax
 from jax.nn import initializers
 
 from jaxdl.models import boxes as bx
+from jaxdl.models.alexnet import AlexNetFeatures
 from jaxdl.models.boxes import BACKGROUND, Detections
 from jaxdl.models.layers import Dense
+from jaxdl.models.vgg import VGGFeatures
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]
@@ -220,12 +223,12 @@ class FastRCNN(nn.Module):
     Loss: `region_losses` of the regions that `sample_regions(..., count=64, least=0.1)` draws.
     Detections: `region_detections` of ``softmax(logits)[..., 1:]`` with a threshold of 0.3.
 
-    trunk() -> module, from images to a map of stride 1 / `scale`: of VGG-16, all up to the last
+    trunk() -> module, from images to a map of stride 1 / `scale`: VGG-16 up to its last
         convolution, without the last pooling.
     head(classes=) -> module: what follows the pooling.
     """
 
-    trunk: Layer
+    trunk: Layer = partial(VGGFeatures, (2, 2, 3, 3, 3))
     classes: int = 20
     head: Layer = RegionHead
     output: tuple[int, int] = (7, 7)
@@ -281,11 +284,11 @@ class RCNN(nn.Module):
     1)``). No gradient passes from the second and the third into the first.
     Detections: `region_detections` of the margins with a threshold of 0.3.
 
-    trunk() -> module: crops to the maps of pool5, [N, size, size, C] -> [N, h, w, F].
+    trunk() -> module: crops to the maps of pool5, [N, size, size, C] -> [N, h, w, F]; AlexNet's.
     hidden() -> module: pool5 to fc7, [N, h, w, F] -> [N, D].
     """
 
-    trunk: Layer
+    trunk: Layer = AlexNetFeatures
     hidden: Layer = Hidden
     classes: int = 20
     size: int = 227

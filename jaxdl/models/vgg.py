@@ -14,7 +14,46 @@ Array = jax.Array
 Layer = Callable[..., nn.Module]
 
 
-class VGG(nn.Module):
+class Trunk(nn.Module):
+    """The fields and layers that `VGG` and `VGGFeatures` share: the blocks of convolutions.
+
+    convolutions, features: of each block.
+    norm: after each convolution, before its ReLU, or None. The convolutions keep their biases, as
+        torchvision's do.
+    """
+
+    convolutions: Sequence[int]
+    features: Sequence[int] = (64, 128, 256, 512, 512)
+    norm: Layer | None = None
+
+    def outputs(self, x: Array, *, train: bool) -> Array:
+        """The output of the last block before its pooling."""
+        conv = partial(
+            Conv,
+            kernel_size=(3, 3),
+            padding=1,
+            kernel_init=initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+        )
+        for i, (count, width) in enumerate(zip(self.convolutions, self.features, strict=True), 1):
+            x = x if i == 1 else max_pool(x)
+            for j in range(1, count + 1):
+                x = conv(width, name=f'block{i}_conv{j}')(x)
+                if self.norm is not None:
+                    x = self.norm(use_running_average=not train, name=f'block{i}_norm{j}')(x)
+                x = nn.relu(x)
+        return x
+
+
+class VGGFeatures(Trunk):
+    """VGG up to its last convolution, a backbone: the last pooling is left out."""
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """[B, H, W, 3] -> [B, H/16, W/16, 512]."""
+        return self.outputs(x, train=train)
+
+
+class VGG(Trunk):
     """VGG (Simonyan and Zisserman 2015, table 1): five blocks of convolutions, each then pooled.
 
         column       A   B   D   E
@@ -32,18 +71,13 @@ class VGG(nn.Module):
     normal of variance 2 / fan-out, those of dense layers of deviation 0.01, as torchvision's: with
     the paper's 0.01 everywhere the deep columns need the weights of column A to start from.
 
-    convolutions, features: of each block.
+    convolutions, features, norm: see `Trunk`.
     hidden: units of fc1 and fc2.
-    norm: after each convolution, before its ReLU, or None. The convolutions keep their biases, as
-        torchvision's do.
     """
 
-    convolutions: Sequence[int]
-    features: Sequence[int] = (64, 128, 256, 512, 512)
     hidden: Sequence[int] = (4096, 4096)
     classes: int = 1000
     dropout: float = 0.5
-    norm: Layer | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
@@ -52,19 +86,7 @@ class VGG(nn.Module):
         if min(x.shape[1:3]) < least:
             size = f'{x.shape[1]}x{x.shape[2]}'
             raise ValueError(f'VGG sees images of {least}x{least} or more, not {size}')
-        conv = partial(
-            Conv,
-            kernel_size=(3, 3),
-            padding=1,
-            kernel_init=initializers.variance_scaling(2.0, 'fan_out', 'normal'),
-        )
-        for i, (count, width) in enumerate(zip(self.convolutions, self.features, strict=True), 1):
-            for j in range(1, count + 1):
-                x = conv(width, name=f'block{i}_conv{j}')(x)
-                if self.norm is not None:
-                    x = self.norm(use_running_average=not train, name=f'block{i}_norm{j}')(x)
-                x = nn.relu(x)
-            x = max_pool(x)
+        x = max_pool(self.outputs(x, train=train))
         x = adaptive_average_pool(x, (7, 7)).reshape(len(x), -1)
         dense = partial(Dense, kernel_init=initializers.normal(0.01))
         for i, width in enumerate(self.hidden, 1):
