@@ -162,12 +162,13 @@ study = Study(
     trial=trial,
     arms={
         'yolo': {},
-        'faster_rcnn': {'network': 'faster_rcnn', 'channels': 8, 'stages': 5, 'steps': 1500},
+        'faster_rcnn': {'network': 'faster_rcnn', 'channels': 8, 'stages': 5},
         'tiny': {
             **{'height': 32, 'width': 32, 'channels': 4, 'stages': 2},
             **{'examples': 26, 'steps': 8, 'batch': 4, 'lr': 1e-5},
         },
     },
+    seeds=3,
     claims=[
         reaches('yolo', 'test/mAP50', at_least=0.80),
         reaches('faster_rcnn', 'test/mAP50', at_least=0.80),

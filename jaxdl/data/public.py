@@ -79,6 +79,7 @@ def download(dataset: PublicSet) -> Path:
         found = hashlib.sha256(content).hexdigest()
         if found != sha256:
             raise JaxdlError(f'{dataset.name}: {url} has SHA-256 {found}, not {sha256}; not kept')
+        path.parent.mkdir(parents=True, exist_ok=True)  # a file may lie in a folder of the set
         partial = path.with_name(f'{path.name}.{os.getpid()}.part')
         partial.write_bytes(content)
         partial.replace(path)
