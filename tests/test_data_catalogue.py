@@ -66,6 +66,12 @@ def test_the_table_to_print_names_the_command(pairs, capsys):
     assert 'missing; run: jaxdl data prepare pairs' in printed and 'all 1797' in printed
 
 
+def test_a_file_may_lie_in_a_folder_of_the_set(pairs, tmp_path):
+    (download,) = pairs.files.values()
+    folder = public.download(pairs._replace(files={'images/one.csv': download}))
+    assert (folder / 'images' / 'one.csv').read_bytes() == CONTENT
+
+
 def test_a_download_is_checked_before_it_gets_its_name(pairs, tmp_path):
     (tmp_path / 'web.csv').write_bytes(CONTENT + b'5,6\n')
     with pytest.raises(JaxdlError, match='SHA-256 .*; not kept'):
