@@ -23,7 +23,7 @@ from jaxdl.keys import Key, key_at, key_for
 from jaxdl.layout import Choice, Compiled, Layout, choose, layout, program_bytes
 from jaxdl.metrics import Metric, Number, finish
 from jaxdl.net import trainable
-from jaxdl.task import Batch, Metrics, State, Task, never, unchanged
+from jaxdl.task import Batch, Metrics, State, Task, never, trained, unchanged
 
 CHUNK_BYTES = 64 * 2**20  # of batches sent ahead of the device; bounds the chunk of streamed data
 CHUNK_STEPS = 100  # a chunk is what one Ctrl-C waits for
@@ -164,7 +164,7 @@ class Engine:
 
     def parameters(self) -> int:
         """Trainable parameters of one seed: of every player's net."""
-        return trainable(self.shapes[0])
+        return trainable(trained(self.shapes[0]))
 
     def _choose(self, name: str, scan: bool | None) -> Choice:
         choice = choose(

@@ -60,6 +60,11 @@ class Kept(NamedTuple):
     waited: jax.Array
 
 
+def trained(state: State) -> State:
+    """The part of a state that steps change: without the best one that `keep_best` remembers."""
+    return state.live if isinstance(state, Kept) else state
+
+
 def keep_best(task: Task, metric: str, *, lower: bool = False, patience: int | None = None) -> Task:
     """The same task, whose outcome is its best state on the validation split, seed by seed.
 
