@@ -62,7 +62,7 @@ def trial(
         start: from random weights, from the first phase, or from it with only the head trained.
         labels: training images of each new class.
         width: maps of the first convolution; the second has twice as many.
-        examples: images of MNIST that the old classes are taken from.
+        examples: images of MNIST, of training and at most of test, that the classes are taken from.
         pretraining: optimizer steps on the old classes.
         steps: optimizer steps on the new classes.
         batch: rows of a training batch, at most all there are.
@@ -70,11 +70,12 @@ def trial(
     """
     module = LeNet((width, 2 * width), classes=CLASSES)
     opt = optax.adam(optax.cosine_decay_schedule(lr, steps))
-    new = few(digits('train', first=5), labels=labels)
+    new = few(digits(f'train[:{examples}]', first=5), labels=labels)
+    tests = f'test[:{min(examples, 10_000)}]'
     phase = Phase(
         classifier(module, freeze(opt, *TRUNK) if start == 'frozen' else opt, classes=CLASSES),
         train=_moved(new, batch),
-        tests={'test': _still(digits('test', first=5).take(slice(examples)))},
+        tests={'test': _still(digits(tests, first=5))},
         steps=steps,
         every=max(1, steps // 4),
         start=None if start == 'scratch' else graft(f'params/{HEAD}/*'),
@@ -87,7 +88,7 @@ def trial(
             module, optax.adam(optax.cosine_decay_schedule(lr, pretraining)), classes=CLASSES
         ),
         train=_moved(digits(f'train[:{examples}]', first=0), batch),
-        tests={'old': _still(digits('test', first=0).take(slice(examples)))},
+        tests={'old': _still(digits(tests, first=0))},
         steps=pretraining,
         every=pretraining,
     )
