@@ -64,8 +64,9 @@ def race(
                     theirs[name] = processes.enter_context(process)
                 with our_loop(engine) as ours:
                     turns = raced(ours, theirs, engine, rounds=rounds, seconds=seconds)
-                table.add_row(label, str(count), *cells(turns))
-                print(f'{label}, {count} seeds: done', file=sys.stderr)
+                row = [label, str(count), *cells(turns)]
+                table.add_row(*row)
+                print(*row, file=sys.stderr)  # the table comes last
     where = jax.devices()[0].device_kind
     table.title = f'a training step of all seeds on {where}, medians of {rounds} turns'
     Console(width=160).print(table)
