@@ -66,13 +66,19 @@ def seed(tree, i):
     return jax.tree.map(lambda x: x[i], tree)
 
 
-# One worker for all laws of an experiment: what is compiled for one law serves the others.
-every_experiment = pytest.mark.parametrize(
-    'name', [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in sorted(names())]
+# One worker for all laws of an experiment, one experiment after another: what is compiled for one
+# law serves the others, and goes before the next, because a process may only map so much memory.
+@pytest.fixture(
+    scope='module',
+    params=[pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in sorted(names())],
 )
+def name(request):
+    yield request.param
+    for cached in (phase_of, engine, trained):
+        cached.cache_clear()
+    jax.clear_caches()
 
 
-@every_experiment
 def test_law_1_a_seed_among_many_equals_the_seed_alone_and_no_other(name):
     many, before = trained(name)
     alone, _ = trained(name, seeds=(2,))
@@ -82,13 +88,11 @@ def test_law_1_a_seed_among_many_equals_the_seed_alone_and_no_other(name):
         assert kernels and all(not np.array_equal(k[0], k[1]) for k in kernels)
 
 
-@every_experiment
 def test_law_3_one_step_a_call_equals_many(name):
     assert_close(trained(name, chunk=1)[0], trained(name, chunk=4)[0])
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
-@every_experiment
 def test_law_4_every_layout_of_devices_gives_the_same_numbers(name, layout):
     states, before = trained(name, layout)
     assert_close(before, trained(name)[1])
@@ -104,7 +108,6 @@ def one_step(name):
     return phase.task, (key, state, batch)
 
 
-@every_experiment
 def test_law_5_compiled_or_not_a_step_is_the_same(name):
     task, args = one_step(name)
     assert_close(jax.jit(task.step)(*args), task.step(*args))
@@ -119,7 +122,6 @@ def rebatched(batch, size):
         yield {**part, 'mask': part['mask'] & (at < rows)}
 
 
-@every_experiment
 def test_law_6_measuring_does_not_depend_on_the_batches(name):
     phase = phase_of(name)
     source = phase.tests['test']
@@ -139,7 +141,6 @@ def test_law_6_measuring_does_not_depend_on_the_batches(name):
         np.testing.assert_allclose(numbers[0][metric], numbers[1][metric], rtol=1e-5, atol=1e-6)
 
 
-@every_experiment
 def test_law_8_a_step_never_calls_the_host(name):
     task, args = one_step(name)
     text = str(jax.make_jaxpr(task.step)(*args))
