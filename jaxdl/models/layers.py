@@ -10,7 +10,7 @@ channels and 2x2 maxima, LeNet 0.6 and the small CNN 0.45; 2x2 transposed convol
 depth 2 0.65; BatchNorm's gradient, ResNet and U-Net 0.96. Forward and gradient of a 3x3 maximum of
 stride 2 take 0.4 of the plain one's time, of a 1x1 convolution as one product 0.7 to 0.9. What did
 not pay: the weight gradient of 3x3 convolutions as products of patches, in blocks or not, 1.1 to
-3.4 times what XLA needs since it has YNNPACK; keeping it from fusing the activation that comes
+6.3 times what XLA needs since it has YNNPACK; keeping it from fusing the activation that comes
 before a convolution into the transpositions of its gradient, 0.99.
 """
 
