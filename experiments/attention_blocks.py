@@ -85,7 +85,7 @@ study = Study(
     arms={
         **{name: {'attention': name} for name in BLOCKS},
         'tiny': {
-            **{'attention': 'cbam', 'blocks': 1, 'width': 4, 'shrink': 4, 'lr': 0.005},
+            **{'attention': 'se', 'blocks': 1, 'width': 4, 'shrink': 4, 'lr': 0.005},
             **{'examples': 40, 'steps': 8, 'batch': 16},
         },
     },

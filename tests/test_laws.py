@@ -57,8 +57,9 @@ def assert_close(got, want, tolerance=TOLERANCE):
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        scale = max(np.abs(b).max(initial=0), 1e-3)
-        error = np.abs(a - b).max(initial=0) / scale
+        scale = max(np.abs(b[np.isfinite(b)]).max(initial=0), 1e-3)
+        differ = a != b  # not the score of a state that nothing has been measured of yet, -inf
+        error = np.abs(a[differ] - b[differ]).max(initial=0) / scale
         assert error <= tolerance, f'{jax.tree_util.keystr(path)} differs by {error:.1e}'
 
 
@@ -84,7 +85,8 @@ def test_law_1_a_seed_among_many_equals_the_seed_alone_and_no_other(name):
     alone, _ = trained(name, seeds=(2,))
     assert_close(seed(alone, 0), seed(many, 2))
     for net in toy.nets(before):
-        kernels = [leaf for leaf in jax.tree.leaves(net.params) if leaf.ndim > 2]
+        # Those that are drawn: a head of zeros or a bias of several axes is none.
+        kernels = [leaf for leaf in jax.tree.leaves(net.params) if leaf.ndim > 2 and np.ptp(leaf)]
         assert kernels and all(not np.array_equal(k[0], k[1]) for k in kernels)
 
 
@@ -124,7 +126,7 @@ def rebatched(batch, size):
 
 def test_law_6_measuring_does_not_depend_on_the_batches(name):
     phase = phase_of(name)
-    source = phase.tests['test']
+    source = next(iter(phase.tests.values()))
     batch = source.make(jax.random.key(0), source.resident, next(source.open(0, 0)))
     if 'mask' not in batch:
         assert jax.tree.leaves(batch) == []  # the task measures itself: there are no rows to batch
