@@ -1,6 +1,7 @@
 """Four simulated devices, rank promotion an error, no network."""
 
 import os
+from pathlib import Path
 
 # Before jax is imported: simulated devices deadlock on few cores without a larger thread pool.
 os.environ.setdefault('NPROC', '8')
@@ -12,5 +13,15 @@ os.environ['XLA_FLAGS'] = (
 )
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _forget_programs():
+    """Drop compiled programs before there are too many: Linux lets a process have 65,530 maps."""
+    yield
+    maps = Path('/proc/self/maps')
+    if maps.exists() and len(maps.read_text().splitlines()) > 25_000:
+        jax.clear_caches()
