@@ -18,10 +18,10 @@ from flax import struct
 
 from jaxdl.game import Shadow, supervised
 from jaxdl.keys import Key
-from jaxdl.metrics import Metric
+from jaxdl.metrics import Metric, known_mean
 from jaxdl.models.boxes import Detections
-from jaxdl.net import Net
-from jaxdl.samples import Boxes
+from jaxdl.net import Net, nets
+from jaxdl.samples import Boxes, unit
 from jaxdl.task import Batch, Metrics, State, Task
 
 Curve = Callable[[np.ndarray, np.ndarray], float]
@@ -162,7 +162,7 @@ class AveragePrecision(Found):
 
     def value(self) -> float:
         """The mean."""
-        return _mean(self.by_class())
+        return known_mean(self.by_class())
 
 
 class ClassPrecision(AveragePrecision):
@@ -178,7 +178,9 @@ class AverageRecall(Found):
 
     def value(self) -> float:
         """The mean over classes with truths and IoU thresholds."""
-        return _mean(np.array([hits.sum(1) / truths for hits, truths in self.rankings() if truths]))
+        return known_mean(
+            np.array([hits.sum(1) / truths for hits, truths in self.rankings() if truths])
+        )
 
 
 def _matched(boxes: np.ndarray, truth: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -204,11 +206,6 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     sizes = [(c[:, 2:] - c[:, :2]).prod(-1) for c in (a, b)]
     union = sizes[0][:, None] + sizes[1][None] - common
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
-
-
-def _mean(table: np.ndarray) -> float:
-    known = table[~np.isnan(table)]
-    return float(known.mean()) if known.size else float('nan')
 
 
 # ---- the task -----------------------------------------------------------------------------------
@@ -251,12 +248,11 @@ def drawn(predict: Predict, *, least: float = 0.5, count: int = 8) -> Callable[.
 
     def show(key: Key, state: State, batch: Batch) -> dict[str, Any]:
         first = jax.tree.map(lambda x: x[:count], batch)
-        net: Net = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Net))[0]
+        net = nets(state)[0]
         found = predict(net.shadow or net, first['x'])
-        low, high = first['x'].min(), first['x'].max()
         return {
             'boxes': Boxes(
-                (first['x'] - low) / jnp.maximum(high - low, 1e-6),
+                unit(first['x']),
                 found.boxes,
                 found.classes,
                 found.mask & (found.scores > least),

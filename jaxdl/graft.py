@@ -7,8 +7,8 @@ from typing import Any
 import jax
 
 from jaxdl.errors import UsageError, nearest
-from jaxdl.net import Net
-from jaxdl.optim import path_name, paths
+from jaxdl.net import Net, is_net, nets
+from jaxdl.optim import matching, path_name, paths
 from jaxdl.task import State
 
 
@@ -22,23 +22,15 @@ def graft(*fresh: str) -> Callable[[State, State], State]:
     """
 
     def start(before: State, state: State) -> State:
-        trained, new = _nets(before), _nets(state)
+        trained, new = nets(before), nets(state)
         if len(trained) != len(new):
             raise UsageError(f'graft: {len(trained)} networks before, and {len(new)} now')
         grafted = iter([_grafted(a, b, fresh) for a, b in zip(trained, new, strict=True)])
         return jax.tree.map(
-            lambda node: next(grafted) if _is_net(node) else node, state, is_leaf=_is_net
+            lambda node: next(grafted) if is_net(node) else node, state, is_leaf=is_net
         )
 
     return start
-
-
-def _is_net(node: Any) -> bool:
-    return isinstance(node, Net)
-
-
-def _nets(state: State) -> list[Net]:
-    return [node for node in jax.tree.leaves(state, is_leaf=_is_net) if isinstance(node, Net)]
 
 
 def _grafted(before: Net, net: Net, fresh: tuple[str, ...]) -> Net:
@@ -50,7 +42,7 @@ def _grafted(before: Net, net: Net, fresh: tuple[str, ...]) -> Net:
 
     def take(path: Any, x: jax.Array) -> jax.Array:
         name = path_name(path)
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in fresh):
+        if matching(fresh, name):
             return x
         if name not in there:
             raise UsageError(f'graft: the network before has no {name!r}{nearest(name, there)}')

@@ -82,6 +82,12 @@ class Confusion(Metric):
         return np.asarray(self.counts)
 
 
+def known_mean(values: np.ndarray) -> float:
+    """The mean of what is not NaN, on the host; NaN where nothing is known."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float('nan')
+
+
 def finish(metrics: Mapping[str, Metric]) -> dict[str, Number]:
     """The finished numbers by name. Reads the device, so it runs once, after all adding."""
     return {name: metric.value() for name, metric in jax.device_get(dict(metrics)).items()}

@@ -63,12 +63,19 @@ def takes_train(module: nn.Module, method: str | None = None) -> bool:
     return 'train' in inspect.signature(getattr(module, method or '__call__')).parameters
 
 
+def is_net(node: Any) -> bool:
+    """Whether a node of a state is a net, for `is_leaf`."""
+    return isinstance(node, Net)
+
+
+def nets(state: Any) -> list[Net]:
+    """The nets of a state, in the order of the tree, without their shadows."""
+    return [node for node in jax.tree.leaves(state, is_leaf=is_net) if isinstance(node, Net)]
+
+
 def trainable(state: Any) -> int:
     """The number of trainable parameters in a state: of its nets, not of their shadows."""
-    nets = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Net))
-    return sum(
-        leaf.size for net in nets if isinstance(net, Net) for leaf in jax.tree.leaves(net.params)
-    )
+    return sum(leaf.size for net in nets(state) for leaf in jax.tree.leaves(net.params))
 
 
 def applications(

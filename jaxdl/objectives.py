@@ -13,8 +13,8 @@ from jaxdl import losses
 from jaxdl.game import Nets, Player, Shadow, game, supervised
 from jaxdl.keys import Key, key_for
 from jaxdl.metrics import Confusion, Mean
-from jaxdl.net import Net
-from jaxdl.samples import Images
+from jaxdl.net import Net, nets
+from jaxdl.samples import Images, unit
 from jaxdl.task import Batch, Metrics, State, Task
 
 Criterion = Callable[[Callable[[jax.Array], jax.Array], Any], jax.Array]
@@ -70,13 +70,11 @@ def classifier(
 
 def mistakes(key: Key, state: State, batch: Batch, *, count: int = 32) -> dict[str, Any]:
     """The images of a batch that a classifier gets most wrong, for `Phase.show`."""
-    net: Net = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Net))[0]
+    net = nets(state)[0]
     logits, _ = (net.shadow or net)(batch['x'])
     each = _cross_entropies(logits, batch['y'])
     worst = jnp.argsort(-jnp.where(batch['mask'], each, -jnp.inf))[:count]
-    x, predicted = batch['x'][worst], logits.argmax(-1)[worst]
-    low, high = batch['x'].min(), batch['x'].max()
-    pixels = (x - low) / jnp.maximum(high - low, 1e-6)
+    pixels, predicted = unit(batch['x'])[worst], logits.argmax(-1)[worst]
     return {'mistakes': Images(pixels, labels=predicted, truth=_dominant(batch['y'])[worst])}
 
 

@@ -10,6 +10,7 @@ Schedules, clipping and chains are optax's own:
 """
 
 import fnmatch
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -26,6 +27,11 @@ def path_name(path: tuple[Any, ...]) -> str:
 def paths(tree: Any) -> list[str]:
     """The names of all leaves of a pytree."""
     return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def matching(patterns: Sequence[str], name: str) -> bool:
+    """Whether the name of a leaf matches one of the patterns, shell globs over the whole path."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def freeze(opt: optax.GradientTransformation, *patterns: str) -> optax.GradientTransformation:
@@ -46,8 +52,7 @@ def freeze(opt: optax.GradientTransformation, *patterns: str) -> optax.GradientT
         return jax.tree_util.tree_map_with_path(lambda path, _: label(path_name(path)), params)
 
     def label(name: str) -> str:
-        frozen = any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-        return 'frozen' if frozen else 'trained'
+        return 'frozen' if matching(patterns, name) else 'trained'
 
     return optax.partition({'trained': opt, 'frozen': optax.set_to_zero()}, labels)
 

@@ -3,7 +3,14 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import struct
+
+
+def unit(x: jax.Array) -> jax.Array:
+    """Images as they are drawn, from 0 to 1, whatever they were standardised to."""
+    low, high = x.min(), x.max()
+    return (x - low) / jnp.maximum(high - low, 1e-6)
 
 
 class Sample(struct.PyTreeNode):

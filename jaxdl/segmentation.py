@@ -20,9 +20,9 @@ import optax
 from jaxdl import losses
 from jaxdl.game import Shadow, supervised
 from jaxdl.keys import Key
-from jaxdl.metrics import Confusion, Mean, Metric
-from jaxdl.net import Net
-from jaxdl.samples import Masks
+from jaxdl.metrics import Confusion, Mean, Metric, known_mean
+from jaxdl.net import Net, nets
+from jaxdl.samples import Masks, unit
 from jaxdl.task import Batch, Metrics, State, Task
 
 Array = jax.Array
@@ -58,7 +58,7 @@ class MeanAccuracy(Score):
     def value(self) -> float:
         """On the host; over the classes that are there."""
         hits, truth, _ = _parts(self.counts)
-        return _mean(_ratio(hits, truth))
+        return known_mean(_ratio(hits, truth))
 
 
 class IoU(Score):
@@ -74,7 +74,7 @@ class MeanIoU(Score):
 
     def value(self) -> float:
         """On the host."""
-        return _mean(_iou(self.counts))
+        return known_mean(_iou(self.counts))
 
 
 class WeightedIoU(Score):
@@ -96,7 +96,7 @@ class Dice(Score):
     def value(self) -> float:
         """On the host."""
         hits, truth, predicted = _parts(self.counts)
-        return _mean(_ratio(2 * hits, truth + predicted)[1:])
+        return known_mean(_ratio(2 * hits, truth + predicted)[1:])
 
 
 METRICS: Mapping[str, Callable[..., Metric]] = {
@@ -153,14 +153,12 @@ def segmenter(
 
 def masks(key: Key, state: State, batch: Batch, *, count: int = 6) -> dict[str, Any]:
     """Images, their truth and what is predicted, side by side, for `Phase.show`."""
-    net: Net = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Net))[0]
+    net = nets(state)[0]
     x = batch['x'][:count]
     logits, _ = (net.shadow or net)(x)
     seen = partial(middle, like=logits)
-    low, high = x.min(), x.max()
-    pixels = (seen(x) - low) / jnp.maximum(high - low, 1e-6)
     truth = seen(batch['segmentation'][:count]).astype(jnp.int32)
-    return {'masks': Masks(pixels, truth, logits.argmax(-1))}
+    return {'masks': Masks(seen(unit(x)), truth, logits.argmax(-1))}
 
 
 def middle(x: Array, like: Array) -> Array:
@@ -191,8 +189,3 @@ def _iou(counts: Any) -> np.ndarray:
 def _ratio(a: Any, b: Any) -> np.ndarray:
     """a / b, NaN where b is zero."""
     return np.divide(a, b, out=np.full(np.shape(b), np.nan), where=np.asarray(b) > 0)
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float('nan')

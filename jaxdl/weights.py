@@ -1,6 +1,5 @@
 """A run's first states, with weights from elsewhere: another run, or a file of `jaxdl convert`."""
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from jaxdl.errors import UsageError, nearest
-from jaxdl.net import Net
+from jaxdl.net import Net, is_net
+from jaxdl.optim import matching, path_name
 
 
 def with_weights(state: Any, saved: Mapping[str, Any], where: str) -> Any:
@@ -23,7 +23,7 @@ def with_weights(state: Any, saved: Mapping[str, Any], where: str) -> Any:
     flat = flatten_dict(dict(saved), sep='/')
 
     def take(path: Any, leaf: Any) -> Any:
-        name = _name(path)
+        name = path_name(path)
         if not any(word in name.split('/') for word in ('params', 'memory')):
             return leaf
         if name not in flat:
@@ -39,7 +39,7 @@ def with_weights(state: Any, saved: Mapping[str, Any], where: str) -> Any:
             return node
         return jax.tree_util.tree_map_with_path(lambda path, x: take((*prefix, *path), x), node)
 
-    return jax.tree_util.tree_map_with_path(fill, state, is_leaf=_is_net)
+    return jax.tree_util.tree_map_with_path(fill, state, is_leaf=is_net)
 
 
 def with_variables(
@@ -53,8 +53,8 @@ def with_variables(
     Raises UsageError where no net fits, naming what does not, or where several do.
     """
     given = flatten_dict(dict(variables), sep='/')
-    leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=_is_net)
-    nets = {_name(path): net for path, net in leaves if isinstance(net, Net)}
+    leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=is_net)
+    nets = {path_name(path): net for path, net in leaves if isinstance(net, Net)}
     misfits = {name: _misfits(given, net, without) for name, net in nets.items()}
     fitting = [name for name in nets if not misfits[name]]
     if not nets:
@@ -71,7 +71,7 @@ def with_variables(
 
     def filled(net: Net) -> Net:
         def take(path: Any, leaf: Any) -> Any:
-            name = _name(path).removeprefix('memory/')
+            name = path_name(path).removeprefix('memory/')
             if name not in given:
                 return leaf
             return jnp.broadcast_to(jnp.asarray(given[name], leaf.dtype), leaf.shape)
@@ -81,14 +81,9 @@ def with_variables(
         return jax.tree_util.tree_map_with_path(take, own).replace(shadow=shadow)
 
     def fill(path: Any, node: Any) -> Any:
-        return filled(node) if _is_net(node) and _name(path) in fitting else node
+        return filled(node) if is_net(node) and path_name(path) in fitting else node
 
-    return jax.tree_util.tree_map_with_path(fill, state, is_leaf=_is_net)
-
-
-def matching(patterns: Sequence[str], name: str) -> bool:
-    """Whether the path of an array, 'params/fc/kernel', matches one of the patterns."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    return jax.tree_util.tree_map_with_path(fill, state, is_leaf=is_net)
 
 
 def _misfits(given: Mapping[str, Any], net: Net, without: Sequence[str]) -> list[str]:
@@ -122,11 +117,3 @@ def _equal(one: Net, other: Net) -> bool:
             strict=True,
         )
     )
-
-
-def _is_net(node: Any) -> bool:
-    return isinstance(node, Net)
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator='/')

@@ -25,8 +25,8 @@ from jaxdl.interop.files import (
     write_arrays,
     write_weights,
 )
+from jaxdl.optim import matching
 from jaxdl.options import check
-from jaxdl.weights import matching
 
 
 def convert(
