@@ -243,7 +243,7 @@ class TestFCN:
     def test_scores_lie_where_the_image_is(self, skips, margins):
         """Channels that only pass brightness on, and interpolation: a patch is found in place."""
         features = {'convolutions': (1, 1), 'features': (1, 1), 'hidden': (1, 1), 'classes': 1}
-        module = FCN(skips, **features, **margins)
+        module = FCN(skips=skips, **features, **margins)
         params = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), shapes(module, 1, 32, 32, 1))
         params = params['params']
         for name, layer in params.items():
@@ -262,7 +262,7 @@ class TestFCN:
         )
 
     def test_maps_move_with_the_image(self):
-        module = FCN(1, (1, 1), (2, 3), (4, 4), classes=2, margin=1, padding=3)
+        module = FCN((1, 1), (2, 3), skips=1, hidden=(4, 4), classes=2, margin=1, padding=3)
         f = drawn(module, 1, 64, 64, 1)
         x = np.zeros((2, 96, 96, 1), np.float32)
         x[0, 40:48, 40:48] = x[1, 44:52, 48:56] = RNG.normal(size=(8, 8, 1))
@@ -272,4 +272,4 @@ class TestFCN:
 
     def test_a_margin_too_small_is_refused(self):
         with pytest.raises(ValueError, match='give a larger margin'):
-            shapes(FCN(0, (1, 1), (2, 2), (2, 2), margin=1), 1, 40, 40, 1)
+            shapes(FCN((1, 1), (2, 2), hidden=(2, 2), margin=1), 1, 40, 40, 1)

@@ -48,7 +48,7 @@ def _image(side: int, channels: int) -> tuple[Shape, ...]:
 def _fcn(skips: int) -> Reference:
     def build(classes: int = 21, width: int = 64, hidden: int = 4096) -> FCN:
         features = [width * n for n in (1, 2, 4, 8, 8)]
-        return FCN(skips, features=features, hidden=(hidden, hidden), classes=classes)
+        return FCN(skips=skips, features=features, hidden=(hidden, hidden), classes=classes)
 
     def rename(path: str) -> str:
         if found := re.fullmatch(r'block(\d)_conv(\d)', path):

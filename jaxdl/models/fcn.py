@@ -20,6 +20,7 @@ from jaxdl.models.googlenet import Heads
 from jaxdl.models.layers import BatchNorm, Conv, ConvTranspose
 from jaxdl.models.pooling import ceil_max_pool
 from jaxdl.models.resnet import LINEAR, Bottleneck, Stages
+from jaxdl.models.vgg import Trunk
 
 Array = jax.Array
 Layer = Callable[..., Any]
@@ -32,7 +33,7 @@ def bilinear(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Arra
     return jnp.asarray(rows[:, None, None, None] * columns[:, None, None] * same, dtype)
 
 
-class FCN(nn.Module):
+class FCN(Trunk):
     """FCN on VGG's five blocks of convolutions (Long et al. 2015, figure 3).
 
         FCN-32s   the scores of the last layer, 32 times enlarged          136,152,917 parameters
@@ -45,24 +46,21 @@ class FCN(nn.Module):
     (``freeze(opt, 'upscore8/*')``).
 
     skips: how many pooled maps are scored besides the last layer: 0, 1 and 2.
-    convolutions, features: of each block.
+    convolutions, features, norm: see `jaxdl.models.vgg.Trunk`.
     hidden: maps of fc6 (7x7) and fc7 (1x1).
     margin: zeros around the image. With 100, as published, images of any size give a score; what
         is then beyond the image is cropped. Where the sides of the image are not small 1 is enough
         and cheaper, with `padding` 3.
     padding: of fc6.
-    norm: after each convolution of the blocks, before its ReLU, or None.
     """
 
-    skips: int = 0
     convolutions: Sequence[int] = (2, 2, 3, 3, 3)
-    features: Sequence[int] = (64, 128, 256, 512, 512)
+    skips: int = 0
     hidden: Sequence[int] = (4096, 4096)
     classes: int = 21
     margin: int = 100
     padding: int = 0
     dropout: float = 0.5
-    norm: Layer | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
@@ -70,16 +68,8 @@ class FCN(nn.Module):
         image = x.shape[1:3]
         he = initializers.variance_scaling(2.0, 'fan_out', 'normal')
         pooled = []
-        for i, (count, width) in enumerate(zip(self.convolutions, self.features, strict=True), 1):
-            for j in range(1, count + 1):
-                padding = self.margin if i == j == 1 else 1
-                conv = Conv(
-                    width, (3, 3), padding=padding, kernel_init=he, name=f'block{i}_conv{j}'
-                )
-                x = conv(x)
-                if self.norm is not None:
-                    x = self.norm(use_running_average=not train, name=f'block{i}_norm{j}')(x)
-                x = nn.relu(x)
+        for i in self.numbers():
+            x = self.block(x, i, train=train, padding=self.margin if i == 1 else 1)
             x = ceil_max_pool(x, 2, stride=2)
             pooled.append(x)
         for name, width, kernel, padding in zip(
@@ -130,9 +120,9 @@ def added(score: Array, skip: Array, shift: int) -> Array:
     return score[:, :high, :wide] + skip[:, :high, :wide]
 
 
-fcn32s = partial(FCN, 0)
-fcn16s = partial(FCN, 1)
-fcn8s = partial(FCN, 2)
+fcn32s = partial(FCN, skips=0)
+fcn16s = partial(FCN, skips=1)
+fcn8s = partial(FCN, skips=2)
 
 
 class FCNHead(nn.Module):

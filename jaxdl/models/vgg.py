@@ -26,21 +26,31 @@ class Trunk(nn.Module):
     features: Sequence[int] = (64, 128, 256, 512, 512)
     norm: Layer | None = None
 
+    def block(self, x: Array, number: int, *, train: bool, padding: int = 1) -> Array:
+        """The convolutions of block 1, 2, ...; `padding` is of the first, others keep the size."""
+        for j in range(1, self.convolutions[number - 1] + 1):
+            x = Conv(
+                self.features[number - 1],
+                (3, 3),
+                padding=padding if j == 1 else 1,
+                kernel_init=initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+                name=f'block{number}_conv{j}',
+            )(x)
+            if self.norm is not None:
+                x = self.norm(use_running_average=not train, name=f'block{number}_norm{j}')(x)
+            x = nn.relu(x)
+        return x
+
+    def numbers(self) -> range:
+        """Of the blocks: 1, 2, ..."""
+        if len(self.convolutions) != len(self.features):
+            raise ValueError(f'{len(self.features)} widths for {len(self.convolutions)} blocks')
+        return range(1, len(self.convolutions) + 1)
+
     def outputs(self, x: Array, *, train: bool) -> Array:
         """The output of the last block before its pooling."""
-        conv = partial(
-            Conv,
-            kernel_size=(3, 3),
-            padding=1,
-            kernel_init=initializers.variance_scaling(2.0, 'fan_out', 'normal'),
-        )
-        for i, (count, width) in enumerate(zip(self.convolutions, self.features, strict=True), 1):
-            x = x if i == 1 else max_pool(x)
-            for j in range(1, count + 1):
-                x = conv(width, name=f'block{i}_conv{j}')(x)
-                if self.norm is not None:
-                    x = self.norm(use_running_average=not train, name=f'block{i}_norm{j}')(x)
-                x = nn.relu(x)
+        for i in self.numbers():
+            x = self.block(x if i == 1 else max_pool(x), i, train=train)
         return x
 
 
