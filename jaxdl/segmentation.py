@@ -22,6 +22,7 @@ from jaxdl.game import Shadow, supervised
 from jaxdl.keys import Key
 from jaxdl.metrics import Confusion, Mean, Metric, known_mean
 from jaxdl.net import Net, nets
+from jaxdl.objectives import Criterion, one_head
 from jaxdl.samples import Masks, unit
 from jaxdl.task import Batch, Metrics, State, Task
 
@@ -116,7 +117,8 @@ def segmenter(
     opt: optax.GradientTransformation,
     *,
     classes: int,
-    loss: Loss | None = None,
+    loss: Loss = losses.cross_entropy,
+    criterion: Criterion = one_head,
     ignore: int = 255,
     metrics: Mapping[str, Callable[..., Metric]] = METRICS,
     accumulate: int = 1,
@@ -128,17 +130,17 @@ def segmenter(
     truth and the numbers. Measures 'loss', the mean cross-entropy of pixels, and `metrics`. With a
     `shadow` (an EMA) it is the shadow that is measured.
 
-    loss(output, truth, weights=): of what the network puts out in training; truth int [B, H, W],
-        weights [B, H, W]; None: the cross-entropy. For a network with auxiliary heads see
-        `jaxdl.models.googlenet.auxiliary_loss`.
+    loss(logits, truth, weights=) -> scalar: of one head; truth int [B, H, W], weights [B, H, W].
+    criterion(loss, output) -> scalar: what is descended, from the loss of one head and the output
+        in training, as in `jaxdl.objectives.classifier`.
     ignore: a class that does not count.
     """
-    loss = loss or losses.cross_entropy
 
     def descended(net: Net, batch: Batch, key: Key) -> tuple[Array, tuple[Net, Metrics]]:
         output, net = net(batch['x'], key=key, train=True)
-        truth, weights = _truth(batch, jax.tree.leaves(output)[0], ignore)
-        return loss(output, truth, weights=weights), (net, {})
+        truth, weights = _truth(batch, getattr(output, 'logits', output), ignore)
+        value = criterion(lambda logits: loss(logits, truth, weights=weights), output)
+        return value, (net, {})
 
     def measure(net: Net, batch: Batch, key: Key) -> Metrics:
         logits, _ = (net.shadow or net)(batch['x'])

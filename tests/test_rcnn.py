@@ -87,17 +87,6 @@ class TestSampleRegions:
 
 
 class TestLosses:
-    @pytest.mark.parametrize(
-        ('x', 'beta', 'value', 'slope'),
-        [
-            (0.5, 1.0, 0.125, 0.5), (-3.0, 1.0, 2.5, -1.0), (1.0, 1.0, 0.5, 1.0),
-            (0.05, 1 / 9, 0.01125, 0.45), (2.0, 1 / 9, 2 - 1 / 18, 1.0),
-        ],
-    )  # fmt: skip
-    def test_smooth_l1(self, x, beta, value, slope):
-        got = jax.value_and_grad(partial(rcnn.smooth_l1, beta=beta))(jnp.float32(x))
-        np.testing.assert_allclose(got, (value, slope), rtol=1e-5)
-
     def test_multi_task_loss_is_that_of_a_loop(self):
         shape, kinds = (2, 5), 4
         logits = RNG.normal(size=(*shape, kinds)).astype('f')

@@ -1,6 +1,6 @@
 """Segmentation: the metrics against scikit-learn, the task on padded and ignored pixels."""
 
-from functools import reduce
+from functools import partial, reduce
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ import optax
 import pytest
 from sklearn import metrics as sklearn
 
-from jaxdl import losses, segmentation
+from jaxdl import segmentation
 from jaxdl.metrics import Confusion, finish
 from jaxdl.models.googlenet import Heads, auxiliary_loss
 from jaxdl.segmentation import METRICS, masks, middle, segmenter
@@ -154,14 +154,8 @@ class TestSegmenter:
         assert metrics['loss'].value() == pytest.approx(want, rel=1e-6)
 
     def test_an_auxiliary_head_is_trained(self):
-        def loss(heads, truth, weights):
-            return auxiliary_loss(
-                lambda logits: losses.cross_entropy(logits, truth, weights=weights),
-                heads,
-                weight=0.5,
-            )
-
-        task = segmenter(TwoHeads(), optax.sgd(1.0), classes=3, loss=loss)
+        criterion = partial(auxiliary_loss, weight=0.5)
+        task = segmenter(TwoHeads(), optax.sgd(1.0), classes=3, criterion=criterion)
         batch = a_batch()
         state = task.init(jax.random.key(0), batch)
         after, metrics = task.step(jax.random.key(0), state, batch)

@@ -265,7 +265,12 @@ def detections(
     kinds = pairs % classes
     pool = jnp.broadcast_to(boxes, (rows, classes, 4)).reshape(-1, 4)[pairs]
     kept, found = nms(pool, best, best > -jnp.inf, threshold=threshold, limit=limit, groups=kinds)
-    return Detections(pool[kept], jnp.where(found, best[kept], 0), kinds[kept], found)
+    return Detections(
+        jnp.where(found[:, None], pool[kept], 0),
+        jnp.where(found, best[kept], 0),
+        jnp.where(found, kinds[kept], 0),
+        found,
+    )
 
 
 # ---- features of regions ------------------------------------------------------------------------

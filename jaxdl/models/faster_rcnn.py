@@ -26,7 +26,6 @@ from jaxdl.models.rcnn import (
     region_detections,
     region_losses,
     sample_regions,
-    smooth_l1,
 )
 from jaxdl.models.resnet import LINEAR, Stages
 
@@ -151,7 +150,8 @@ def proposal_losses(
     """
     drawn = targets.positive | targets.negative
     each = optax.losses.sigmoid_binary_cross_entropy(objectness, targets.positive)
-    located = smooth_l1(offsets - targets.offsets, beta=1 / 9).sum(-1)
+    beta = 1 / 9
+    located = optax.losses.huber_loss(offsets, targets.offsets, delta=beta).sum(-1) / beta
     number = jnp.maximum(drawn.sum(), 1)
     return (
         jnp.where(drawn, each, 0).sum() / number,

@@ -98,22 +98,18 @@ def sample_regions(
     )
 
 
-def smooth_l1(x: Array, *, beta: float = 1.0) -> Array:
-    """x^2 / (2 beta) where |x| < beta, else |x| - beta / 2 (Girshick 2015, eq. 3, is beta = 1)."""
-    return optax.losses.huber_loss(x, delta=beta) / beta
-
-
 def region_losses(regions: Regions, samples: Samples, *, beta: float = 1.0) -> tuple[Array, Array]:
     """The two terms of the multi-task loss, L = L_cls + [u >= 1] L_loc (Girshick 2015, eq. 1-3).
 
-    L_cls = -log p_u, L_loc = sum over x, y, w, h of smooth_l1(t^u - v), of a region with label u.
+    L_cls = -log p_u, L_loc = sum over x, y, w, h of the smooth L1 (`losses.smooth_l1`) of t^u - v,
+    of a region with label u.
     Both are sums over all regions that count divided by their number. regions and samples of a
     batch, [B, R, ...], or of one image.
     """
     each = optax.losses.softmax_cross_entropy_with_integer_labels(regions.logits, samples.labels)
     at = samples.labels[..., None, None]
     errors = jnp.take_along_axis(regions.offsets, at, axis=-2)[..., 0, :] - samples.targets
-    located = smooth_l1(errors, beta=beta).sum(-1)
+    located = optax.losses.huber_loss(errors, delta=beta).sum(-1) / beta
     number = jnp.maximum(samples.mask.sum(), 1)
     classification = jnp.where(samples.mask, each, 0).sum() / number
     return classification, jnp.where(samples.mask & (samples.labels > 0), located, 0).sum() / number
@@ -163,9 +159,7 @@ def region_detections(
     found = bx.clip(bx.decode(offsets, proposals[:, None], weights=weights), size=size)
     wide = (found[..., 2:] - found[..., :2] >= 0.01).all(-1)
     found, scores = jax.lax.stop_gradient((found, jnp.where(wide, scores, -jnp.inf)))
-    best = bx.detections(found, scores, mask, least=least, threshold=threshold, limit=limit)
-    boxes = jnp.where(best.mask[:, None], best.boxes, 0)
-    return best._replace(boxes=boxes, classes=jnp.where(best.mask, best.classes, 0))
+    return bx.detections(found, scores, mask, least=least, threshold=threshold, limit=limit)
 
 
 # ---- networks -----------------------------------------------------------------------------------
