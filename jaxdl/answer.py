@@ -130,7 +130,9 @@ def surroundings() -> dict[str, Any]:
     """What env.json says of the machine and the versions a run's numbers were made with."""
     found = machine.describe()
     devices, cpu, git = found.pop('devices'), found.pop('cpu'), found.pop('git')
-    kind = f'{cpu["model"]}, {cpu["cores"]} cores' if devices['kind'] == 'cpu' else devices['kind']
+    kind = devices['kind']
+    if kind == 'cpu':
+        kind = f'{cpu["model"]}, {cpu["cores"]} core' + 's' * (cpu['cores'] != 1)
     commit = git['commit'] + ('-dirty' if git['dirty'] else '') if git else None
     return {
         'versions': found['versions'],
