@@ -5,7 +5,9 @@ to 14x14. Hu et al. (2018, table 4) report for a ResNet-110 on CIFAR-10 5.21 % e
 6.37 % with squeeze-and-excitation; Woo et al. (2018, table 4) on ImageNet that CBAM does better
 still.
 
-    jaxdl run attention_blocks        half an hour on two CPU cores
+    jaxdl run attention_blocks        a quarter of an hour on one CPU core
+
+Expected: 97.4 % without, 96.7 % with either; five seeds decide none of the claims.
 """
 
 from functools import partial

@@ -5,9 +5,10 @@ al. 2015, Lin et al. 2017), from scratch, on TFDS `bccd` 1.0.0: 205 images to tr
 validate, 72 to test, with red and white cells and platelets, here 192x256. Many red cells at the
 edges and in clumps are not annotated, which bounds what precision on them can be.
 
-    jaxdl run detect_bccd
+    jaxdl run detect_bccd        half an hour on one CPU core
 
-mAP50 is the mean over classes of the average precision at an IoU of 0.5.
+mAP50 is the mean over classes of the average precision at an IoU of 0.5. Expected on the test
+images: 0.87 of YOLO, 0.90 of Faster R-CNN.
 """
 
 from functools import partial

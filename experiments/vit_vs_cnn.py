@@ -3,10 +3,13 @@
 A ViT and a ResNet-20 of equal size (269,762 and 269,434 parameters), each trained for the same
 number of steps on 1,000, 10,000 and 60,000 images of MNIST (TFDS `mnist`), shrunk to 14x14.
 
-    jaxdl run vit_vs_cnn        an hour on two CPU cores
+    jaxdl run vit_vs_cnn        three quarters of an hour on one CPU core
 
 Dosovitskiy et al. 2021 (section 4.3, figures 3 and 4): convolutional networks win when images are
 few, because the transformer has to learn from them what convolution knows; with many it catches up.
+Expected: 97 to 99 % of the ResNet and 82 to 84 % of the transformer, whatever the number of images:
+1,000 steps, which fit a CPU, bound the transformer before the images do. Use more where steps are
+cheap: --steps 20000.
 """
 
 from typing import Literal
