@@ -30,7 +30,7 @@ def trial(
     examples: Count = 1000,
     width: Count = 16,
     steps: Count = 1000,
-    batch: Count = 100,
+    batch: Count = 50,
     lr: Rate = 1e-3,
 ) -> Phase:
     """One classifier on few images.
