@@ -1,12 +1,13 @@
 """Our training steps against PyTorch's, in turn: the ratio is then little disturbed by others."""
 
-import importlib.util
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -15,9 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxdl import machine
+from jaxdl.answer import surroundings
 from jaxdl.engine import Engine
+from jaxdl.errors import UsageError
 from jaxdl.library import chosen, phases_of, resolve
-from jaxdl.study import Study
+from jaxdl.options import Option, parse
+from jaxdl.results import markdown_row, write_between
+from jaxdl.study import Count, Rate, Study
 
 Racer = Callable[[int], float]  # steps -> seconds
 
@@ -25,31 +30,64 @@ SEEDS = {'lenet': (1, 5, 32)}  # other arms: one
 FOREVER = 10**9  # steps
 
 
-def race(
-    study: Study, *, arm: tuple[str, ...] = (), rounds: int = 15, seconds: float = 0.5
-) -> None:
+BEGIN = '<!-- throughput: written by `python -m experiments.throughput --record` -->'
+END = '<!-- end of throughput -->'
+OPTIONS = [
+    Option('arm', tuple[str, ...], (), 'which arms; all if none is named'),
+    Option('rounds', Count, 15, 'turns of each; the ratio is the median over them'),
+    Option('seconds', Rate, 0.5, 'about how long a turn of ours takes'),
+    Option('record', bool, False, 'rewrite the table in experiments/README.md'),
+]
+
+
+def main(study: Study, words: list[str]) -> None:
     """Time training steps of ours and of PyTorch in turn, and print the ratios.
 
     Every process of PyTorch keeps its own setting of OpenMP: where other programs want the
     processor too, its waiting threads cost it much, and OMP_WAIT_POLICY=PASSIVE is fairer.
-
-    Args:
-        study: whose arms are raced.
-        arm: which arms; all if none is named.
-        rounds: turns of each; the ratio is the median over them.
-        seconds: about how long a turn of ours takes.
     """
-    if importlib.util.find_spec('torch') is None:
-        raise SystemExit('throughput: torch is not installed here; make bench installs it')
+    values = parse('throughput', OPTIONS, words, about=str(main.__doc__).split('\n')[0]).values
+    if values['record'] and values['arm']:
+        raise UsageError('--record: it records all arms, so it goes without --arm')
+    if find_spec('torch') is None:
+        raise UsageError('throughput: torch is not installed here; make bench installs it')
     if line := machine.tune_memory():
         print(line)
     ways = variants()
-    table = Table('arm', 'seeds', 'jaxdl ms', *(f'{name} ms' for name in ways))
-    for name in ways:
-        table.add_column(f'jaxdl / {name}')
+    head = ['arm', 'seeds', 'jaxdl ms', *(f'{name} ms' for name in ways)]
+    head += [f'jaxdl / {name}' for name in ways]
+    rows = []
+    for row in race(study, ways, values['arm'], rounds=values['rounds'], seconds=values['seconds']):
+        print(*row, file=sys.stderr)  # the table comes last
+        rows.append(row)
+    about = f'A training step of all seeds on {surroundings()["devices"][0]}, medians of '
+    about += f'{values["rounds"]} turns, PyTorch {version("torch")}, jax {version("jax")}.'
+    table = Table(*head, caption=about)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=160).print(table)
+    if values['record']:
+        rule = '|---|' + '---:|' * (len(head) - 1)
+        lines = [about, '', markdown_row(*head), rule, *(markdown_row(*row) for row in rows), '']
+        write_between(Path(__file__).with_name('README.md'), BEGIN, END, '\n'.join(lines))
+        print('wrote the table in experiments/README.md')
+
+
+def race(
+    study: Study,
+    ways: Mapping[str, Sequence[str]],
+    arms: Sequence[str] = (),
+    *,
+    rounds: int,
+    seconds: float,
+) -> Iterator[list[str]]:
+    """The rows of the table, one for each arm and number of seeds.
+
+    ways: how PyTorch is raced, see `variants`. arms: which; all if none is named.
+    """
     # Ours in bfloat16 where PyTorch's autocast is.
     precision = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
-    for label in chosen(study, arm):
+    for label in chosen(study, arms):
         params = resolve(study, label, {'precision': precision})
         (phase,) = phases_of(study, params)
         with ExitStack() as processes:
@@ -64,12 +102,7 @@ def race(
                     theirs[name] = processes.enter_context(process)
                 with our_loop(engine) as ours:
                     turns = raced(ours, theirs, engine, rounds=rounds, seconds=seconds)
-                row = [label, str(count), *cells(turns)]
-                table.add_row(*row)
-                print(*row, file=sys.stderr)  # the table comes last
-    where = jax.devices()[0].device_kind
-    table.title = f'a training step of all seeds on {where}, medians of {rounds} turns'
-    Console(width=160).print(table)
+                yield [label, str(count), *cells(turns)]
 
 
 def variants() -> dict[str, Sequence[str]]:

@@ -129,8 +129,7 @@ study = Study(
 )
 
 if __name__ == '__main__':
-    import tyro
+    from experiments._against_torch import main
+    from jaxdl.cli import run_script
 
-    from experiments._against_torch import race
-
-    tyro.cli(partial(race, study), prog='python -m experiments.throughput')
+    run_script(partial(main, study))

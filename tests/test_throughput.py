@@ -1,6 +1,5 @@
 """The raced networks have the sizes they are said to have, and a race adds up."""
 
-import sys
 from contextlib import contextmanager
 
 import jax
@@ -11,6 +10,7 @@ import pytest
 from experiments import _against_torch as against
 from experiments import throughput
 from jaxdl.engine import Engine
+from jaxdl.errors import UsageError
 from jaxdl.library import phases_of, resolve
 from jaxdl.net import Net
 
@@ -93,22 +93,33 @@ def test_a_process_with_another_network_is_refused(tmp_path, monkeypatch):
 
 
 def test_without_torch_a_line_says_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'torch', None)
-    monkeypatch.setattr(against.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(SystemExit, match='make bench installs it'):
-        against.race(throughput.study)
+    monkeypatch.setattr(against, 'find_spec', lambda name: None)
+    with pytest.raises(UsageError, match='make bench installs it'):
+        against.main(throughput.study, [])
 
 
-def test_the_table_of_a_race(monkeypatch, capsys):
+def test_a_record_is_of_all_arms():
+    with pytest.raises(UsageError, match='--record: it records all arms'):
+        against.main(throughput.study, ['--record', '--arm', 'tiny'])
+
+
+def test_the_table_of_a_race(tmp_path, monkeypatch, capsys):
     @contextmanager
     def process(words, *, parameters):
-        assert words[:3] == ['small', '8', '0.0003'] and parameters > 1000
+        assert words[:3] == ['small', '8', '0.001'] and parameters > 1000
         yield lambda steps: 1e-9
 
-    monkeypatch.setattr(against.importlib.util, 'find_spec', lambda name: True)
+    monkeypatch.setattr(against, 'find_spec', lambda name: True)
     monkeypatch.setattr(against, 'torch_process', process)
     monkeypatch.setenv('JAXDL_MALLOPT', '0')
     against.machine.tune_memory.cache_clear()
-    against.race(throughput.study, arm=('tiny',), rounds=1, seconds=1e-6)
+    monkeypatch.setattr(against, 'version', lambda name: '1.0')
+    monkeypatch.setattr(against, '__file__', str(tmp_path / '_against_torch.py'))
+    readme = tmp_path / 'README.md'
+    readme.write_text(f'before\n{against.BEGIN}\nold\n{against.END}\nafter\n')
+    study = throughput.study._replace(arms={'small': {}})
+    against.main(study, ['--record', '--rounds', '1', '--seconds', '1e-6'])
     out = capsys.readouterr().out
-    assert 'tiny' in out and 'jaxdl / eager' in out and 'memory kept' in out
+    assert 'small' in out and 'jaxdl / eager' in out and 'memory kept' in out
+    text = readme.read_text()
+    assert '| small | 1 |' in text and 'old' not in text and text.endswith('after\n')
