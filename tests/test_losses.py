@@ -278,6 +278,21 @@ def test_batches_of_unequal_size_add_up(name):
     np.testing.assert_allclose(whole, (2 * one + 4 * two) / 6, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ('x', 'beta', 'value', 'slope'),
+    [
+        (0.5, 1.0, 0.125, 0.5),
+        (-3.0, 1.0, 2.5, -1.0),
+        (1.0, 1.0, 0.5, 1.0),  # where the two pieces meet
+        (0.05, 1 / 9, 0.01125, 0.45),
+        (2.0, 1 / 9, 2 - 1 / 18, 1.0),
+    ],
+)
+def test_smooth_l1_of_known_values(x, beta, value, slope):
+    found = jax.value_and_grad(losses.smooth_l1)(x, 0.0, beta=beta)
+    np.testing.assert_allclose(found, (value, slope), rtol=1e-5)
+
+
 def test_padding_in_the_targets():
     y = FAKE.copy()
     y[4:] = np.nan

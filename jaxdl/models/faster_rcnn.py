@@ -26,6 +26,7 @@ from jaxdl.models.rcnn import (
     region_detections,
     region_losses,
     sample_regions,
+    two_terms,
 )
 from jaxdl.models.resnet import LINEAR, Stages
 
@@ -145,18 +146,11 @@ def proposal_losses(
 ) -> tuple[Array, Array]:
     """The two terms of eq. 1: cross-entropy of objectness, and smooth L1 (beta 1/9) of offsets.
 
-    Both are sums over the anchors drawn, divided by their number. objectness [B, A], offsets
-    [B, A, 4].
+    Both as in `rcnn.two_terms`, of the anchors drawn. objectness [B, A], offsets [B, A, 4].
     """
     drawn = targets.positive | targets.negative
     each = optax.losses.sigmoid_binary_cross_entropy(objectness, targets.positive)
-    beta = 1 / 9
-    located = optax.losses.huber_loss(offsets, targets.offsets, delta=beta).sum(-1) / beta
-    number = jnp.maximum(drawn.sum(), 1)
-    return (
-        jnp.where(drawn, each, 0).sum() / number,
-        jnp.where(targets.positive, located, 0).sum() / number,
-    )
+    return two_terms(each, offsets - targets.offsets, drawn, targets.positive, beta=1 / 9)
 
 
 # ---- the network --------------------------------------------------------------------------------

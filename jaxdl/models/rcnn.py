@@ -101,18 +101,29 @@ def sample_regions(
 def region_losses(regions: Regions, samples: Samples, *, beta: float = 1.0) -> tuple[Array, Array]:
     """The two terms of the multi-task loss, L = L_cls + [u >= 1] L_loc (Girshick 2015, eq. 1-3).
 
-    L_cls = -log p_u, L_loc = sum over x, y, w, h of the smooth L1 (`losses.smooth_l1`) of t^u - v,
-    of a region with label u.
-    Both are sums over all regions that count divided by their number. regions and samples of a
-    batch, [B, R, ...], or of one image.
+    L_cls = -log p_u, L_loc = sum over x, y, w, h of the smooth L1 of t^u - v, of a region with
+    label u; both as in `two_terms`. regions and samples of a batch, [B, R, ...], or of one image.
     """
     each = optax.losses.softmax_cross_entropy_with_integer_labels(regions.logits, samples.labels)
     at = samples.labels[..., None, None]
     errors = jnp.take_along_axis(regions.offsets, at, axis=-2)[..., 0, :] - samples.targets
+    return two_terms(each, errors, samples.mask, samples.labels > 0, beta=beta)
+
+
+def two_terms(
+    each: Array, errors: Array, mask: Array, objects: Array, *, beta: float
+) -> tuple[Array, Array]:
+    """Classification and location: sums over what counts, divided by its number.
+
+    each [...]: cross-entropies. errors [..., 4]: of offsets, in smooth L1 (Girshick 2015, eq. 3,
+    where beta is 1), where `objects` [...] is true. mask [...]: what counts.
+    """
     located = optax.losses.huber_loss(errors, delta=beta).sum(-1) / beta
-    number = jnp.maximum(samples.mask.sum(), 1)
-    classification = jnp.where(samples.mask, each, 0).sum() / number
-    return classification, jnp.where(samples.mask & (samples.labels > 0), located, 0).sum() / number
+    number = jnp.maximum(mask.sum(), 1)
+    return (
+        jnp.where(mask, each, 0).sum() / number,
+        jnp.where(mask & objects, located, 0).sum() / number,
+    )
 
 
 def svm_signs(
