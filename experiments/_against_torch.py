@@ -21,7 +21,7 @@ from jaxdl.engine import Engine
 from jaxdl.errors import UsageError
 from jaxdl.library import chosen, phases_of, resolve
 from jaxdl.options import Option, parse
-from jaxdl.results import markdown_row, write_between
+from jaxdl.results import markdown_table, write_between
 from jaxdl.study import Count, Rate, Study
 
 Racer = Callable[[int], float]  # steps -> seconds
@@ -67,9 +67,8 @@ def main(study: Study, words: list[str]) -> None:
         table.add_row(*row)
     Console(width=160).print(table)
     if values['record']:
-        rule = '|---|' + '---:|' * (len(head) - 1)
-        lines = [about, '', markdown_row(*head), rule, *(markdown_row(*row) for row in rows), '']
-        write_between(Path(__file__).with_name('README.md'), BEGIN, END, '\n'.join(lines))
+        text = '\n'.join([about, '', *markdown_table(head, rows), ''])
+        write_between(Path(__file__).with_name('README.md'), BEGIN, END, text)
         print('wrote the table in experiments/README.md')
 
 

@@ -66,7 +66,7 @@ from jaxdl.models.vit import vit_b_16, vit_b_32, vit_l_16, vit_l_32, vit_s_16, v
 from jaxdl.models.yolo import TinyYOLOv3, YOLOv3
 from jaxdl.options import Option, parse
 from jaxdl.record import write_bytes, write_json
-from jaxdl.results import markdown_row, write_between
+from jaxdl.results import markdown_table, write_between
 from jaxdl.study import Count, Rate
 
 
@@ -274,9 +274,7 @@ def cells(each: Row) -> list[str]:
 def markdown(rows: Sequence[Row], about: str) -> str:
     """The table of README.md."""
     head = [*HEAD, 'images/s'][: len(cells(rows[0]))]
-    rule = '|---|---' + '|---:' * (len(head) - 2) + '|'
-    lines = [markdown_row(*cells(each)) for each in rows]
-    return '\n'.join([about, '', markdown_row(*head), rule, *lines, ''])
+    return '\n'.join([about, '', *markdown_table(head, map(cells, rows), words=2), ''])
 
 
 BEGIN = '<!-- architectures: written by `python -m experiments.architectures --record` -->'

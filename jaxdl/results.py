@@ -5,7 +5,7 @@ true of one machine only: no absolute path. What a run missed is recorded as it 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +67,9 @@ def write_between(path: Path, begin: str, end: str, text: str) -> None:
 
 def results_table(results: list[dict[str, Any]]) -> str:
     """Every study in one table, then its arms, claims and command."""
-    lines = [
-        '| study | question | answer | seeds | device | time | commit |',
-        '|---|---|---|---|---|---|---|',
-    ]
-    for result in results:
-        cells = (
+    head = ('study', 'question', 'answer', 'seeds', 'device', 'time', 'commit')
+    rows = [
+        (
             f'[{result["study"]}](#{_anchor(result["study"])})',
             result['question'],
             _answer(result),
@@ -81,7 +78,9 @@ def results_table(results: list[dict[str, Any]]) -> str:
             duration(result['seconds']),
             commit(result['commit']),
         )
-        lines.append(markdown_row(*cells))
+        for result in results
+    ]
+    lines = markdown_table(head, rows, words=len(head))
     for result in results:
         lines += ['', f'### {result["study"]}', '', f'`{result["command"]}`', '', *_arms(result)]
         lines += ['', *_claims(result)] if result['claims'] else []
@@ -90,10 +89,7 @@ def results_table(results: list[dict[str, Any]]) -> str:
 
 def _arms(result: Mapping[str, Any]) -> list[str]:
     metrics = shown_metrics(result)
-    lines = [
-        markdown_row('arm', 'parameters', *metrics, 'seeds', 'time'),
-        '|---' + '|---:' * (len(metrics) + 3) + '|',
-    ]
+    rows = []
     for name, arm in result['arms'].items():
         cells = []
         for metric in metrics:
@@ -102,21 +98,23 @@ def _arms(result: Mapping[str, Any]) -> list[str]:
             cells.append(f'**{text}**' if name in best(result, metric) else text)
         seeds = len(next(iter(arm['metrics'].values()))['per_seed'])
         time = duration(arm['seconds'])
-        lines.append(markdown_row(name, f'{arm["parameters"]:,}', *cells, str(seeds), time))
-    return lines
+        rows.append((name, f'{arm["parameters"]:,}', *cells, str(seeds), time))
+    return markdown_table(('arm', 'parameters', *metrics, 'seeds', 'time'), rows)
 
 
 def _claims(result: Mapping[str, Any]) -> list[str]:
-    lines = [
-        markdown_row('claim', 'verdict', 'effect', '95 % interval', 'p'),
-        '|---|---|---:|---:|---:|',
-    ]
-    for claim in result['claims']:
-        found = (estimate(claim['effect'], claim['ci95']), interval(claim['ci95']))
-        lines.append(
-            markdown_row(claim['text'], f'**{claim["verdict"]}**', *found, p_value(claim['p']))
+    head = ('claim', 'verdict', 'effect', '95 % interval', 'p')
+    rows = [
+        (
+            claim['text'],
+            f'**{claim["verdict"]}**',
+            estimate(claim['effect'], claim['ci95']),
+            interval(claim['ci95']),
+            p_value(claim['p']),
         )
-    return lines
+        for claim in result['claims']
+    ]
+    return markdown_table(head, rows, words=2)
 
 
 def _answer(result: Mapping[str, Any]) -> str:
@@ -125,8 +123,15 @@ def _answer(result: Mapping[str, Any]) -> str:
     return ', '.join(f'{verdicts.count(verdict)} {verdict}' for verdict in dict.fromkeys(verdicts))
 
 
-def markdown_row(*cells: str) -> str:
-    """A row of a Markdown table."""
+def markdown_table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1
+) -> list[str]:
+    """The lines of a Markdown table; the columns after the first `words` hold numbers."""
+    rule = '|' + '---|' * words + '---:|' * (len(head) - words)
+    return [_row(head), rule, *map(_row, rows)]
+
+
+def _row(cells: Sequence[str]) -> str:
     return '| ' + ' | '.join(cell.replace('|', '\\|').replace('\n', ' ') for cell in cells) + ' |'
 
 
