@@ -20,7 +20,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxdl import cost
+from jaxdl import cost, machine
 from jaxdl.answer import surroundings
 from jaxdl.cli import run_script
 from jaxdl.errors import UsageError, nearest
@@ -298,6 +298,8 @@ def main(words: list[str]) -> None:
     if values['record'] and values['only']:
         raise UsageError('--record: it records all architectures, so it goes without --only')
     seconds = values['seconds'] if values['measure'] else None
+    if seconds and (line := machine.tune_memory()):
+        print(line)
     device = surroundings()['devices'][0]
     about = f'Of one image in float32; activations as XLA lays them out on {device}.'
     if seconds:

@@ -76,11 +76,11 @@ def run_study(
     folder = workdir(plan)
     configs = plan_arms(study, plan)
     _writable(folder)
+    tuned = machine.tune_memory()  # before anything asks jax for its devices
     env = {**surroundings(), 'command': command, 'experiment': plan.word}
     for arm, config in configs.items():
         if _done(folder / arm, config):
             continue
-        tuned = machine.tune_memory()
         phases = phases_of(study, config.params)
         if plan.smoke:
             phases = tuple(_shortened(phase) for phase in phases)

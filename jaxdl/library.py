@@ -16,6 +16,7 @@ from jaxdl.options import check, flag
 from jaxdl.study import Count, Phase, Study
 
 _SCRIPT = re.compile(rb'^ *run_script\(', re.MULTILINE)
+_STUDY = re.compile(rb'^study\b', re.MULTILINE)
 
 
 def folders() -> list[Path]:
@@ -26,11 +27,13 @@ def folders() -> list[Path]:
 
 
 def names() -> dict[str, Path]:
-    """Experiments by name. A file that ends in `run_script` is a command of its own, not one."""
+    """Experiments by name. A file with `run_script` and no `study` is only a command."""
     found: dict[str, Path] = {}
     for folder in folders():
         for path in sorted(folder.glob('*.py')):
-            if not path.name.startswith('_') and not _SCRIPT.search(path.read_bytes()):
+            text = path.read_bytes()
+            only_command = _SCRIPT.search(text) and not _STUDY.search(text)
+            if not path.name.startswith('_') and not only_command:
                 found.setdefault(path.stem, path)
     return found
 

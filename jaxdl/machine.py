@@ -26,7 +26,7 @@ PACKAGES = (
 )
 
 # mallopt's parameters (malloc.h), and the values that keep freed memory in the process.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 KEPT = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 256 * 2**20))
 
 
@@ -35,13 +35,18 @@ def tune_memory() -> str | None:
     """Make the C library keep freed memory, once, and say so in one line; None where it does not.
 
     XLA:CPU takes its buffers from the system and returns them at every step, and the page faults
-    cost up to a third of a small network's step. Call before the first computation. Does nothing on
-    other backends, without glibc, or with JAXDL_MALLOPT=0 in the environment.
+    cost up to a third of a small network's step. Call before jax starts its backend: its threads
+    would have arenas of their own, and an arena asks the system for every block above 64 MB. Does
+    nothing without glibc or with JAXDL_MALLOPT=0 in the environment, and on other backends nothing
+    but keeping to one arena.
     """
-    if os.environ.get('JAXDL_MALLOPT') == '0' or not _glibc() or jax.default_backend() != 'cpu':
+    if os.environ.get('JAXDL_MALLOPT') == '0' or not _glibc():
         return None
     mallopt = ctypes.CDLL(None).mallopt
-    if not all([mallopt(parameter, value) for parameter, value in KEPT]):
+    one_arena = mallopt(M_ARENA_MAX, 1)
+    if jax.default_backend() != 'cpu':  # asking starts it
+        return None
+    if not all([one_arena, *(mallopt(parameter, value) for parameter, value in KEPT)]):
         return 'memory: mallopt refused its settings, steps will be slower'
     return 'memory: freed memory stays in the process (JAXDL_MALLOPT=0 switches this off)'
 

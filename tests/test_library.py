@@ -60,6 +60,9 @@ def test_a_script_among_the_experiments_is_none(here):
     (here / 'experiments' / 'mine.py').write_text(script)
     assert 'mine' not in names() and 'architectures' not in names()
     assert said('mine').startswith("unknown experiment 'mine'")
+    # One that also defines a study is both.
+    (here / 'experiments' / 'mine.py').write_text(FILE + script)
+    assert load('mine')[0] == 'mine' and 'throughput' in names()
 
 
 def test_a_file_of_the_users_own_and_what_lies_beside_it(here):

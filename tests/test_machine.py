@@ -50,6 +50,33 @@ def test_freed_memory_stays_in_the_process(switch, kept):
     assert (said != 'None') == kept and ('freed memory stays' in said) == kept
 
 
+FAULTS = """
+import resource
+from jaxdl import machine
+machine.tune_memory()
+import jax, jax.numpy as jnp
+@jax.jit
+def step(x):  # two blocks of 80 MB, which are not the same at the same place
+    a, b = jax.lax.optimization_barrier((x + 1, x * 2))
+    return (a[::-1] * b).sum()
+x = jnp.ones(20 * 2**20, jnp.float32)
+counts = []
+for _ in range(6):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    step(x).block_until_ready()
+    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(counts[1:]) * resource.getpagesize())
+"""
+
+
+@pytest.mark.skipif(not machine._glibc(), reason='mallopt is glibc')
+@pytest.mark.parametrize(('switch', 'kept'), [('1', True), ('0', False)])
+def test_large_buffers_of_a_step_stay_in_the_process(switch, kept):
+    """Above 64 MB: a thread's own arena would return them."""
+    (faulted,) = python(FAULTS, JAXDL_MALLOPT=switch)
+    assert (int(faulted) < 2**20) == kept
+
+
 def test_no_tuning_off_cpu_or_off_glibc(monkeypatch):
     monkeypatch.delenv('JAXDL_MALLOPT', raising=False)
     tune = machine.tune_memory.__wrapped__
