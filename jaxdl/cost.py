@@ -64,9 +64,11 @@ def cost(fn: Callable[..., Any], *args: Any) -> Cost:
 
     A scan's body counts `length` times, a cond as its dearest branch, a `shard_map` body once for
     each device. A transposed convolution counts as the convolution it transposes, so a backward
-    pass costs twice its forward pass, as in the literature.
+    pass costs twice its forward pass, as in the literature; and a convolution that saves
+    multiplications (`jaxdl.models.winograd`) as the direct one.
     """
-    return _walk(jax.make_jaxpr(fn)(*args).jaxpr, ())
+    with jax.default_matmul_precision('highest'):  # which has the direct one, and is traced apart
+        return _walk(jax.make_jaxpr(fn)(*args).jaxpr, ())
 
 
 def flops(fn: Callable[..., Any], *args: Any, elementwise: bool = False) -> int:

@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from rich.console import Console
 
 from jaxdl import cost
+from jaxdl.models.layers import Conv
 from jaxdl.models.lenet import LeNet, LeNet5
 from jaxdl.models.mlp import MLP
 
@@ -113,6 +114,17 @@ def test_a_backward_pass_costs_two_forward_passes(stride, padding, groups):
     forward = cost.flops(loss, *args)
     assert cost.flops(jax.grad(loss, argnums=(0, 1)), *args) == 3 * forward
     assert cost.conv_flops(jax.grad(loss, argnums=(0, 1)), *args) == 3 * forward
+
+
+def test_a_convolution_that_saves_multiplications_counts_as_the_direct_one():
+    module = Conv(64, (3, 3))
+    x = jnp.zeros((32, 16, 16, 32))
+    variables = jax.eval_shape(module.init, jax.random.key(0), x)
+    forward = jax.jit(lambda variables, x: module.apply(variables, x).sum())
+    forward.eval_shape(variables, x)  # traced before, as it runs
+    direct = 2 * 32 * 16 * 16 * 9 * 32 * 64
+    assert cost.flops(forward, variables, x) == direct
+    assert cost.flops(jax.grad(forward, (0, 1)), variables, x) == 3 * direct
 
 
 def test_an_unbounded_loop_is_flagged():

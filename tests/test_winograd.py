@@ -101,5 +101,7 @@ def test_where_it_is_used(images, kernel, padding, pays):
         return 'custom_vjp' in str(jax.make_jaxpr(lambda: conv(x, w, strides, padding))())
 
     assert used() == pays
+    with jax.default_matmul_precision('highest'):
+        assert not used()
     assert not used(strides=(2, 2)) and not used(rhs_dilation=(2, 2))
     assert not used(x=x.astype(jnp.bfloat16), w=w.astype(jnp.bfloat16))

@@ -54,6 +54,7 @@ def convolution(
 ) -> Array:
     """`lax.conv_general_dilated`, for ``nn.Conv(conv_general_dilated=convolution)``.
 
+    Under ``jax.default_matmul_precision('highest')`` each of its multiplications is done as such.
     lhs [B, H, W, I], rhs [kh, kw, I, O] -> [B, H', W', O].
     """
     plain = partial(
@@ -84,7 +85,10 @@ def convolution(
         return plain(lhs, rhs)
     (top, bottom), (left, right) = padding
     pads = ((top, bottom), (left, right))
-    if lhs.dtype == rhs.dtype == jnp.float32 and winograd.pays(lhs.shape, rhs.shape, pads):
+    config: Any = jax.config
+    direct = config.jax_default_matmul_precision == 'highest'
+    single = lhs.dtype == rhs.dtype == jnp.float32
+    if single and not direct and winograd.pays(lhs.shape, rhs.shape, pads):
         return winograd.convolution(lhs, rhs, pads)
     if lhs.shape[-1] <= FEW_TO_SCATTER:
         around = ((0, 0, 0), *((*pair, 0) for pair in padding), (0, 0, 0))
