@@ -31,9 +31,10 @@ def names() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders():
         for path in sorted(folder.glob('*.py')):
+            if path.name.startswith('_'):
+                continue
             text = path.read_bytes()
-            only_command = _SCRIPT.search(text) and not _STUDY.search(text)
-            if not path.name.startswith('_') and not only_command:
+            if _STUDY.search(text) or not _SCRIPT.search(text):
                 found.setdefault(path.stem, path)
     return found
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from test_layers import DIMENSIONS, assert_all_close, value_and_gradients
 
 from jaxdl.models import layers, winograd
-
-DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
 
 def plain(x, w, padding):
@@ -22,15 +21,6 @@ def drawn(images=(3, 8, 8, 5), outputs=6):
     rng = np.random.default_rng(0)
     x = rng.normal(size=images).astype(np.float32)
     return x, rng.normal(size=(3, 3, images[-1], outputs)).astype(np.float32)
-
-
-def value_and_gradients(fn, x, w):
-    return jax.jit(jax.value_and_grad(lambda x, w: (2 + jnp.sin(fn(x, w))).sum(), (0, 1)))(x, w)
-
-
-def assert_all_close(ours, theirs, tolerance=1e-5):
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
 
 
 @pytest.mark.parametrize('size', [(8, 8), (9, 7), (3, 4)])

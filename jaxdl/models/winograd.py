@@ -89,6 +89,7 @@ convolution.defvjp(_forward, _backward)
 def _convolved(x: Array, u: Grid, padding: Pads, *, inputs: int) -> Array:
     """The convolution with transformed kernels, 4 x 4 matrices whose axis `inputs` is x's."""
     outputs = u[0][0].shape[1 - inputs]
+    high, wide = _size(x.shape, padding)
     (parts,) = _parts(x, channels=x.shape[-1] + outputs)
     done: list[Array] = []
     for part in parts:
@@ -99,7 +100,6 @@ def _convolved(x: Array, u: Grid, padding: Pads, *, inputs: int) -> Array:
         pieces = [jnp.stack(row, axis=3) for row in _both_ways(_output, products)]
         _, rows, columns, *_ = pieces[0].shape
         y = jnp.stack(pieces, axis=2).reshape(len(part), STEP * rows, STEP * columns, outputs)
-        high, wide = _size(x.shape, padding)
         done.append(y[:, :high, :wide])
     # What follows would otherwise be fused with the last step, and repeat it wherever y is read.
     return lax.optimization_barrier(jnp.concatenate(done))
