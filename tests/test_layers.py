@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxdl.models import layers
+from jaxdl.models import banded, layers, winograd
 
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
@@ -63,6 +63,54 @@ def test_grouped_and_dilated_convolutions_are_the_plain_ones(options, kernel):
         layers.convolution(x, w, **args, **options),
         lax.conv_general_dilated(x, w, **args, **options),
     )
+
+
+SAME = ((1, 1), (1, 1))
+WIDE = ((32, 16, 16, 64), (3, 3, 64, 64))
+
+
+@pytest.mark.parametrize(
+    'images,kernel,padding,taken',
+    [
+        (*WIDE, SAME, 'winograd'),
+        (*WIDE, ((0, 0), (2, 1)), 'winograd'),
+        (*WIDE, ((3, 1), (1, 1)), 'plain'),
+        (*WIDE, ((-1, 1), (1, 1)), 'plain'),
+        (WIDE[0], (5, 5, 64, 64), SAME, 'plain'),
+        ((32, 16, 16, 16), (3, 3, 16, 256), SAME, 'plain'),
+        ((1, 7, 7, 512), (3, 3, 512, 512), SAME, 'plain'),  # 16 tiles
+        ((2, 16, 16, 32), (3, 3, 32, 32), SAME, 'plain'),  # 5 M multiply-adds
+        ((8, 28, 28, 1), (5, 5, 1, 6), SAME, 'banded'),
+        ((8, 28, 28, 3), (3, 3, 3, 64), SAME, 'banded'),
+        ((8, 12, 12, 20), (5, 5, 20, 50), SAME, 'banded'),
+        ((8, 12, 12, 20), (5, 5, 20, 48), SAME, 'plain'),
+        ((8, 12, 12, 8), (5, 5, 8, 16), SAME, 'plain'),
+        ((32, 12, 12, 30), (3, 3, 30, 50), SAME, 'winograd'),
+        ((32, 12, 12, 30), (5, 5, 30, 50), SAME, 'plain'),
+        ((8, 2, 4, 1), (5, 5, 1, 6), SAME, 'plain'),  # an empty map
+    ],
+)
+def test_which_convolution_is_taken(monkeypatch, images, kernel, padding, taken):
+    for method in (winograd, banded):
+        monkeypatch.setattr(method, 'convolution', lambda *_, name=method.__name__: name)
+    x, w = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (images, kernel))
+
+    def method(x=x, w=w, strides=(1, 1), **options):
+        answers = []
+
+        def conv(x, w):
+            options['dimension_numbers'] = DIMENSIONS
+            answers.append(layers.convolution(x, w, strides, padding, **options))
+
+        jax.eval_shape(conv, x, w)
+        return answers[0].split('.')[-1] if isinstance(answers[0], str) else 'plain'
+
+    assert method() == taken
+    with jax.default_matmul_precision('highest'):
+        assert method() == 'plain'
+    assert method(strides=(2, 2)) == method(rhs_dilation=(2, 2)) == 'plain'
+    half = [x.update(dtype=jnp.bfloat16) for x in (x, w)]
+    assert method(*half) == 'plain'
 
 
 @pytest.mark.parametrize('size', [(8, 8), (9, 7), (2, 3)])

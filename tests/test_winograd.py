@@ -1,4 +1,4 @@
-"""Winograd's convolution against the direct one: values, gradients, rounding, where it is used."""
+"""Winograd's convolution against the direct one: values, gradients, rounding."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from test_layers import DIMENSIONS, assert_all_close, value_and_gradients
 
-from jaxdl.models import layers, winograd
+from jaxdl.models import winograd
 
 
 def plain(x, w, padding):
@@ -64,34 +64,3 @@ def test_seeds_by_vmap_rows_over_devices_and_second_derivatives(monkeypatch):
     mesh = jax.make_mesh((4,), ('rows',), axis_types=(AxisType.Auto,))
     rows = jax.device_put(x, NamedSharding(mesh, PartitionSpec('rows')))
     assert_all_close(jax.jit(gradients(winograd.convolution))(rows, w), want[0], 1e-4)
-
-
-WIDE = ((32, 16, 16, 64), (3, 3, 64, 64))
-
-
-@pytest.mark.parametrize(
-    ('images', 'kernel', 'padding', 'pays'),
-    [
-        (*WIDE, ((1, 1), (1, 1)), True),
-        (*WIDE, ((0, 0), (2, 1)), True),
-        (*WIDE, ((3, 1), (1, 1)), False),
-        (*WIDE, ((-1, 1), (1, 1)), False),
-        (WIDE[0], (5, 5, 64, 64), ((1, 1), (1, 1)), False),
-        ((32, 16, 16, 16), (3, 3, 16, 256), ((1, 1), (1, 1)), False),
-        ((1, 7, 7, 512), (3, 3, 512, 512), ((1, 1), (1, 1)), False),  # 16 tiles
-        ((2, 16, 16, 32), (3, 3, 32, 32), ((1, 1), (1, 1)), False),  # 5 M multiply-adds
-    ],
-)
-def test_where_it_is_used(images, kernel, padding, pays):
-    assert winograd.pays(images, kernel, padding) == pays
-    x, w = jnp.zeros(images), jnp.zeros(kernel)
-
-    def used(strides=(1, 1), x=x, w=w, **options):
-        conv = partial(layers.convolution, dimension_numbers=DIMENSIONS, **options)
-        return 'custom_vjp' in str(jax.make_jaxpr(lambda: conv(x, w, strides, padding))())
-
-    assert used() == pays
-    with jax.default_matmul_precision('highest'):
-        assert not used()
-    assert not used(strides=(2, 2)) and not used(rhs_dilation=(2, 2))
-    assert not used(x=x.astype(jnp.bfloat16), w=w.astype(jnp.bfloat16))

@@ -5,14 +5,15 @@ transposed convolutions, and at BatchNorm's. There the layers compute the same t
 elsewhere they are the plain ones. What is taken where is chosen in this file and nowhere else.
 Variables and names are those of Linen's layers everywhere.
 
-Measured on 2 cores with jax 0.10.2 as time of a training step over that of the plain layers: few
-channels and 2x2 maxima, LeNet 0.6 and the small CNN 0.45; 3x3 convolutions by Winograd's method,
-ResNet-18 0.7, U-Net and the small CNN 0.8, for seconds more of compilation; 2x2 transposed
-convolutions, a U-Net of depth 2 0.65; BatchNorm's gradient, ResNet and U-Net 0.96. Forward and
-gradient of a 3x3 maximum of stride 2 take 0.4 of the plain one's time, of a 1x1 convolution as one
-product 0.7 to 0.9. What did not pay: the weight gradient of 3x3 convolutions as products of
-patches, in blocks or not, 1.1 to 6.3 times what XLA needs since it has YNNPACK; keeping it from
-fusing the activation that comes before a convolution into the transpositions of its gradient, 0.99.
+Measured on 2 cores with jax 0.10.2 as time of a training step over that of the plain layers:
+convolutions of few channels as products with a banded matrix, LeNet 0.6; 3x3 convolutions by
+Winograd's method, ResNet-18 0.7, U-Net and the small CNN 0.8, for seconds more of compilation; 2x2
+transposed convolutions, a U-Net of depth 2 0.65; BatchNorm's gradient, ResNet and U-Net 0.96.
+Forward and gradient of a 3x3 maximum of stride 2 take 0.4 of the plain one's time, of a 1x1
+convolution as one product 0.7 to 0.9. What did not pay: the weight gradient of 3x3 convolutions as
+products of patches, in blocks or not, 1.1 to 6.3 times what XLA needs since it has YNNPACK; keeping
+it from fusing the activation that comes before a convolution into the transpositions of its
+gradient, 0.99; strides in the banded matrix.
 """
 
 from collections.abc import Sequence
@@ -23,9 +24,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
 
-from jaxdl.models import winograd
+from jaxdl.models import banded, winograd
 
 Array = jax.Array
 
@@ -33,12 +33,6 @@ NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
 Padding = str | Sequence[tuple[int, int]]
 Pair = tuple[int, int]
-
-# Input channels up to which the other formulations are faster. Measured on 2 cores with the 5x5
-# kernels of LeNet, batch 128: forward of the first 9.5 -> 2.6 ms, of the second the same; input
-# gradient of the second 6.1 -> 3.3 ms.
-FEW_TO_MULTIPLY = 4
-FEW_TO_SCATTER = 8
 
 
 def convolution(
@@ -76,74 +70,23 @@ def convolution(
         or lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers) != NHWC
     ):
         return plain(lhs, rhs)
-    down, right = window_strides
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
     if rhs.shape[:2] == (1, 1) and not any(side for pair in padding for side in pair):
-        return lhs[:, ::down, ::right] @ rhs[0, 0]
-    if down != 1 or right != 1:
-        return plain(lhs, rhs)
+        return lhs[:, :: window_strides[0], :: window_strides[1]] @ rhs[0, 0]
     (top, bottom), (left, right) = padding
     pads = ((top, bottom), (left, right))
     config: Any = jax.config
-    direct = config.jax_default_matmul_precision == 'highest'
-    single = lhs.dtype == rhs.dtype == jnp.float32
-    if single and not direct and winograd.pays(lhs.shape, rhs.shape, pads):
-        return winograd.convolution(lhs, rhs, pads)
-    if lhs.shape[-1] <= FEW_TO_SCATTER:
-        around = ((0, 0, 0), *((*pair, 0) for pair in padding), (0, 0, 0))
-        return _few_channels(lax.pad(lhs, jnp.zeros((), lhs.dtype), around), rhs)
+    if (
+        set(window_strides) != {1}
+        or not lhs.dtype == rhs.dtype == jnp.float32
+        or config.jax_default_matmul_precision == 'highest'
+    ):
+        return plain(lhs, rhs)
+    for method in (winograd, banded):
+        if method.pays(lhs.shape, rhs.shape, pads):
+            return method.convolution(lhs, rhs, pads)
     return plain(lhs, rhs)
-
-
-def _plain(x: Array, w: Array) -> Array:
-    return lax.conv_general_dilated(
-        x, w, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-    )
-
-
-@jax.custom_vjp
-def _few_channels(x: Array, w: Array) -> Array:
-    """A valid convolution of stride 1, as one product of taps where there are very few channels."""
-    kh, kw, inputs, outputs = w.shape
-    if inputs > FEW_TO_MULTIPLY:
-        return _plain(x, w)
-    batch, rows, columns = x.shape[0], x.shape[1] - kh + 1, x.shape[2] - kw + 1
-    maps = jnp.moveaxis(x, -1, 0)
-    # Taps before positions: rows of the product's operand are then contiguous pieces of the image.
-    taps = [maps[:, :, i : i + rows, j : j + columns] for i in range(kh) for j in range(kw)]
-    positions = jnp.concatenate(taps).reshape(kh * kw * inputs, -1)
-    y = w.reshape(-1, outputs).T @ positions
-    return jnp.moveaxis(y.reshape(outputs, batch, rows, columns), 0, -1)
-
-
-def _forward(x: Any, w: Any) -> tuple[Array, tuple[Array, Array, tuple[()] | None]]:
-    # Whether anything asks for the gradient of x: nothing does where x is the data.
-    asked = () if x.perturbed else None
-    return _few_channels(x.value, w.value), (x.value, w.value, asked)
-
-
-def _backward(
-    saved: tuple[Array, Array, tuple[()] | None], g: Array
-) -> tuple[Array | None, Array | None]:
-    """dw as XLA has it; dx by adding each tap's product with the gradient where it came from."""
-    x, w, asked = saved
-    if isinstance(g, SymbolicZero):
-        return None, None
-    (dw,) = jax.linear_transpose(lambda w: _plain(x, w), w)(g)
-    if asked is None:
-        return None, dw
-    (kh, kw, inputs, outputs), (batch, rows, columns, _) = w.shape, g.shape
-    products = g.reshape(-1, outputs) @ w.reshape(-1, outputs).T
-    products = products.reshape(batch, rows, columns, kh * kw, inputs)
-    dx = jnp.zeros_like(x)
-    for i in range(kh):
-        for j in range(kw):
-            dx = dx.at[:, i : i + rows, j : j + columns].add(products[:, :, :, i * kw + j])
-    return dx, dw
-
-
-_few_channels.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def max_pool(
