@@ -60,7 +60,7 @@ study = Study(
     question='Does sharing weights over positions pay on small images?',
     trial=trial,
     seeds=10,
-    arms={'lenet': {}, 'mlp': {'network': 'mlp'}, 'tiny': {'steps': 20, 'batch': 16}},
+    arms={'lenet': {}, 'mlp': {'network': 'mlp'}, 'tiny': {'steps': 20, 'batch': 16, 'lr': 1e-4}},
     claims=[
         better('lenet', 'mlp', 'test/accuracy'),
         reaches('lenet', 'test/accuracy', at_least=0.985),

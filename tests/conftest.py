@@ -18,10 +18,14 @@ import pytest  # noqa: E402
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 
-@pytest.fixture(scope='module', autouse=True)
-def _forget_programs():
+def forget_programs() -> None:
     """Drop compiled programs before there are too many: Linux lets a process have 65,530 maps."""
-    yield
     maps = Path('/proc/self/maps')
     if maps.exists() and len(maps.read_text().splitlines()) > 25_000:
         jax.clear_caches()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _after_each_file():
+    yield
+    forget_programs()

@@ -488,7 +488,7 @@ def test_usage_names_every_command():
         (['run'], ['usage: jaxdl run NAME|FILE.py', '--workdir PATH', 'jaxdl run digits --help']),
         (['run', 'mine.py'], ['run mine.py', '--widths [INT [INT ...]] of its hidden layers']),
         (['run', 'digits'], ['trial options', '--network {lenet,mlp}', '(default: 0.003)']),
-        (['run', 'digits'], ['lenet - mlp network mlp tiny steps 20, batch 16']),
+        (['run', 'digits'], ['lenet - mlp network mlp tiny steps 20, batch 16, lr 0.0001']),
         (['eval'], ['usage: jaxdl eval NAME|FOLDER', '--arm']),
         (['eval', 'digits'], ['usage: jaxdl eval NAME|FOLDER', '--layout']),
         (['report'], ['usage: jaxdl report NAME|FOLDER']),
