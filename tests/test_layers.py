@@ -189,6 +189,48 @@ def test_modules_have_the_variables_values_and_gradients_of_the_plain_ones(
     assert_all_close(loss(a), loss(b))
 
 
+@pytest.mark.parametrize('queries', [5, 1])
+def test_attention_equals_the_plain_one(queries):
+    q, k, v = jax.random.normal(jax.random.key(0), (3, 2, 5, 3, 4))
+    args = (q[:, :queries], 3 * k, v)
+    ours = value_and_gradients(layers.attention, *args)
+    assert_all_close(ours, value_and_gradients(nn.dot_product_attention, *args))
+
+    def penalty(attention, *args):
+        return jnp.square(
+            jax.grad(lambda k: jnp.sin(attention(args[0], k, v)).sum())(args[1])
+        ).sum()
+
+    twice = [
+        jax.jit(jax.grad(partial(penalty, attention), (0, 1)))(*args)
+        for attention in (layers.attention, nn.dot_product_attention)
+    ]
+    assert_all_close(*twice, 1e-4)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'mask': jnp.tril(jnp.ones((1, 1, 5, 5), bool))},
+        {'bias': jnp.arange(5.0).reshape(1, 1, 1, 5)},
+        {'dropout_rate': 0.5, 'dropout_rng': jax.random.key(1)},
+        {'dtype': jnp.bfloat16},
+    ],
+)
+def test_attention_with_options_is_the_plain_one(options):
+    args = jax.random.normal(jax.random.key(0), (3, 2, 5, 3, 4))
+    plain = nn.dot_product_attention(*args, **options)
+    assert not np.array_equal(plain, layers.attention(*args))
+    np.testing.assert_array_equal(layers.attention(*args, **options), plain)
+    module = nn.MultiHeadDotProductAttention(3, attention_fn=layers.attention)
+    x, mask = args[0].reshape(2, 5, 12), jnp.tril(jnp.ones((1, 1, 5, 5), bool))
+    variables = module.init(jax.random.key(2), x)
+    np.testing.assert_array_equal(
+        module.apply(variables, x, mask=mask),
+        nn.MultiHeadDotProductAttention(3).apply(variables, x, mask=mask),
+    )
+
+
 def network(x, w, u, scale, *, own):
     """Every layer once, so that what jax may do to functions is tested on all."""
     conv = layers.convolution if own else lax.conv_general_dilated

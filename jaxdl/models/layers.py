@@ -1,23 +1,25 @@
 """Layers that every network uses, in formulations that suit the backend, with equal numbers.
 
-XLA:CPU is slow at convolutions with few channels, at the gradients of maximum pooling and of
-transposed convolutions, and at BatchNorm's. There the layers compute the same things otherwise;
-elsewhere they are the plain ones. What is taken where is chosen in this file and nowhere else.
-Variables and names are those of Linen's layers everywhere.
+XLA:CPU is slow at convolutions with few channels, and at the gradients of maximum pooling,
+transposed convolutions, BatchNorm and the softmax of attention. There the layers compute the same
+things otherwise; elsewhere they are the plain ones. What is taken where is chosen in this file and
+nowhere else. Variables and names are those of Linen's layers everywhere.
 
 Measured on 2 cores with jax 0.10.2 as time of a training step over that of the plain layers:
 convolutions of few channels as products with a banded matrix, LeNet 0.6; 3x3 convolutions by
 Winograd's method, ResNet-18 0.7, U-Net and the small CNN 0.8, for seconds more of compilation; 2x2
-transposed convolutions, a U-Net of depth 2 0.65; BatchNorm's gradient, ResNet and U-Net 0.96.
-Forward and gradient of a 3x3 maximum of stride 2 take 0.4 of the plain one's time, of a 1x1
-convolution as one product 0.7 to 0.9. What did not pay: the weight gradient of 3x3 convolutions as
-products of patches, in blocks or not, 1.1 to 6.3 times what XLA needs since it has YNNPACK; keeping
-it from fusing the activation that comes before a convolution into the transpositions of its
-gradient, 0.99; strides in the banded matrix.
+transposed convolutions, a U-Net of depth 2 0.65; BatchNorm's gradient, ResNet and U-Net 0.96;
+attention with its heads in the batch, ViT 0.95. Forward and gradient of a 3x3 maximum of stride 2
+take 0.4 of the plain one's time, of a 1x1 convolution as one product 0.7 to 0.9. What did not pay:
+the weight gradient of 3x3 convolutions as products of patches, in blocks or not, 1.1 to 6.3 times
+what XLA needs since it has YNNPACK; keeping it from fusing the activation that comes before a
+convolution into the transpositions of its gradient, 0.99; strides in the banded matrix; GELU with a
+gradient derived by hand, 1.0.
 """
 
+import math
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import flax.linen as nn
@@ -270,6 +272,49 @@ class BatchNorm(nn.BatchNorm):
                 old.value = self.momentum * old.value + (1 - self.momentum) * new
         return y
 
+
+@wraps(nn.dot_product_attention, assigned=())  # Linen passes the options that a signature names
+def attention(query: Array, key: Array, value: Array, **options: Any) -> Array:
+    """`nn.dot_product_attention`, for ``nn.MultiHeadDotProductAttention(attention_fn=attention)``.
+
+    query [B, Q, H, D], key and value [B, K, H, D] -> [B, Q, H, D].
+    """
+    asked = {name for name, value in options.items() if value is not None and value is not False}
+    asked -= {'deterministic', 'broadcast_dropout', 'dropout_rng', 'dropout_rate'}
+    drops = options.get('dropout_rate', 0) > 0 and not options.get('deterministic', False)
+    if (
+        jax.default_backend() != 'cpu'
+        or asked
+        or drops
+        or query.ndim != 4
+        or {query.dtype, key.dtype, value.dtype} != {jnp.dtype('float32')}
+    ):
+        return nn.dot_product_attention(query, key, value, **options)
+    batch, _, heads, depth = query.shape
+
+    def by_head(x: Array) -> Array:  # [B H, T, D]
+        return x.swapaxes(1, 2).reshape(batch * heads, -1, x.shape[-1])
+
+    q, k, v = by_head(query / math.sqrt(depth)), by_head(key), by_head(value)
+    y = _softmax(q @ k.swapaxes(1, 2)) @ v
+    return y.reshape(batch, heads, *y.shape[1:]).swapaxes(1, 2)
+
+
+@jax.custom_vjp
+def _softmax(x: Array) -> Array:
+    return jax.nn.softmax(x)
+
+
+def _softmax_forward(x: Array) -> tuple[Array, Array]:
+    y = jax.nn.softmax(x)
+    return y, y
+
+
+def _softmax_backward(y: Array, g: Array) -> tuple[Array]:
+    return (y * (g - (y * g).sum(-1, keepdims=True)),)
+
+
+_softmax.defvjp(_softmax_forward, _softmax_backward)
 
 Conv = partial(nn.Conv, conv_general_dilated=convolution)
 Dense = nn.Dense

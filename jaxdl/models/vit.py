@@ -14,13 +14,16 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from jaxdl.models.layers import Conv, Dense
+from jaxdl.models.layers import Conv, Dense, attention
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]
 
 Attention = partial(
-    nn.MultiHeadDotProductAttention, kernel_init=initializers.xavier_uniform(), dropout_rate=0.0
+    nn.MultiHeadDotProductAttention,
+    kernel_init=initializers.xavier_uniform(),
+    dropout_rate=0.0,
+    attention_fn=attention,
 )
 LayerNorm = partial(nn.LayerNorm, epsilon=1e-6)
 
