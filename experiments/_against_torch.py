@@ -5,10 +5,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -54,15 +57,15 @@ def main(study: Study, words: list[str]) -> None:
         raise UsageError('--record: it records all arms, so it goes without --arm')
     if find_spec('torch') is None:
         raise UsageError('throughput: torch is not installed here; make bench installs it')
-    if line := machine.tune_memory():
-        print(line)
-    ways = variants()
+    ways: list[str] = []
+    rows = []
+    for label in chosen(study, values['arm']):
+        ways, of_arm = apart(race, study, label, values['rounds'], values['seconds'])
+        rows += of_arm
+    if 'compiled' not in ways:
+        print('torch.compile needs a C++ compiler, and there is none: its column is left out')
     head = ['arm', 'seeds', 'jaxdl ms', *(f'{name} ms' for name in ways)]
     head += [f'jaxdl / {name}' for name in ways]
-    rows = []
-    for row in race(study, ways, values['arm'], rounds=values['rounds'], seconds=values['seconds']):
-        print(*row, file=sys.stderr)  # the table comes last
-        rows.append(row)
     about = f'A training step of all seeds on {surroundings()["devices"][0]}, medians of '
     about += f'{values["rounds"]} turns, PyTorch {version("torch")}, jax {version("jax")}.'
     table = Table(*head, caption=about)
@@ -75,35 +78,40 @@ def main(study: Study, words: list[str]) -> None:
         print('wrote the table in experiments/README.md')
 
 
-def race(
-    study: Study,
-    ways: Mapping[str, Sequence[str]],
-    arms: Sequence[str] = (),
-    *,
-    rounds: int,
-    seconds: float,
-) -> Iterator[list[str]]:
-    """The rows of the table, one for each arm and number of seeds.
+def apart(work: Callable[..., Any], *args: Any) -> Any:
+    """work(*args) in a new process.
 
-    ways: how PyTorch is raced, see `variants`. arms: which; all if none is named.
+    Nets that a process has trained before change its heap: after the U-Net LeNet's steps take 1.5
+    times as long as in a process of its own, which is where a user runs it.
     """
+    with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as process:
+        return process.submit(work, *args).result()
+
+
+def race(
+    study: Study, label: str, rounds: int, seconds: float
+) -> tuple[list[str], list[list[str]]]:
+    """How PyTorch was raced, see `variants`; the table's rows of an arm, one a number of seeds."""
+    machine.tune_memory()
+    ways, rows = variants(), []
     # Ours in bfloat16 where PyTorch's autocast is.
     precision = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
-    for label in chosen(study, arms):
-        params = resolve(study, label, {'precision': precision})
-        (phase,) = phases_of(study, params)
-        with ExitStack() as processes:
-            theirs: dict[str, Racer] = {}
-            for count in SEEDS.get(label, (1,)):
-                chunk = max(1, CHUNK.get(label, 2) // count)
-                engine = Engine(phase.task, phase.train, seeds=range(count), chunk=chunk)
-                for name, options in ways.items() if not theirs else ():
-                    words = [params['network'], str(engine.rows), str(params['lr']), *options]
-                    process = torch_process(words, parameters=engine.parameters())
-                    theirs[name] = processes.enter_context(process)
-                with our_loop(engine) as ours:
-                    turns = raced(ours, theirs, engine, rounds=rounds, seconds=seconds)
-                yield [label, str(count), *cells(turns)]
+    params = resolve(study, label, {'precision': precision})
+    (phase,) = phases_of(study, params)
+    with ExitStack() as processes:
+        theirs: dict[str, Racer] = {}
+        for count in SEEDS.get(label, (1,)):
+            chunk = max(1, CHUNK.get(label, 2) // count)
+            engine = Engine(phase.task, phase.train, seeds=range(count), chunk=chunk)
+            for name, options in ways.items() if not theirs else ():
+                words = [params['network'], str(engine.rows), str(params['lr']), *options]
+                process = torch_process(words, parameters=engine.parameters())
+                theirs[name] = processes.enter_context(process)
+            with our_loop(engine) as ours:
+                turns = raced(ours, theirs, engine, rounds=rounds, seconds=seconds)
+            rows.append([label, str(count), *cells(turns)])
+            print(*rows[-1], file=sys.stderr)  # the table comes last
+    return list(ways), rows
 
 
 def variants() -> dict[str, Sequence[str]]:
@@ -113,8 +121,6 @@ def variants() -> dict[str, Sequence[str]]:
         found['eager, memory kept'] = ('memory_kept',)
     if any(shutil.which(name) for name in ('c++', 'g++', 'clang++')):
         found['compiled'] = ('compiled',)
-    else:
-        print('torch.compile needs a C++ compiler, and there is none: its column is left out')
     return found
 
 
