@@ -92,7 +92,8 @@ def race(
     study: Study, label: str, rounds: int, seconds: float
 ) -> tuple[list[str], list[list[str]]]:
     """How PyTorch was raced, see `variants`; the table's rows of an arm, one a number of seeds."""
-    machine.tune_memory()
+    if line := machine.tune_memory():
+        print(line, file=sys.stderr)
     ways, rows = variants(), []
     # Ours in bfloat16 where PyTorch's autocast is.
     precision = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'

@@ -1,4 +1,4 @@
-"""The product with a banded matrix against the direct convolution: values, gradients, rounding."""
+"""The product with a banded matrix against the direct convolution: values, gradients, NaN."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_it_equals_the_direct_one(size, kernel, padding, channels):
     assert_all_close(ours, value_and_gradients(lambda x, w: plain(x, w, padding), x, w))
 
 
-def test_the_zeros_of_the_band_do_not_spread_what_is_not_finite():
+def test_a_nan_stays_in_its_patches():
     # The direct convolution has NaN only where the kernel sees one; 0 NaN is NaN in a product.
     x, w = drawn((1, 6, 12, 1), (3, 3, 1, 2))
     x[0, 3, 5] = np.nan

@@ -91,7 +91,7 @@ def test_law_1_a_seed_among_many_equals_the_seed_alone_and_no_other(name):
 
 
 def test_law_3_one_step_a_call_equals_many(name):
-    assert_close(trained(name, chunk=1)[0], trained(name)[0])  # else two in a scan
+    assert_close(trained(name, chunk=1)[0], trained(name)[0])  # one, two a call
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)

@@ -99,8 +99,8 @@ def test_which_convolution_is_taken(monkeypatch, images, kernel, padding, taken)
         answers = []
 
         def conv(x, w):
-            options['dimension_numbers'] = DIMENSIONS
-            answers.append(layers.convolution(x, w, strides, padding, **options))
+            args = {'dimension_numbers': DIMENSIONS, **options}
+            answers.append(layers.convolution(x, w, strides, padding, **args))
 
         jax.eval_shape(conv, x, w)
         return answers[0].split('.')[-1] if isinstance(answers[0], str) else 'plain'

@@ -30,6 +30,12 @@ Array = jax.Array
 Pads = tuple[tuple[int, int], tuple[int, int]]  # of rows, of columns
 
 
+def size(images: Sequence[int], kernel: Sequence[int], padding: Pads) -> tuple[int, int]:
+    """Rows and columns of what a convolution of stride 1 makes of [B, H, W, I], [kh, kw, I, O]."""
+    high, wide = (images[1 + i] + sum(padding[i]) - kernel[i] + 1 for i in range(2))
+    return high, wide
+
+
 def pays(images: Sequence[int], kernel: Sequence[int], padding: Pads) -> bool:
     """Whether it is faster here than XLA's convolution; images [B, H, W, I], kernel [kh, kw, I, O].
 
@@ -37,7 +43,7 @@ def pays(images: Sequence[int], kernel: Sequence[int], padding: Pads) -> bool:
     """
     inputs, outputs = kernel[2:]
     ragged = any(n % 4 for n in (inputs, outputs))
-    return min(_size(images, kernel, padding)) > 0 and (inputs < 8 or (inputs <= 24 and ragged))
+    return min(size(images, kernel, padding)) > 0 and (inputs < 8 or (inputs <= 24 and ragged))
 
 
 def convolution(x: Array, w: Array, padding: Pads) -> Array:
@@ -46,7 +52,7 @@ def convolution(x: Array, w: Array, padding: Pads) -> Array:
     The plain one is ``lax.conv_general_dilated(x, w, (1, 1), padding)`` in NHWC, HWIO.
     """
     batch, (kh, kw, inputs, outputs) = len(x), w.shape
-    rows, columns = _size(x.shape, w.shape, padding)
+    rows, columns = size(x.shape, w.shape, padding)
     n = max(1, kw - 1)  # the fewest whose columns hold all that the patch before needs of them
     patches, piece, rest = -(-columns // n), n * inputs, (kw - 1) * inputs
     (top, bottom), (left, right) = padding
@@ -59,12 +65,6 @@ def convolution(x: Array, w: Array, padding: Pads) -> Array:
     lines = jnp.concatenate([seen[:, i : i + rows] for i in range(kh)], axis=3)
     y = lines @ _band(w, n)
     return y.reshape(batch, rows, patches * n, outputs)[:, :, :columns]
-
-
-def _size(images: Sequence[int], kernel: Sequence[int], padding: Pads) -> tuple[int, int]:
-    """Rows and columns of the output."""
-    high, wide = (images[1 + i] + sum(padding[i]) - kernel[i] + 1 for i in range(2))
-    return high, wide
 
 
 def _band(w: Array, n: int) -> Array:

@@ -27,8 +27,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxdl.models.banded import Pads, size
+
 Array = jax.Array
-Pads = tuple[tuple[int, int], tuple[int, int]]  # of rows, of columns
 Grid = list[list[Array]]
 
 KERNEL, TILE, STEP = 3, 4, 2
@@ -47,7 +48,7 @@ def pays(images: Sequence[int], kernel: Sequence[int], padding: Pads) -> bool:
     """
     if tuple(kernel[:2]) != (KERNEL, KERNEL) or any(not 0 <= n <= 2 for p in padding for n in p):
         return False
-    rows, columns = (-(-n // STEP) for n in _size(images, padding))
+    rows, columns = (-(-n // STEP) for n in size(images, kernel, padding))
     tiles, channels = images[0] * rows * columns, kernel[2:]
     work = tiles * STEP**2 * KERNEL**2 * channels[0] * channels[1]
     return min(channels) >= 24 and tiles >= 32 and work >= 2e7
@@ -89,7 +90,7 @@ convolution.defvjp(_forward, _backward)
 def _convolved(x: Array, u: Grid, padding: Pads, *, inputs: int) -> Array:
     """The convolution with transformed kernels, 4 x 4 matrices whose axis `inputs` is x's."""
     outputs = u[0][0].shape[1 - inputs]
-    high, wide = _size(x.shape, padding)
+    high, wide = size(x.shape, (KERNEL, KERNEL), padding)
     (parts,) = _parts(x, channels=x.shape[-1] + outputs)
     done: list[Array] = []
     for part in parts:
@@ -113,15 +114,9 @@ def _parts(*arrays: Array, channels: int) -> list[list[Array]]:
     return [jnp.split(array, count) for array in arrays]
 
 
-def _size(images: Sequence[int], padding: Pads) -> tuple[int, int]:
-    """Rows and columns of the output."""
-    high, wide = (images[1 + i] + sum(padding[i]) - KERNEL + 1 for i in range(2))
-    return high, wide
-
-
 def _image_tiles(x: Array, padding: Pads) -> Grid:
     """V: 4 x 4 arrays [B, rows, columns, I]. The last tiles may reach over the edge."""
-    sizes = _size(x.shape, padding)
+    sizes = size(x.shape, (KERNEL, KERNEL), padding)
     around = [(low, high + size % STEP) for (low, high), size in zip(padding, sizes, strict=True)]
     x = jnp.pad(x, ((0, 0), *around, (0, 0)))
     down, across = (size + size % STEP - 1 for size in sizes)
