@@ -1,6 +1,8 @@
 """Four simulated devices, rank promotion an error, no network."""
 
+import atexit
 import os
+import tempfile
 from pathlib import Path
 
 # Before jax is imported: simulated devices deadlock on few cores without a larger thread pool.
@@ -16,6 +18,15 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+# A worker keeps what it compiles on disk while it runs: those in memory have to go now and then,
+# below, and a third of what the laws compile was compiled before. One folder for all workers would
+# need locks; and the environment stays as it is, for the commands that tests start.
+programs = tempfile.TemporaryDirectory(prefix='jaxdl-tests-')
+atexit.register(programs.cleanup)
+jax.config.update('jax_compilation_cache_dir', programs.name)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
 @pytest.fixture(scope='module', autouse=True)
