@@ -57,11 +57,10 @@ def main(study: Study, words: list[str]) -> None:
         raise UsageError('--record: it records all arms, so it goes without --arm')
     if find_spec('torch') is None:
         raise UsageError('throughput: torch is not installed here; make bench installs it')
-    ways: list[str] = []
     rows = []
     for label in chosen(study, values['arm']):
-        ways, of_arm = apart(race, study, label, values['rounds'], values['seconds'])
-        rows += of_arm
+        rows += apart(race, study, label, values['rounds'], values['seconds'])
+    ways = variants()
     if 'compiled' not in ways:
         print('torch.compile needs a C++ compiler, and there is none: its column is left out')
     head = ['arm', 'seeds', 'jaxdl ms', *(f'{name} ms' for name in ways)]
@@ -88,10 +87,8 @@ def apart(work: Callable[..., Any], *args: Any) -> Any:
         return process.submit(work, *args).result()
 
 
-def race(
-    study: Study, label: str, rounds: int, seconds: float
-) -> tuple[list[str], list[list[str]]]:
-    """How PyTorch was raced, see `variants`; the table's rows of an arm, one a number of seeds."""
+def race(study: Study, label: str, rounds: int, seconds: float) -> list[list[str]]:
+    """The table's rows of an arm, one a number of seeds."""
     if line := machine.tune_memory():
         print(line, file=sys.stderr)
     ways, rows = variants(), []
@@ -112,7 +109,7 @@ def race(
                 turns = raced(ours, theirs, engine, rounds=rounds, seconds=seconds)
             rows.append([label, str(count), *cells(turns)])
             print(*rows[-1], file=sys.stderr)  # the table comes last
-    return list(ways), rows
+    return rows
 
 
 def variants() -> dict[str, Sequence[str]]:

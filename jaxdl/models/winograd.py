@@ -117,9 +117,9 @@ def _parts(*arrays: Array, channels: int) -> list[list[Array]]:
 def _image_tiles(x: Array, padding: Pads) -> Grid:
     """V: 4 x 4 arrays [B, rows, columns, I]. The last tiles may reach over the edge."""
     sizes = size(x.shape, (KERNEL, KERNEL), padding)
-    around = [(low, high + size % STEP) for (low, high), size in zip(padding, sizes, strict=True)]
+    around = [(low, high + n % STEP) for (low, high), n in zip(padding, sizes, strict=True)]
     x = jnp.pad(x, ((0, 0), *around, (0, 0)))
-    down, across = (size + size % STEP - 1 for size in sizes)
+    down, across = (n + n % STEP - 1 for n in sizes)
     return _both_ways(
         _image,
         [
