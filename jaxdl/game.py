@@ -158,12 +158,17 @@ def _turn(
         net, grads, metrics = gradient(seat.net, batch, key)
     else:
         net, grads, metrics = _accumulated(gradient, seat.net, batch, key, player.accumulate)
-    updates, opt = player.opt.update(grads, seat.opt, net.params)
-    net = net.replace(params=optax.apply_updates(net.params, updates))
+    return {**state, name: move(player, seat._replace(net=net), grads)}, metrics
+
+
+def move(player: Player, seat: Seat, grads: Any) -> Seat:
+    """The seat after its net has moved against `grads`, and its shadow has followed."""
+    updates, opt = player.opt.update(grads, seat.opt, seat.net.params)
+    net = seat.net.replace(params=optax.apply_updates(seat.net.params, updates))
     turn = seat.turn + 1
     if player.shadow and net.shadow:
         net = net.replace(shadow=player.shadow.follow(net.shadow, net, turn))
-    return {**state, name: Seat(net, opt, turn)}, metrics
+    return Seat(net, opt, turn)
 
 
 def _accumulated(

@@ -9,8 +9,8 @@ Measured on 2 cores with jax 0.10.2 as time of a training step over that of the 
 convolutions of few channels as products with a banded matrix, LeNet 0.6; 3x3 convolutions by
 Winograd's method, ResNet-18 0.7, U-Net and the small CNN 0.8, for seconds more of compilation; 2x2
 transposed convolutions, a U-Net of depth 2 0.65; BatchNorm's gradient, ResNet and U-Net 0.96;
-attention with its heads in the batch, ViT 0.95. Forward and gradient of a 3x3 maximum of stride 2
-take 0.4 of the plain one's time, of a 1x1 convolution as one product 0.7 to 0.9. What did not pay:
+attention with its heads in the batch, ViT 0.95. Forward and gradient of a 1x1 convolution as
+one product take 0.7 to 0.9 of the plain one's time; of maxima see `maxima`. What did not pay:
 the weight gradient of 3x3 convolutions as products of patches, in blocks or not, 1.1 to 6.3 times
 what XLA needs since it has YNNPACK; keeping it from fusing the activation that comes before a
 convolution into the transpositions of its gradient, 0.99; strides in the banded matrix; GELU with a
@@ -18,6 +18,7 @@ gradient derived by hand, 1.0.
 """
 
 import math
+import os
 from collections.abc import Sequence
 from functools import partial, wraps
 from typing import Any
@@ -27,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxdl.models import banded, winograd
+from jaxdl.models import banded, maxima, winograd
 
 Array = jax.Array
 
@@ -35,6 +36,15 @@ NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
 Padding = str | Sequence[tuple[int, int]]
 Pair = tuple[int, int]
+
+
+def cpu_formulations() -> bool:
+    """Whether the formulations of this file are taken: on CPU, but with JAXDL_PLAIN_LAYERS=1.
+
+    The variable is for those who doubt: with it every network is made of Linen's layers. It is read
+    when a network is traced, so set it before a program starts.
+    """
+    return jax.default_backend() == 'cpu' and os.environ.get('JAXDL_PLAIN_LAYERS') != '1'
 
 
 def convolution(
@@ -65,7 +75,7 @@ def convolution(
     )
     simple = {1} == {*(lhs_dilation or (1,)), *(rhs_dilation or (1,)), feature_group_count}
     if (
-        jax.default_backend() != 'cpu'
+        not cpu_formulations()
         or lhs.ndim != 4
         or precision is not None
         or not simple
@@ -99,54 +109,14 @@ def max_pool(
     Where maxima are equal the gradient goes to the first, as in the plain formulation.
     """
     strides = strides or window
-    if jax.default_backend() != 'cpu' or x.ndim != 4:
-        return nn.max_pool(x, window_shape=window, strides=strides, padding=padding)
+    plain = partial(nn.max_pool, x, window_shape=window, strides=strides)
+    if not cpu_formulations() or x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
+        return plain(padding=padding)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
-    if any(side for pair in padding for side in pair):
-        low = jnp.array(-jnp.inf, x.dtype)
-        x = lax.pad(x, low, ((0, 0, 0), *((*pair, 0) for pair in padding), (0, 0, 0)))
-    return _max_pool(tuple(window), tuple(strides), x)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _max_pool(window: Pair, strides: Pair, x: Array) -> Array:
-    return nn.max_pool(x, window_shape=window, strides=strides)
-
-
-def _pool_forward(window: Pair, strides: Pair, x: Array) -> tuple[Array, tuple[Array, Array]]:
-    y = _max_pool(window, strides, x)
-    return y, (x, y)
-
-
-def _pool_backward(
-    window: Pair, strides: Pair, saved: tuple[Array, Array], g: Array
-) -> tuple[Array]:
-    """Each place of a window gets the gradient if it holds the maximum and none before it does."""
-    x, y = saved
-    (down, right), (_, rows, columns, _) = strides, y.shape
-    places = [(i, j) for i in range(window[0]) for j in range(window[1])]
-    parts, free = [], jnp.ones(y.shape, bool)
-    for i, j in places:
-        rows_seen = slice(i, i + down * (rows - 1) + 1, down)
-        hit = free & (x[:, rows_seen, j : j + right * (columns - 1) + 1 : right] == y)
-        parts.append(jnp.where(hit, g, 0))
-        free &= ~hit
-    high, wide = x.shape[1:3]
-    if window == strides:  # they do not overlap: every place is written once
-        lines = [jnp.stack(parts[i : i + right], axis=3) for i in range(0, len(parts), right)]
-        dx = jnp.stack(lines, axis=2).reshape(len(x), down * rows, right * columns, -1)
-        rest = ((0, 0), (0, high - down * rows), (0, wide - right * columns), (0, 0))
-        return (jnp.pad(dx, rest),)
-    zero, dx = jnp.zeros((), x.dtype), jnp.zeros_like(x)
-    for (i, j), part in zip(places, parts, strict=True):
-        below, beyond = high - i - down * (rows - 1) - 1, wide - j - right * (columns - 1) - 1
-        around = ((0, 0, 0), (i, below, down - 1), (j, beyond, right - 1), (0, 0, 0))
-        dx += lax.pad(part, zero, around)
-    return (dx,)
-
-
-_max_pool.defvjp(_pool_forward, _pool_backward)
+    (top, bottom), (left, right) = padding
+    windows = maxima.Windows(window, strides, ((top, bottom), (left, right)))
+    return maxima.pool(windows, x) if windows.fit(x.shape) else plain(padding=padding)
 
 
 def average_pool(
@@ -179,7 +149,7 @@ class ConvTranspose(nn.ConvTranspose):
         size, strides = self.kernel_size, self.strides
         given = (self.kernel_dilation, self.mask, self.dtype, self.precision)
         if (
-            jax.default_backend() != 'cpu'
+            not cpu_formulations()
             or inputs.ndim != 4
             or isinstance(size, int)
             or strides is None
@@ -250,7 +220,7 @@ class BatchNorm(nn.BatchNorm):
             'use_running_average', self.use_running_average, use_running_average
         )
         if (
-            jax.default_backend() != 'cpu'
+            not cpu_formulations()
             or running
             or mask is not None
             or x.dtype != jnp.float32
@@ -283,7 +253,7 @@ def attention(query: Array, key: Array, value: Array, **options: Any) -> Array:
     asked -= {'deterministic', 'broadcast_dropout', 'dropout_rng', 'dropout_rate'}
     drops = options.get('dropout_rate', 0) > 0 and not options.get('deterministic', False)
     if (
-        jax.default_backend() != 'cpu'
+        not cpu_formulations()
         or asked
         or drops
         or query.ndim != 4
