@@ -189,6 +189,28 @@ def test_modules_have_the_variables_values_and_gradients_of_the_plain_ones(
     assert_all_close(loss(a), loss(b))
 
 
+@pytest.mark.parametrize('backend', ['cpu', 'gpu'])
+@pytest.mark.parametrize('ratio', [100, 1000, 10_000])
+def test_norms_keep_their_digits_where_the_mean_is_many_deviations(monkeypatch, backend, ratio):
+    monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+    x = (np.random.default_rng(0).normal(size=(8, 6, 6, 4)) + ratio).astype(np.float32)
+    exact = x.astype(np.float64)
+    norm = layers.BatchNorm(use_running_average=False, momentum=0.0)
+    y, memory = norm.apply(norm.init(jax.random.key(0), x), x, mutable=['batch_stats'])
+    axes = (0, 1, 2)
+    rounding = 1e-7 * ratio  # of x itself, in deviations
+    variance = memory['batch_stats']['var']
+    np.testing.assert_allclose(variance, exact.var(axes), rtol=1e-5 + 10 * rounding)
+    want = (exact - exact.mean(axes)) / np.sqrt(exact.var(axes) + 1e-5)
+    np.testing.assert_allclose(y, want, atol=1e-5 + 20 * rounding)
+    tokens = x.reshape(8, -1)
+    norm = layers.LayerNorm()
+    y = norm.apply(norm.init(jax.random.key(0), tokens), tokens)
+    exact = tokens.astype(np.float64)
+    want = (exact - exact.mean(1, keepdims=True)) / np.sqrt(exact.var(1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(y, want, atol=1e-5 + 20 * rounding)
+
+
 @pytest.mark.parametrize('queries', [5, 1])
 def test_attention_equals_the_plain_one(queries):
     q, k, v = jax.random.normal(jax.random.key(0), (3, 2, 5, 3, 4))
@@ -235,7 +257,9 @@ def network(x, w, u, scale, *, own):
     """Every layer once, so that what jax may do to functions is tested on all."""
     conv = layers.convolution if own else lax.conv_general_dilated
     pool = layers.max_pool if own else nn.max_pool
-    norm = (layers.BatchNorm if own else nn.BatchNorm)(use_running_average=False, momentum=0.9)
+    norm = (layers.BatchNorm if own else nn.BatchNorm)(
+        use_running_average=False, momentum=0.9, use_fast_variance=False
+    )
     up = (layers.ConvTranspose if own else nn.ConvTranspose)(3, (2, 2), strides=(2, 2))
     width = w.shape[-1]
     x = conv(x, w, (1, 1), 'SAME', dimension_numbers=DIMENSIONS)

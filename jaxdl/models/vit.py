@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
+from jaxdl.models import layers
 from jaxdl.models.layers import Conv, Dense, attention
 
 Array = jax.Array
@@ -25,7 +26,7 @@ Attention = partial(
     dropout_rate=0.0,
     attention_fn=attention,
 )
-LayerNorm = partial(nn.LayerNorm, epsilon=1e-6)
+LayerNorm = partial(layers.LayerNorm, epsilon=1e-6)
 
 
 def gelu(x: Array) -> Array:
