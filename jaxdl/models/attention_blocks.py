@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 
 from jaxdl.models.layers import BatchNorm, Conv, Dense
+from jaxdl.models.pooling import maximum
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]
@@ -22,17 +23,6 @@ HE = initializers.variance_scaling(2.0, 'fan_in', 'normal')
 # The authors' norm of the spatial map: slow statistics, and a scale that starts at zero, so that
 # every position starts with the same weight.
 SpatialNorm = partial(BatchNorm, momentum=0.99, scale_init=initializers.zeros)
-
-
-def maximum(x: Array, axis: int) -> Array:
-    """The largest values along an axis, whose gradient goes to the first place that has them.
-
-    The gradient of `jnp.max` looks for the maximum among the values again. Where a compiler has
-    computed them twice, with other rounding, it finds none, and divides by their number: NaN.
-    """
-    at = jnp.expand_dims(x.argmax(axis), axis)
-    there = jax.lax.broadcasted_iota(at.dtype, x.shape, axis % x.ndim) == at
-    return jnp.where(there, x, 0).sum(axis)
 
 
 class SqueezeExcitation(nn.Module):

@@ -2,7 +2,8 @@
 
 A box is (x1, y1, x2, y2), its left, top, right and bottom edge in pixels of the image: the pixel in
 row i and column j is the box (j, i, j + 1, i + 1). Functions are of one image, for `jax.vmap`;
-where the number of boxes varies, arrays are padded and a mask says which rows count.
+where the number of boxes varies, arrays are padded and a mask says which rows count. Every number
+of boxes may be 0.
 """
 
 import math
@@ -14,25 +15,54 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxdl.models.pooling import maximum
+
 Array = jax.Array
 
 BACKGROUND, IGNORED = -1, -2  # what `match` says of an anchor that has no truth
 LARGEST = math.log(1000 / 16)  # the largest logarithm of a size ratio that `decode` takes
+TIE = 1e-5  # IoUs whose ratio is that near to 1 are equal but for rounding
 
 
 # ---- geometry -----------------------------------------------------------------------------------
 
 
+def larger(a: Any, b: Any) -> Array:
+    """`jnp.maximum`, with a gradient that compares the two numbers; equal ones have half each.
+
+    The gradient of `jnp.maximum` looks for the result among the two. Where a compiler has computed
+    them twice, with other rounding, it finds none and is 0.
+    """
+    kind = jnp.result_type(a, b)
+    return _larger(jnp.asarray(a, kind), jnp.asarray(b, kind))
+
+
+def smaller(a: Any, b: Any) -> Array:
+    """`jnp.minimum`, likewise."""
+    kind = jnp.result_type(a, b)
+    return -_larger(-jnp.asarray(a, kind), -jnp.asarray(b, kind))
+
+
+@jax.custom_jvp
+def _larger(a: Array, b: Array) -> Array:
+    return jnp.maximum(a, b)
+
+
+@_larger.defjvp
+def _larger_tangent(of: tuple[Array, Array], tangents: Any) -> tuple[Array, Array]:
+    (a, b), (da, db) = of, tangents
+    return jnp.maximum(a, b), jnp.where(a > b, da, jnp.where(a < b, db, (da + db) / 2))
+
+
 def area(boxes: Array) -> Array:
     """Areas [...] of boxes [..., 4]; 0 where right is left of left."""
-    size = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    size = larger(boxes[..., 2:] - boxes[..., :2], 0)
     return size[..., 0] * size[..., 1]
 
 
 def intersection(a: Array, b: Array) -> Array:
     """Areas [...] common to boxes a [..., 4] and b [..., 4]."""
-    corner = jnp.maximum(a[..., :2], b[..., :2])
-    size = jnp.maximum(jnp.minimum(a[..., 2:], b[..., 2:]) - corner, 0)
+    size = larger(smaller(a[..., 2:], b[..., 2:]) - larger(a[..., :2], b[..., :2]), 0)
     return size[..., 0] * size[..., 1]
 
 
@@ -49,7 +79,7 @@ def generalised_iou(a: Array, b: Array) -> Array:
     """
     common = intersection(a, b)
     union = area(a) + area(b) - common
-    hull = area(jnp.concatenate([jnp.minimum(a, b)[..., :2], jnp.maximum(a, b)[..., 2:]], -1))
+    hull = area(jnp.concatenate([smaller(a, b)[..., :2], larger(a, b)[..., 2:]], -1))
     return _ratio(common, union) - _ratio(hull - union, hull)
 
 
@@ -68,7 +98,8 @@ def corners(boxes: Array) -> Array:
 def clip(boxes: Array, *, size: tuple[int, int]) -> Array:
     """Boxes [..., 4] cut at the edges of an image of `size` (height, width)."""
     height, width = size
-    x, y = jnp.clip(boxes[..., 0::2], 0, width), jnp.clip(boxes[..., 1::2], 0, height)
+    x = smaller(larger(boxes[..., 0::2], 0), width)
+    y = smaller(larger(boxes[..., 1::2], 0), height)
     return jnp.stack([x, y], -1).reshape(boxes.shape)
 
 
@@ -89,7 +120,7 @@ def encode(boxes: Array, anchors: Array, *, weights: Sequence[float] = (1, 1, 1,
     """
     (x, y, w, h), (xa, ya, wa, ha) = _split(centred(boxes)), _split(centred(anchors))
     wx, wy, ww, wh = weights
-    w, h = jnp.maximum(w, 1e-3), jnp.maximum(h, 1e-3)
+    w, h = larger(w, 1e-3), larger(h, 1e-3)
     t = (wx * (x - xa) / wa, wy * (y - ya) / ha, ww * jnp.log(w / wa), wh * jnp.log(h / ha))
     return jnp.stack(t, -1)
 
@@ -107,7 +138,7 @@ def decode(
     """
     (tx, ty, tw, th), (xa, ya, wa, ha) = _split(deltas), _split(centred(anchors))
     wx, wy, ww, wh = weights
-    w, h = jnp.exp(jnp.minimum(tw / ww, clip)) * wa, jnp.exp(jnp.minimum(th / wh, clip)) * ha
+    w, h = jnp.exp(smaller(tw / ww, clip)) * wa, jnp.exp(smaller(th / wh, clip)) * ha
     return corners(jnp.stack((tx / wx * wa + xa, ty / wy * ha + ya, w, h), -1))
 
 
@@ -149,17 +180,30 @@ def match(
 
     ious: [N truths, A anchors]; truth_mask [N]: the rows that count. An anchor goes to the truth of
     its highest IoU if that is `high` at least; it is background below `low`, ignored between.
-    force_best: the anchors that overlap some truth most (all that tie) are never background or
-    ignored; they too go to the truth of their own highest IoU (Ren et al. 2015, section 3.1.2, as
-    torchvision reads it). A truth that overlaps no anchor at all forces none.
+    force_best: the anchors that overlap some truth most (all that tie, but for rounding) are never
+    background or ignored; they too go to the truth of their own highest IoU (Ren et al. 2015,
+    section 3.1.2, as torchvision reads it). A truth that overlaps no anchor at all forces none.
     """
+    if not ious.size:
+        return jnp.full(ious.shape[1], BACKGROUND)
     ious = jnp.where(truth_mask[:, None], ious, -1.0)
     best, truth = ious.max(0), ious.argmax(0)
     matched = jnp.where(best >= high, truth, jnp.where(best < low, BACKGROUND, IGNORED))
     if force_best:
-        most = ious.max(1, keepdims=True)
-        matched = jnp.where(((ious == most) & (most > 0)).any(0), truth, matched)
+        # A compiler may compute the IoUs once for their maximum and once, rounded otherwise, to
+        # compare them with it (on CPU an optimization barrier is gone before it fuses): none might
+        # be equal. So the best is known by its place, and ties are what rounding may have parted.
+        most, at = ious.max(1, keepdims=True), ious.argmax(1, keepdims=True)
+        forced = (ious > (1 - TIE) * most) | (jnp.arange(ious.shape[1])[None] == at)
+        matched = jnp.where((forced & (most > 0)).any(0), truth, matched)
     return matched
+
+
+def take(rows: Array, index: Array) -> Array:
+    """The rows [..., *shape] of an array [N, *shape] at index [...]; zeros if it has none."""
+    if not len(rows):
+        return jnp.zeros((*index.shape, *rows.shape[1:]), jnp.result_type(rows))
+    return rows[index]
 
 
 def sample_balanced(
@@ -203,6 +247,8 @@ def nms(
     boxes [N, 4], scores [N], mask [N]: what counts; a score of NaN or -inf never does.
     groups: int [N]; boxes suppress only boxes of their own group (class, pyramid level).
     """
+    if not (limit and len(scores)):
+        return jnp.zeros(limit, int), jnp.zeros(limit, bool)
     count, alive = len(scores), mask & (scores > -jnp.inf)
     order = jnp.argsort(jnp.where(alive, scores, -jnp.inf), descending=True)
     boxes, sizes, at = boxes[order], area(boxes)[order], jnp.arange(count)
@@ -266,9 +312,9 @@ def detections(
     pool = jnp.broadcast_to(boxes, (rows, classes, 4)).reshape(-1, 4)[pairs]
     kept, found = nms(pool, best, best > -jnp.inf, threshold=threshold, limit=limit, groups=kinds)
     return Detections(
-        jnp.where(found[:, None], pool[kept], 0),
-        jnp.where(found, best[kept], 0),
-        jnp.where(found, kinds[kept], 0),
+        jnp.where(found[:, None], take(pool, kept), 0),
+        jnp.where(found, take(best, kept), 0),
+        jnp.where(found, take(kinds, kept), 0),
         found,
     )
 
@@ -364,16 +410,18 @@ def roi_pool(
     """RoI max pooling (Girshick 2015, section 2.1): [H, W, C], boxes [R, 4] -> [R, *output, C].
 
     A region is rounded to positions, both ends included, at least one; bin i of n of a region of
-    length l is floor(i l / n) to ceil((i + 1) l / n). A bin outside the map is 0.
+    length l is floor(i l / n) to ceil((i + 1) l / n). A bin outside the map is 0. The gradient goes
+    to the first of equal maxima.
     """
     # floor(x + 1/2): as C rounds what is not negative; jnp.round goes to even numbers.
     edges = jnp.floor(boxes * scale + 0.5).astype(jnp.int32)
     rows = _bins(edges[:, 1], edges[:, 3], output[0], features.shape[0])
     columns = _bins(edges[:, 0], edges[:, 2], output[1], features.shape[1])
     lowest = jnp.array(-jnp.inf, features.dtype)
-    across = jnp.where(columns[:, :, None, :, None], features[None, None], lowest).max(3)
-    both = jnp.where(rows[:, :, None, :, None], across[:, None], lowest).max(3)
-    return jnp.where(both == lowest, 0, both)
+    across = maximum(jnp.where(columns[:, :, None, :, None], features[None, None], lowest), 3)
+    both = maximum(jnp.where(rows[:, :, None, :, None], across[:, None], lowest), 3)
+    some = rows.any(-1)[:, :, None, None] & columns.any(-1)[:, None, :, None]
+    return jnp.where(some, both, 0)
 
 
 def _bins(low: Array, high: Array, bins: int, size: int) -> Array:

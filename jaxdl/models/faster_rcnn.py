@@ -137,7 +137,7 @@ def anchor_targets(
     positive, negative = bx.sample_balanced(
         key, matched >= 0, matched == BACKGROUND, count=count, fraction=fraction
     )
-    targets = bx.encode(boxes[jnp.maximum(matched, 0)], anchors)
+    targets = bx.encode(bx.take(boxes, jnp.maximum(matched, 0)), anchors)
     return AnchorTargets(positive, negative, targets)
 
 

@@ -1,4 +1,7 @@
-"""Pooling that depends on the size of its input: adaptive averages and windows over the edge."""
+"""Pooling that depends on the size of its input, and the maximum along an axis."""
+
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +10,24 @@ from jax import lax
 from jaxdl.models.layers import max_pool
 
 Array = jax.Array
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def maximum(x: Array, axis: int) -> Array:
+    """The largest values along an axis, whose gradient goes to the first place that has them.
+
+    The gradient of `jnp.max` looks for the maximum among the values again. Where a compiler has
+    computed them twice, with other rounding, it finds none, and divides by their number: NaN.
+    """
+    return x.max(axis)
+
+
+@maximum.defjvp
+def _maximum_tangent(axis: int, of: tuple[Array], tangents: Any) -> tuple[Array, Array]:
+    (x,), (dx,) = of, tangents
+    at = jnp.expand_dims(x.argmax(axis), axis)
+    there = lax.broadcasted_iota(at.dtype, x.shape, axis % x.ndim) == at
+    return x.max(axis), jnp.where(there, dx, 0).sum(axis)
 
 
 def adaptive_average_pool(x: Array, size: tuple[int, int]) -> Array:

@@ -8,6 +8,7 @@ computes one map of the whole image and pools each proposal from it. Faster R-CN
 Objects have classes 0 to K - 1. Logits and labels of regions have K + 1, the background first.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -86,13 +87,13 @@ def sample_regions(
     (rows,) = jnp.nonzero(drawn, size=min(count, len(drawn)), fill_value=0)
     chosen = jnp.arange(len(rows)) < drawn.sum()
     object_, at = chosen & positive[rows], jnp.maximum(matched[rows], 0)
-    regions = proposals[rows]
+    regions = bx.take(proposals, rows)
     # Of background and padding nothing is coded: where a region is empty that would be infinite.
     whole = jnp.where(object_[:, None], regions, jnp.array([0.0, 0, 1, 1])[None])
-    targets = bx.encode(boxes[at], whole, weights=weights)
+    targets = bx.encode(bx.take(boxes, at), whole, weights=weights)
     return Samples(
         jnp.where(chosen[:, None], regions, 0),
-        jnp.where(object_, classes[at] + 1, 0),
+        jnp.where(object_, bx.take(classes, at) + 1, 0),
         jnp.where(object_[:, None], targets, 0),
         chosen,
     )
@@ -118,7 +119,10 @@ def two_terms(
     each [...]: cross-entropies. errors [..., 4]: of offsets, in smooth L1 (Girshick 2015, eq. 3,
     where beta is 1), where `objects` [...] is true. mask [...]: what counts.
     """
-    located = optax.losses.huber_loss(errors, delta=beta).sum(-1) / beta
+    # Huber's loss is that too, but optax's takes a minimum, whose gradient looks for the result
+    # among its arguments: computed twice, with other rounding, it is not there.
+    size = jnp.abs(errors)
+    located = jnp.where(size < beta, errors**2 / (2 * beta), size - beta / 2).sum(-1)
     number = jnp.maximum(mask.sum(), 1)
     return (
         jnp.where(mask, each, 0).sum() / number,
@@ -189,7 +193,7 @@ class Hidden(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """[..., h, w, C] -> [..., units]."""
-        x = x.reshape(*x.shape[:-3], -1)
+        x = x.reshape(*x.shape[:-3], math.prod(x.shape[-3:]))
         for i, width in enumerate(self.units, 6):
             x = nn.relu(self.dense(width, name=f'fc{i}')(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)

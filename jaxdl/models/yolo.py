@@ -250,7 +250,7 @@ def decode(t: Array, priors: Priors) -> Array:
     corner, stride, size = (part.reshape(along) for part in priors)
     centre = jax.nn.sigmoid(t[..., :2]) * stride + corner
     return bx.corners(
-        jnp.concatenate([centre, jnp.exp(jnp.minimum(t[..., 2:4], bx.LARGEST)) * size], -1)
+        jnp.concatenate([centre, jnp.exp(bx.smaller(t[..., 2:4], bx.LARGEST)) * size], -1)
     )
 
 
@@ -264,6 +264,8 @@ def assign(truth: Array, mask: Array, priors: Priors, *, ignore: float = 0.5) ->
 
     truth: boxes [N, 4]; mask [N]: the rows that count; boxes without area never do.
     """
+    if not len(truth):
+        return jnp.full(len(priors.sizes), bx.BACKGROUND)
     mask = mask & (bx.area(truth) > 0)
     size, centre = (
         truth[:, None, 2:] - truth[:, None, :2],
@@ -311,12 +313,12 @@ def yolo_loss(
     t = flat(maps)
     owner = jax.vmap(lambda b, m: assign(b, m, grid, ignore=ignore))(truth, mask)
     own, index = owner >= 0, jnp.maximum(owner, 0)
-    mine = bx.centred(jnp.take_along_axis(truth, index[..., None], 1))
+    mine = bx.centred(jax.vmap(bx.take)(truth, index))
     f = jnp.clip((mine[..., :2] - grid.corners[None]) / grid.strides[None], 0, 1)
     g = jnp.log(jnp.maximum(mine[..., 2:], 1e-3) / grid.sizes[None])
     place = optax.sigmoid_binary_cross_entropy(t[..., :2], f) + (g - t[..., 2:4]) ** 2 / 2
     scale = 2 - mine[..., 2] * mine[..., 3] / (size[0] * size[1])
-    kinds = jax.nn.one_hot(jnp.take_along_axis(classes, index, 1), t.shape[-1] - 5)
+    kinds = jax.nn.one_hot(jax.vmap(bx.take)(classes, index), t.shape[-1] - 5)
     kind = optax.sigmoid_binary_cross_entropy(t[..., 5:], kinds).sum(-1)
     object_ = optax.sigmoid_binary_cross_entropy(t[..., 4], own.astype(t.dtype))
     return {
