@@ -11,11 +11,12 @@ OTHERS := .venv-parity/bin
 TORCH ?= torch==2.13.0
 TORCHVISION ?= torchvision==0.28.0
 
-.PHONY: help demo test parity bench lint clean
+.PHONY: help demo test laws parity bench lint clean
 
 help:
 	@echo 'make demo   install, run the digits study, say where the report is'
 	@echo 'make test   install, check style and types, run the tests'
+	@echo 'make laws   run the slow laws: the gradient of every network and of every experiment'
 	@echo 'make parity install PyTorch and Keras, compare every network with theirs, full size'
 	@echo 'make bench  install PyTorch, time training steps of ours and of PyTorch in turn'
 	@echo 'make clean  remove .venv, .venv-parity and caches; runs/ is left'
@@ -25,6 +26,9 @@ demo: .venv/installed
 
 test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+
+laws: .venv/installed-dev
+	$(BIN)/python -m pytest -n auto --maxprocesses 2 -m slow
 
 parity: .venv-parity/installed .venv/installed-dev
 	$(OTHERS)/python tests/parity/record.py --check

@@ -9,6 +9,7 @@ from jaxdl import machine
 from jaxdl.config import Config, as_json, changes
 from jaxdl.errors import UsageError
 from jaxdl.library import chosen, defaults, phases_of, refuse_sameness, resolve
+from jaxdl.models.layers import cpu_formulations
 from jaxdl.report import write_report
 from jaxdl.run import Options, run_arm
 from jaxdl.study import Phase, Study
@@ -140,6 +141,7 @@ def surroundings() -> dict[str, Any]:
         'platform': found['os'],
         'memory': found['memory'],
         'commit': commit,
+        'layers': 'formulations for CPU' if cpu_formulations() else 'plain',
     }
 
 

@@ -37,6 +37,11 @@ BENCH_OPTIONS = [
     CHUNK,
     Option('seconds', Rate, 3.0, 'how long each measurement takes'),
 ]
+RECORD_OPTIONS = [
+    Option(
+        'remark', str | None, None, 'what readers of a recorded result must know; records no run'
+    )
+]
 
 CONVERT_OPTIONS = [
     Option('arch', str | None, None, 'which network it is, by the names of --list'),
@@ -191,14 +196,17 @@ def _report(words: list[str]) -> None:
 
 
 def _record(words: list[str]) -> None:
-    from jaxdl.results import record_run, write_table
+    from jaxdl.results import record_run, remark, write_table
 
-    word, rest = _positional('record', words, [], 'digits')
-    _parse('record', [], rest)
+    word, rest = _positional('record', words, RECORD_OPTIONS, 'digits')
+    text = _parse('record', RECORD_OPTIONS, rest).values['remark']
     experiments = Path('experiments')
     if not experiments.is_dir():
         raise UsageError('jaxdl record: there is no folder experiments here')
-    path = record_run(_run_folder(word)[0], experiments / 'results')
+    if text is None:
+        path = record_run(_run_folder(word)[0], experiments / 'results')
+    else:
+        path = remark(experiments / 'results', word, text)
     write_table(experiments / 'results', experiments / 'README.md')
     print(f'wrote {path} and the table in {experiments / "README.md"}')
 

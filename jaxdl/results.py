@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.arm import finished_arms, unfinished_arms
-from jaxdl.errors import UsageError
+from jaxdl.errors import UsageError, nearest
 from jaxdl.numerals import commit, duration, estimate, interval, p_value, plus_minus
 from jaxdl.page import best, shown_metrics
 from jaxdl.record import read_json, write_bytes, write_json
@@ -41,6 +41,19 @@ def record_run(run_folder: Path, results_folder: Path) -> Path:
     recorded = results_folder / f'{name}.json'
     write_json(recorded, {key: _portable(value) for key, value in result.items()})
     return recorded
+
+
+def remark(results_folder: Path, name: str, text: str) -> Path:
+    """Say of a recorded result what its reader must know, until the study is recorded anew.
+
+    Returns where the result is. Raises UsageError where there is none.
+    """
+    path = results_folder / f'{name}.json'
+    if not path.exists():
+        known = [each.stem for each in results_folder.glob('*.json')]
+        raise UsageError(f'no result of {name!r} is recorded{nearest(name, known)}')
+    write_json(path, {**read_json(path), 'remark': _portable(text)})
+    return path
 
 
 def write_table(results_folder: Path, readme: Path) -> None:
@@ -82,7 +95,9 @@ def results_table(results: list[dict[str, Any]]) -> str:
     ]
     lines = markdown_table(head, rows, words=len(head))
     for result in results:
-        lines += ['', f'### {result["study"]}', '', f'`{result["command"]}`', '', *_arms(result)]
+        lines += ['', f'### {result["study"]}', '', f'`{result["command"]}`', '']
+        lines += [f'**{result["remark"]}**', ''] if result.get('remark') else []
+        lines += _arms(result)
         lines += ['', *_claims(result)] if result['claims'] else []
     return '\n'.join(lines) + '\n'
 
@@ -120,7 +135,8 @@ def _claims(result: Mapping[str, Any]) -> list[str]:
 def _answer(result: Mapping[str, Any]) -> str:
     """How many claims got which verdict, ``2 supported, 1 refuted``."""
     verdicts = [claim['verdict'] for claim in result['claims']]
-    return ', '.join(f'{verdicts.count(verdict)} {verdict}' for verdict in dict.fromkeys(verdicts))
+    found = ', '.join(f'{verdicts.count(verdict)} {verdict}' for verdict in dict.fromkeys(verdicts))
+    return f'{found} (**see the remark**)' if result.get('remark') else found
 
 
 def markdown_table(

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import game
+from jaxdl.net import takes_train
 from jaxdl.task import Task
 
 Gradients = Callable[..., Any]  # of (key, state, batch), or whatever the arguments are
@@ -48,14 +49,16 @@ def of_task(task: Task) -> Gradients:
 def of_module(module: nn.Module) -> Gradients:
     """The gradient of a drawn linear function of all outputs in training mode."""
 
+    options = {'train': True} if takes_train(module) else {}
+
     def gradients(key: Any, variables: Any, inputs: Any) -> Any:
         def loss(params: Any) -> Any:
             ys = module.apply(
                 {**variables, 'params': params},
                 *inputs,
-                train=True,
                 mutable=['batch_stats'],
                 rngs={'dropout': key, 'sampling': key},
+                **options,
             )[0]
             total = 0.0
             for i, y in enumerate(jax.tree.leaves(ys)):
@@ -168,7 +171,9 @@ def the_same_noise() -> Iterator[None]:
             def narrow(
                 key: Any, shape: Any = (), dtype: Any = None, *args: Any, draw: Any = draw
             ) -> Any:
-                return draw(key, shape, jnp.float32, *args).astype(dtype or jnp.float_)
+                return draw(key, shape, jnp.float32, *args).astype(
+                    jax.dtypes.canonicalize_dtype(dtype or float)
+                )
 
             stack.enter_context(mock.patch.object(jax.random, name, narrow))
         whole = jax.random.randint

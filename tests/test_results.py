@@ -6,7 +6,7 @@ import pytest
 
 from jaxdl.errors import UsageError
 from jaxdl.record import write_json
-from jaxdl.results import BEGIN, END, record_run, write_table
+from jaxdl.results import BEGIN, END, record_run, remark, write_table
 
 RESULT = {
     'study': 'digits',
@@ -153,6 +153,24 @@ def test_the_table_is_written_between_the_markers(run, tmp_path):
     assert readme.read_text() == expected
     write_table(tmp_path / 'results', readme)
     assert readme.read_text() == expected
+
+
+def test_a_remark_stands_with_the_result_until_it_is_recorded_anew(run, tmp_path):
+    readme, results = tmp_path / 'README.md', tmp_path / 'results'
+    readme.write_text(f'{BEGIN}{END}')
+    with pytest.raises(UsageError, match="no result of 'digits' is recorded"):
+        remark(results, 'digits', 'x')
+    path = record_run(run, results)
+    with pytest.raises(UsageError, match="'digit' is recorded.*digits"):
+        remark(results, 'digit', 'x')
+    assert remark(results, 'digits', 'To be run again: its pooling was wrong.') == path
+    write_table(results, readme)
+    text = readme.read_text()
+    assert '| 1 supported, 2 undecided (**see the remark**) |' in text
+    assert '\n\n**To be run again: its pooling was wrong.**\n\n' in text
+    record_run(run, results)
+    write_table(results, readme)
+    assert 'remark' not in readme.read_text() and TABLE in readme.read_text()
 
 
 def test_studies_are_in_the_order_of_their_names(run, tmp_path):
