@@ -35,13 +35,22 @@ COCO = tuple(np.linspace(0.5, 0.95, 10).tolist())  # the IoU thresholds of COCO
 
 
 def at_101_points(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Mean precision at recall 0, 0.01 ... 1, each the best at that recall or beyond (COCO)."""
-    return _interpolated(recall, precision, 101)
+    """Mean precision at recall 0, 0.01 ... 1, each the best at that recall or beyond (COCO).
+
+    The points are those of COCO's own code, some of which lie just above k / 100: a recall of
+    exactly 0.35 is not enough for the point 0.35000000000000003.
+    """
+    return _interpolated(recall, precision, np.linspace(0, 1, 101))
 
 
 def at_11_points(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Mean precision at recall 0, 0.1 ... 1 (Everingham et al. 2010, eq. 1; VOC 2007)."""
-    return _interpolated(recall, precision, 11)
+    """Mean precision at recall 0, 0.1 ... 1 (Everingham et al. 2010, eq. 1; VOC 2007).
+
+    A recall of exactly k / 10 counts at that point, as in the equation.
+    """
+    # A quotient is rounded to the nearest number, whatever fraction it was written as, so that
+    # 3 of 10 and 6 of 20 are this 3 / 10; linspace has 0.30000000000000004 there.
+    return _interpolated(recall, precision, np.arange(11) / 10)
 
 
 def at_all_points(recall: np.ndarray, precision: np.ndarray) -> float:
@@ -49,9 +58,9 @@ def at_all_points(recall: np.ndarray, precision: np.ndarray) -> float:
     return float(np.diff(recall, prepend=0) @ _best_beyond(precision))
 
 
-def _interpolated(recall: np.ndarray, precision: np.ndarray, points: int) -> float:
+def _interpolated(recall: np.ndarray, precision: np.ndarray, points: np.ndarray) -> float:
     best = np.append(_best_beyond(precision), 0.0)
-    return float(best[np.searchsorted(recall, np.linspace(0, 1, points))].mean())
+    return float(best[np.searchsorted(recall, points)].mean())
 
 
 def _best_beyond(precision: np.ndarray) -> np.ndarray:
@@ -116,9 +125,17 @@ class Found(Metric):
         """The images of all entries of the leading axis."""
 
         def merge(x: Any) -> Any:
-            return x.reshape(-1, *x.shape[2:])
+            return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])  # -1 is unknown of no boxes
 
         return self.replace(**{name: merge(getattr(self, name)) for name in self._arrays()})
+
+    def widened(self) -> Self:
+        """The same: what is joined and not added needs no room to grow."""
+        return self
+
+    def narrowed(self) -> Self:
+        """The same, too."""
+        return self
 
     def _arrays(self) -> list[str]:
         return [*Detections._fields, 'truth', 'truth_classes', 'truth_mask']
@@ -146,7 +163,8 @@ class AveragePrecision(Found):
     """AP, the area under the precision-recall `curve`: the mean over classes and IoU thresholds.
 
     A class without truths has no part; NaN where none has any. COCO's AP by default; VOC's mAP with
-    ``thresholds=(0.5,), curve=at_all_points`` (but for its rule of matching).
+    ``thresholds=(0.5,), curve=at_all_points`` (but for its rule of matching). It knows neither
+    COCO's crowd regions ("iscrowd") nor VOC's mark 'difficult': every true box has to be found.
     """
 
     def by_class(self) -> np.ndarray:

@@ -21,7 +21,7 @@ from jaxdl.errors import DivergedError
 from jaxdl.feed import chunks, first_sent, prefetch, stacked
 from jaxdl.keys import Key, key_at, key_for
 from jaxdl.layout import Choice, Compiled, Layout, choose, layout, program_bytes
-from jaxdl.metrics import Metric, Number, finish
+from jaxdl.metrics import Metric, Number, finish, narrowed, widened
 from jaxdl.net import trainable
 from jaxdl.task import Batch, Metrics, State, Task, never, trained, unchanged
 
@@ -46,7 +46,7 @@ class Tick:
 
     step: steps done. states: what the next chunk starts from; assign to change it, and keep no
     other reference, because its buffers are given to the next chunk. finished: the tallies read
-    since the last tick, as (step, metrics with a leading axis of seeds), one chunk late except
+    since the last tick, as (step, host metrics with a leading axis of seeds), one chunk late except
     where `boundary` is true: there everything up to `step` is in. drain() waits for the rest.
     """
 
@@ -196,6 +196,7 @@ class Engine:
         of: Any = None,
         sent: Any = (),
         donate: Sequence[int] = (),
+        once: bool = False,
     ) -> tuple[Any, ...]:
         """Call `fn` for all seeds, compiling it the first time and for every new shape of `sent`.
 
@@ -208,7 +209,7 @@ class Engine:
             known = [k[2] for k in self._programs if k[:2] == (kind, of)]
             if known:
                 self._say(f'warning: {kind} recompiles: {_changes(sent, known[-1])}')
-            program = self.layout.compile(fn, mine, ours, donate)
+            program = self.layout.compile(fn, mine, ours, donate, once=once)
             self._programs[kind, of, shapes] = program
             work = f', {self.flops() * len(self.seeds) / 1e9:.2g} GFLOP' if donate else ''
             self._say(
@@ -234,7 +235,7 @@ class Engine:
         else:
             sent = self._mine([self._sent] * len(self.seeds))
         ours = (self._ours(self._source),)
-        (states,) = self._run('init', self._init_one, (self._keys, sent), ours)
+        (states,) = self._run('init', self._init_one, (self._keys, sent), ours, once=True)
         return states
 
     def template(self) -> Any:
@@ -245,35 +246,46 @@ class Engine:
         )
 
     def no_totals(self) -> Any:
-        """Training totals of no steps at all: zeros with a leading axis of seeds, on the host."""
+        """Training totals of no steps at all: zeros with a leading axis of seeds, on the host.
+
+        Their types are those of the host's sums, which is what a checkpoint holds.
+        """
+        return widened(self._zeros())
+
+    def _zeros(self) -> Any:
+        """What the totals of a chunk start from, in the types of the program."""
         count = len(self.seeds)
         return jax.tree.map(lambda s: np.zeros((count, *s.shape), s.dtype), self.shapes[1])
 
     def start(self, fn: Callable[[State, State], State], before: Any, fresh: Any) -> Any:
         """States that take from the outcome of the phase before: `fn(before, fresh)` per seed."""
-        (states,) = self._run('start', lambda *both: (fn(*both),), (before, fresh))
+        (states,) = self._run('start', lambda *both: (fn(*both),), (before, fresh), once=True)
         return states
 
     def review(self, states: Any, metrics: dict[str, Metric]) -> Any:
         """What the validation totals (leading axis of seeds) change in the states."""
         if self.task.review is unchanged:
             return states
-        mine = (states, self.layout.unstack(metrics))
-        (states,) = self._run('review', lambda *both: (self.task.review(*both),), mine)
+        mine = (states, self.layout.unstack(narrowed(metrics)))
+        (states,) = self._run('review', lambda *both: (self.task.review(*both),), mine, once=True)
         return states
 
     def outcome(self, states: Any) -> Any:
         """The states that count."""
         if self.task.outcome is unchanged:
             return states
-        (states,) = self._run('outcome', lambda state: (self.task.outcome(state),), (states,))
+        (states,) = self._run(
+            'outcome', lambda state: (self.task.outcome(state),), (states,), once=True
+        )
         return states
 
     def all_stopped(self, states: Any) -> bool:
         """Whether no seed would change any more (early stopping)."""
         if self.task.stopped is never:
             return False
-        (flags,) = self._run('stopped', lambda state: (self.task.stopped(state),), (states,))
+        (flags,) = self._run(
+            'stopped', lambda state: (self.task.stopped(state),), (states,), once=True
+        )
         return bool(jax.device_get(self.layout.stack(flags)).all())
 
     def show(self, fn: Callable[..., Any], states: Any, source: Source) -> Any:
@@ -285,11 +297,11 @@ class Engine:
 
         sent = first_sent(source)
         ours = (sent, self._ours(source))
-        (shown,) = self._run('show', one, (states, self._keys), ours, of=id(source))
+        (shown,) = self._run('show', one, (states, self._keys), ours, of=id(source), once=True)
         return jax.device_get(self.layout.stack(shown))
 
     def measure(self, states: Any, source: Source) -> dict[str, Metric]:
-        """Exact totals over one pass of `source`, as host arrays with a leading axis of seeds."""
+        """Exact totals over one pass of `source`, on the host, with a leading axis of seeds."""
 
         def one(state: State, key: Key, index: Any, sent: Any, ours: Any) -> tuple[Metrics]:
             batch = self._batch(source, 'measure', key, ours, index, sent)
@@ -301,7 +313,7 @@ class Engine:
             mine = (states, self._keys)
             (part,) = self._run('measure', one, mine, ours, of=id(source), sent=sent)
             parts.append(self.layout.stack(part))
-        total, *rest = jax.device_get(parts)
+        total, *rest = map(widened, jax.device_get(parts))
         for part in rest:
             total = {name: total[name] + metric for name, metric in part.items()}
         return total
@@ -316,8 +328,7 @@ class Engine:
         Chunks end at multiples of `every` and at `stop`: there `Tick.boundary` is true. Raises
         DivergedError, naming the step and the seed, when a metric is not finite.
         """
-        state_shapes, metric_shapes, _ = self.shapes
-        zero: Any = Tally(self.no_totals(), jnp.full(len(self.seeds), -1, jnp.int32))
+        zero: Any = Tally(self._zeros(), jnp.full(len(self.seeds), -1, jnp.int32))
         zero = self.layout.unstack(zero)
         ours = self._ours(self._source)
         pending: list[tuple[int, Any]] = []
@@ -352,7 +363,7 @@ class Engine:
         for seed, bad in zip(self.seeds, host.bad, strict=True):
             if bad >= 0:
                 raise DivergedError(f'the loss of seed {seed} is not finite at step {bad + 1}')
-        return step, host.totals
+        return step, widened(host.totals)
 
     def _feed(self, start: int, stop: int, every: int) -> Iterator[list[tuple[Any, Any, Any]]]:
         """For each chunk the calls it takes, as (steps, mine, sent); made ahead on a thread."""

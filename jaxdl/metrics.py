@@ -2,6 +2,8 @@
 
 A metric is a pytree of arrays with `+` and `value()`. Totals over a padded last batch are exact
 because padding is a mask of weight zero: never a mean of batch means, never a dropped remainder.
+Programs add in 32 bits, a batch or a chunk of steps at a time; the host adds those in 64, because
+float32 does not count beyond 2^24 and int32 not beyond 2^31.
 """
 
 import operator
@@ -27,9 +29,34 @@ class Metric(struct.PyTreeNode):
         """The sum over a leading axis of equal metrics, as `lax.scan` stacks them."""
         return jax.tree.map(lambda x: x.sum(0, dtype=x.dtype), self)
 
+    def widened(self) -> Self:
+        """The same from host arrays, as the host adds it: float leaves float64, integers int64."""
+        return jax.tree.map(_wide, self)
+
+    def narrowed(self) -> Self:
+        """The same as programs take it: float32, int32 (its largest where that is too small)."""
+        return jax.tree.map(_narrow, self)
+
     def value(self) -> Number:
         """The finished number, from host arrays."""
         raise NotImplementedError
+
+
+def _wide(x: Any) -> np.ndarray:
+    x = np.asarray(x)
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return x.astype(np.float64)
+    return x.astype(np.int64) if jnp.issubdtype(x.dtype, jnp.integer) else x
+
+
+def _narrow(x: Any) -> np.ndarray:
+    x = np.asarray(x)
+    if x.dtype == np.float64:
+        return x.astype(np.float32)
+    if x.dtype == np.int64:
+        limits = np.iinfo(np.int32)
+        return x.clip(limits.min, limits.max).astype(np.int32)
+    return x
 
 
 class Mean(Metric):
@@ -86,6 +113,16 @@ def known_mean(values: np.ndarray) -> float:
     """The mean of what is not NaN, on the host; NaN where nothing is known."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float('nan')
+
+
+def widened(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Metrics that were read from the device, ready to be added on the host."""
+    return {name: metric.widened() for name, metric in metrics.items()}
+
+
+def narrowed(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Totals of the host, ready to be put on the device."""
+    return {name: metric.narrowed() for name, metric in metrics.items()}
 
 
 def finish(metrics: Mapping[str, Metric]) -> dict[str, Number]:

@@ -5,13 +5,16 @@ The only file that touches Linen's `init` and `apply`, so no loss function ever 
 """
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import flax.linen as nn
 import jax
 from flax import struct
+from flax.errors import ScopeParamShapeError
 
+from jaxdl.errors import UsageError
 from jaxdl.keys import Key, key_for
 
 
@@ -39,23 +42,60 @@ class Net(struct.PyTreeNode):
     def __call__(
         self, *inputs: Any, key: Key | None = None, train: bool = False, method: str | None = None
     ) -> tuple[Any, Self]:
-        """Apply the module. `key` feeds dropout and noise; without one there is none to draw."""
+        """Apply the module. `key` feeds dropout and noise; without one there is none to draw.
+
+        Raises UsageError where the inputs ask for parameters of another shape than the net has.
+        """
         options: dict[str, Any] = {'train': train} if takes_train(self.module, method) else {}
         variables = {'params': self.params, **self.memory}
         streams = None if key is None else _streams(key)
-        if not train or not self.memory:
-            return self.module.apply(
-                variables, *inputs, rngs=streams, method=method, **options
-            ), self
-        output, memory = self.module.apply(
-            variables, *inputs, rngs=streams, method=method, mutable=list(self.memory), **options
-        )
+        moving = train and bool(self.memory)
+        if moving:
+            options['mutable'] = list(self.memory)
+        try:
+            output = self.module.apply(variables, *inputs, rngs=streams, method=method, **options)
+        except ScopeParamShapeError as error:
+            if (line := _misfit(self.module, inputs, str(error))) is None:
+                raise
+            raise UsageError(line) from error
+        if not moving:
+            return output, self
+        output, memory = output
         return output, self.replace(memory=dict(memory))
 
 
 def _streams(key: Key) -> dict[str, Key]:
     # Linen draws streams it is not given from 'params', so any name a module asks for works.
     return {'params': key_for(key, 'params'), 'dropout': key_for(key, 'dropout')}
+
+
+# What Flax says of a parameter: its name, its module's path, the shape asked for, and its own.
+MISFIT = re.compile(
+    r'parameter "([^"]*)" in "/?([^"]*)", '
+    r'.* generate shape \(([\d, ]*)\), but .* has shape \(([\d, ]*)\)'
+)
+
+
+def _misfit(module: nn.Module, inputs: Sequence[Any], said: str) -> str | None:
+    """One line for inputs that do not fit the parameters; None if Flax says it in other words."""
+    if not (found := MISFIT.search(said)):
+        return None
+    name, path, *shapes = found.groups()
+    asked, own = ([int(n) for n in shape.split(',') if n.strip()] for shape in shapes)
+    sizes = [list(x.shape) for x in inputs if hasattr(x, 'shape')]
+    given = f'an input of {" and ".join(map(str, sizes))}' if sizes else 'this input'
+    where = '/'.join(part for part in ('params', path, name) if part)
+    line = f'{type(module).__name__}: {where} is {own}, and {given} asks for {asked}'
+    axes = len(own)
+    kernel = name == 'kernel' and axes > 2 and len(asked) == axes
+    # A kernel is [*sides, channels in, channels out].
+    if not kernel or asked[:-2] != own[:-2] or asked[-1] != own[-1]:
+        return line
+    what = 'images' if sizes and sizes[0][-1:] == asked[-2:-1] else 'maps'
+    channels = '1 channel' if own[-2] == 1 else f'{own[-2]} channels'
+    line += f': the network has weights for {what} of {channels} and was given {asked[-2]}'
+    short = sizes and len(sizes[0]) < axes
+    return line + (f' (a batch has {axes} axes, the channels last)' if short else '')
 
 
 def takes_train(module: nn.Module, method: str | None = None) -> bool:

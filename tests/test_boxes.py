@@ -7,16 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import Literal
 
 from jaxdl.models import boxes as bx
+from jaxdl.models import faster_rcnn, rcnn, yolo
 
 RNG = np.random.default_rng(0)
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
-def random_boxes(n, *, extent=100.0, least=1.0, most=40.0):
-    low = RNG.uniform(0, extent, (n, 2))
-    return np.concatenate([low, low + RNG.uniform(least, most, (n, 2))], 1).astype(np.float32)
+def random_boxes(n, *, extent=100.0, least=1.0, most=40.0, rng=RNG):
+    low = rng.uniform(0, extent, (n, 2))
+    return np.concatenate([low, low + rng.uniform(least, most, (n, 2))], 1).astype(np.float32)
 
 
 def loop_iou(a, b):
@@ -25,6 +27,51 @@ def loop_iou(a, b):
     h = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - w * h
     return w * h / union if union > 0 else 0.0
+
+
+ARITHMETIC = {
+    *('add', 'add_any', 'sub', 'mul', 'div', 'pow', 'integer_pow', 'square'),
+    *('exp', 'log', 'sqrt', 'rsqrt', 'logistic', 'tanh'),
+}
+
+
+def recomputed(fn, *args):
+    """`fn(*args)` where each use of a number computes it anew, and rounds it its own way.
+
+    That is what a compiler may do with cheap arithmetic, which it fuses into all that reads it.
+    What a reduction gives is computed once; selecting and moving numbers rounds nothing.
+    """
+    rng = np.random.default_rng(0)
+
+    def use(value, rounded):
+        if not rounded or not jnp.issubdtype(value.dtype, jnp.floating):
+            return value
+        return value * (1 + rng.choice([-1, 1], value.shape) * 2e-7).astype(value.dtype)
+
+    def run(jaxpr, constants, args):
+        known = {v: (x, False) for v, x in zip(jaxpr.constvars, constants, strict=True)}
+        known |= dict(zip(jaxpr.invars, args, strict=True))
+
+        def get(v):
+            return (jnp.asarray(v.val, v.aval.dtype), False) if isinstance(v, Literal) else known[v]
+
+        for eqn in jaxpr.eqns:
+            name, inputs = eqn.primitive.name, [get(v) for v in eqn.invars]
+            if name in ('jit', 'custom_jvp_call'):
+                inner = eqn.params.get('jaxpr') or eqn.params['call_jaxpr']
+                outs = run(inner.jaxpr, inner.consts, inputs)
+            else:
+                outs = eqn.primitive.bind(*(use(*x) for x in inputs), **eqn.params)
+                outs = outs if eqn.primitive.multiple_results else [outs]
+                moved = any(rounded for _, rounded in inputs)
+                once = name.startswith(('reduce', 'arg', 'dot', 'gather', 'scatter'))
+                outs = [(out, name in ARITHMETIC or moved and not once) for out in outs]
+            known |= dict(zip(eqn.outvars, outs, strict=True))
+        return [get(v) for v in jaxpr.outvars]
+
+    closed, shape = jax.make_jaxpr(fn, return_shape=True)(*args)
+    outs = run(closed.jaxpr, closed.consts, [(jnp.asarray(x), False) for x in args])
+    return jax.tree.unflatten(jax.tree.structure(shape), [out for out, _ in outs])
 
 
 class TestGeometry:
@@ -54,6 +101,34 @@ class TestGeometry:
     def test_generalised_iou_pulls_boxes_together_that_do_not_touch(self):
         a, b = jnp.array([0.0, 0, 2, 2]), jnp.array([5.0, 0, 7, 2])
         assert jax.grad(lambda a: bx.generalised_iou(a, b))(a)[2] > 0
+
+    def test_its_gradient_is_there_whatever_is_computed_twice(self):
+        """Behind other arithmetic, as a network's boxes are, away from ties."""
+        rng = np.random.default_rng(0)
+        truth = random_boxes(40, extent=60, least=10, rng=rng)
+        deltas = rng.normal(0, 0.3, (40, 4)).astype(np.float32)
+        deltas[0, 2:] = 30  # sizes that are clipped
+
+        def total(deltas):
+            found = bx.decode(3 * deltas, truth, weights=(2, 2, 3, 3))
+            return bx.generalised_iou(bx.clip(found, size=(70, 80)), truth).sum()
+
+        want, got = jax.grad(total)(deltas), recomputed(jax.grad(total), deltas)
+        assert (np.asarray(want) != 0).mean() > 0.8
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
+
+    def test_equal_edges_share_a_gradient(self):
+        """So that a box that is its truth stays where it is."""
+        box = jnp.array([[1.0, 2, 5, 9]])
+        gradient = jax.grad(lambda a: bx.generalised_iou(a, box).sum())(box)
+        np.testing.assert_allclose(gradient, np.zeros((1, 4)), atol=1e-7)
+
+    def test_whole_numbers_stay_whole_and_nan_stays(self):
+        whole = jnp.array([[1, 2, 5, 9], [0, 0, 2, 30]])
+        assert bx.area(whole).dtype == whole.dtype and bx.area(whole).tolist() == [28, 60]
+        assert bx.clip(whole, size=(8, 9)).tolist() == [[1, 2, 5, 8], [0, 0, 2, 8]]
+        for one in (bx.larger, bx.smaller):
+            assert jnp.isnan(one(jnp.nan, 1.0)) and jnp.isnan(one(1.0, jnp.nan))
 
     def test_centred_and_corners_are_inverse(self):
         box = jnp.array([[1.0, 2, 5, 10]])
@@ -152,6 +227,34 @@ class TestMatch:
             ious, mask = jnp.ones((2, 4)), jnp.zeros(2, bool)
             matched = bx.match(ious, mask, high=0.7, low=0.3, force_best=force)
             assert matched.tolist() == [-1] * 4
+
+
+class TestTies:
+    match = staticmethod(functools.partial(bx.match, high=0.9, low=0.3, force_best=True))
+
+    def test_the_best_is_found_whatever_is_computed_twice(self):
+        rng = np.random.default_rng(0)
+        truths, anchors = random_boxes(30, rng=rng), random_boxes(500, rng=rng)
+        mask, best = np.ones(30, bool), np.asarray(bx.iou(truths, anchors)).argmax(1)
+        run = lambda a, b: self.match(bx.iou(a, b), mask)  # noqa: E731
+        want = run(truths, anchors)
+        assert (want[best] >= 0).all()
+        np.testing.assert_array_equal(recomputed(run, truths, anchors), want)
+
+    def test_all_that_tie_are_forced_whatever_is_computed_twice(self):
+        """Anchors of one size that hold the truth, and a better one that does not exist."""
+        truth = np.array([[40.2, 40.3, 43.7, 45.1]], np.float32)
+        low = np.random.default_rng(0).uniform(20, 38, (50, 2)).round()
+        anchors = np.concatenate([low, low + 40], 1).astype(np.float32)
+        anchors[30:] += 100
+        run = lambda a, b: self.match(bx.iou(a, b), np.ones(1, bool))  # noqa: E731
+        want = [0] * 30 + [-1] * 20
+        assert run(truth, anchors).tolist() == want
+        assert recomputed(run, truth, anchors).tolist() == want
+
+    def test_the_next_best_is_not_forced(self):
+        ious = jnp.array([[0.2, 0.2 * (1 - 1e-4), 0.2 * (1 - 1e-6), 0.2]])
+        assert self.match(ious, jnp.ones(1, bool)).tolist() == [0, -1, 0, 0]
 
 
 class TestSampling:
@@ -374,6 +477,180 @@ class TestRegions:
         for block in (np.s_[:4, :6], np.s_[:4, 6:], np.s_[4:, :6], np.s_[4:, 6:]):
             want[block] = f[block] == f[block].max()
         np.testing.assert_array_equal(g, want)
+
+    @pytest.mark.parametrize('remat', [False, True])
+    def test_gradient_of_roi_pool_is_there_behind_a_norm(self, remat):
+        """XLA computes these few features once for the maxima and once for their gradient."""
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(1, 4, 6, 3)).astype(np.float32)
+        kernel = rng.normal(size=(3, 3, 3, 3)).astype(np.float32)
+        boxes = jnp.array([[0.0, 0, 63, 31], [10, 10, 30, 30], [5, 0, 60, 20]])
+
+        def pooled(x, kernel, shift):
+            y = jax.lax.conv_general_dilated(
+                x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+            )
+            mean = y.mean((0, 1, 2), keepdims=True)
+            variance = ((y - mean) ** 2).mean((0, 1, 2), keepdims=True)
+            y = (y - mean) * jax.lax.rsqrt(variance + 1e-5) + shift
+            pool = functools.partial(bx.roi_pool, output=(3, 3), scale=6 / 64)
+            return jax.vmap(pool, (0, None))(y, boxes).sum()
+
+        pooled = jax.checkpoint(pooled) if remat else pooled
+        optimised = {'xla_backend_optimization_level': 2}  # as everywhere but in these tests
+        gradient = jax.jit(jax.grad(pooled, 2), compiler_options=optimised)
+        gradient = gradient(x, kernel, jnp.zeros(x.shape))
+        assert gradient.sum() == 3 * 3 * 3 * 3  # of regions and bins and channels, one each
+
+    def test_gradient_of_roi_pool_is_there_whatever_is_computed_twice(self):
+        rng = np.random.default_rng(0)
+        f = rng.normal(size=(8, 12, 3)).astype(np.float32)
+        g = rng.uniform(0.5, 1.5, (len(REGIONS), 3, 4, 3)).astype(np.float32)
+        regions = REGIONS + 0.3  # whose edges no rounding moves
+
+        def total(f):
+            return (bx.roi_pool(1.5 * f, regions, output=(3, 4), scale=1 / 8) * g).sum()
+
+        want = jax.grad(total)(f)
+        np.testing.assert_allclose(recomputed(jax.grad(total), f), want, rtol=1e-5, atol=1e-6)
+
+    def test_of_equal_maxima_the_first_has_the_gradient(self):
+        f = np.zeros((2, 3, 1), np.float32)
+        boxes = jnp.array([[0.0, 0, 2, 1]])
+        g = jax.grad(lambda f: bx.roi_pool(f, boxes, output=(1, 1), scale=1.0).sum())(f)
+        assert g[..., 0].tolist() == [[1, 0, 0], [0, 0, 0]]
+
+    def test_a_region_of_infinities_is_not_an_empty_one(self):
+        f, box = jnp.full((4, 4, 1), -jnp.inf), jnp.array([[0.0, 0, 3, 3], [90, 90, 95, 95]])
+        inside, outside = bx.roi_pool(f, box, output=(1, 1), scale=1.0).ravel()
+        assert inside == -jnp.inf and outside == 0
+
+
+class TestNothing:
+    """No boxes, no truths, no anchors, and rows that may not be kept."""
+
+    none, absent = jnp.zeros((0, 4)), jnp.zeros(0, bool)
+
+    @pytest.mark.parametrize('force', [False, True])
+    @pytest.mark.parametrize(('truths', 'anchors'), [(0, 5), (5, 0), (0, 0)])
+    def test_match(self, truths, anchors, force):
+        match = functools.partial(bx.match, high=0.7, low=0.3, force_best=force)
+        matched = jax.jit(match)(jnp.zeros((truths, anchors)), jnp.ones(truths, bool))
+        assert matched.tolist() == [-1] * anchors and matched.dtype == jnp.int32
+
+    @pytest.mark.parametrize('groups', [None, jnp.zeros(0, int)])
+    @pytest.mark.parametrize('limit', [0, 3])
+    def test_suppression(self, limit, groups):
+        nms = functools.partial(bx.nms, threshold=0.5, limit=limit)
+        index, valid = nms(self.none, jnp.zeros(0), self.absent, groups=groups)
+        assert index.shape == valid.shape == (limit,) and not valid.any()
+        assert index.dtype == jnp.int32
+        some = jnp.tile(jnp.array([0.0, 0, 2, 2]), (5, 1)), jnp.ones(5), jnp.ones(5, bool)
+        assert nms(*some)[1].tolist() == [True, False, False][:limit]
+
+    @pytest.mark.parametrize('each', [False, True])
+    @pytest.mark.parametrize(
+        ('rows', 'classes', 'limit'), [(0, 3, 4), (5, 0, 4), (0, 0, 4), (5, 3, 0), (0, 3, 0)]
+    )
+    def test_detections(self, rows, classes, limit, each):
+        boxes = jnp.zeros((2, rows, classes if each else 1, 4))
+        scores, mask = jnp.ones((2, rows, classes)), jnp.ones((2, rows), bool)
+        detect = functools.partial(bx.detections, least=0.1, threshold=0.5, limit=limit)
+        found = jax.jit(jax.vmap(detect))(boxes, scores, mask)
+        assert found.boxes.shape == (2, limit, 4) and found.mask.shape == (2, limit)
+        assert not found.mask.any() and not found.scores.any()
+
+    def test_the_rest_of_this_file(self):
+        a, some = self.none, jnp.ones((3, 4))
+        pairs = jax.eval_shape(lambda: (bx.iou(a, some), bx.iou(some, a)))
+        assert [pair.shape for pair in pairs] == [(0, 3), (3, 0)]
+        for two in (bx.generalised_iou, bx.intersection, bx.encode, bx.decode):
+            assert jax.eval_shape(two, a, a).shape[0] == 0
+        for one in (bx.area, bx.centred, bx.corners, functools.partial(bx.clip, size=(3, 4))):
+            assert jax.eval_shape(one, a).shape[0] == 0
+        masks = bx.sample_balanced(jax.random.key(0), self.absent, self.absent, count=4, fraction=1)
+        assert all(mask.shape == (0,) for mask in masks)
+        for pool in (bx.roi_align, bx.roi_pool):
+            gradient = jax.jit(jax.grad(lambda f, pool=pool: pool(f, a, scale=1.0).sum()))
+            assert not gradient(jnp.ones((4, 5, 2))).any()
+        assert bx.take(a, jnp.zeros((2, 3), int)).tolist() == np.zeros((2, 3, 4)).tolist()
+
+    def test_losses_of_faster_rcnn_are_those_of_padding(self):
+        """A batch in which no image has a true box: everything is background."""
+        anchors = jnp.asarray(random_boxes(20))
+        keys = jax.random.split(jax.random.key(0), 2)
+
+        def losses(offsets, count):
+            boxes, truth = jnp.zeros((2, count, 4)), jnp.zeros((2, count), bool)
+            targets = jax.vmap(faster_rcnn.anchor_targets, (0, None, 0, 0))(
+                keys, anchors, boxes, truth
+            )
+            first = faster_rcnn.proposal_losses(offsets[..., 0], offsets, targets)
+            propose = functools.partial(rcnn.sample_regions, count=12)
+            samples = jax.vmap(propose, (0, None, None, 0, 0, 0))(
+                keys, anchors, jnp.ones(20, bool), boxes, jnp.zeros((2, count), int), truth
+            )
+            regions = rcnn.Regions(
+                offsets[:, :12, :3], jnp.tile(offsets[:, :12, None], (1, 1, 3, 1))
+            )
+            return sum((*first, *rcnn.region_losses(regions, samples))), samples
+
+        offsets = jnp.asarray(RNG.normal(size=(2, 20, 4)), jnp.float32)
+        both = jax.jit(jax.value_and_grad(losses, has_aux=True), static_argnums=1)
+        ((got, samples), slope), ((want, _), other) = (both(offsets, count) for count in (0, 1))
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+        np.testing.assert_allclose(slope, other, rtol=1e-6)
+        assert samples.mask.all() and not samples.labels.any() and not samples.targets.any()
+        assert got > 1 and not slope[..., 3].any()
+
+    def test_neither_proposals_nor_truths(self):
+        regions = rcnn.sample_regions(
+            *(jax.random.key(0), self.none, self.absent, self.none, jnp.zeros(0, int), self.absent),
+            count=4,
+        )
+        assert regions.boxes.shape == (0, 4) and regions.labels.shape == (0,)
+        hidden = rcnn.Hidden((5,))
+        kernel = {'fc6': {'kernel': jnp.ones((12, 5)), 'bias': jnp.ones(5)}}
+        assert hidden.apply({'params': kernel}, jnp.ones((2, 0, 2, 2, 3))).shape == (2, 0, 5)
+        logits, offsets = jnp.zeros((0, 3)), jnp.zeros((0, 3, 4))
+        assert not any(rcnn.region_losses(rcnn.Regions(logits, offsets), regions))
+        found = rcnn.region_detections(
+            logits, offsets, self.none, self.absent, size=(8, 8), limit=2
+        )
+        assert found.mask.tolist() == [False, False]
+
+    def test_loss_of_yolo_is_that_of_padding(self):
+        maps = tuple(jnp.asarray(RNG.normal(size=(2, n, n, 3, 8)), jnp.float32) for n in (2, 4))
+
+        def loss(maps, count):
+            truth = (
+                jnp.zeros((2, count, 4)),
+                jnp.zeros((2, count), bool),
+                jnp.zeros((2, count), int),
+            )
+            parts = yolo.yolo_loss(maps, *truth, anchors=yolo.COCO_TINY, size=(64, 64))
+            return sum(part.sum() for part in parts.values())
+
+        got, want = (jax.jit(jax.value_and_grad(loss), static_argnums=1)(maps, n) for n in (0, 1))
+        for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6)
+        assert got[0] > 1
+
+
+def test_smooth_l1_of_regions_and_its_gradient_whatever_is_computed_twice():
+    """Girshick 2015, eq. 3, of offsets behind other arithmetic."""
+    errors = np.random.default_rng(0).normal(0, 2, (50, 4)).astype(np.float32)
+
+    def located(errors):
+        ones = jnp.ones(50, bool)
+        return 50 * rcnn.two_terms(jnp.zeros(50), 1.5 * errors, ones, ones, beta=0.5)[1]
+
+    e = 1.5 * errors.astype(np.float64)
+    want = np.where(abs(e) < 0.5, e**2, abs(e) - 0.25).sum()
+    np.testing.assert_allclose(located(errors), want, rtol=1e-5)
+    slope = 1.5 * np.clip(e / 0.5, -1, 1)
+    for gradient in (jax.grad(located)(errors), recomputed(jax.grad(located), errors)):
+        np.testing.assert_allclose(gradient, slope, rtol=1e-4)
 
 
 def test_padded_boxes():

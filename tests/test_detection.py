@@ -5,6 +5,7 @@ import functools
 import io
 import operator
 import warnings
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -153,6 +154,36 @@ class TestByHand:
         ap = AveragePrecision.of(found, batch, kinds=1, thresholds=(0.5,), curve=curve)
         np.testing.assert_allclose(ap.value(), want, rtol=1e-12)
 
+    def test_11_points_are_tenths(self):
+        """Equation 1 in fractions: a recall of 3/10, 6/10 or 7/10 is enough for that point."""
+        rng = np.random.default_rng(0)
+        for truths in range(1, 31):
+            hits = rng.permutation([True] * rng.integers(1, truths + 1) + [False] * 5)
+            found, ranks = np.cumsum(hits), np.arange(1, len(hits) + 1)
+            want = sum(
+                max(Fraction(int(f), int(n)) if 10 * f >= k * truths else 0
+                    for f, n in zip(found, ranks, strict=True))
+                for k in range(11)
+            ) / Fraction(11)  # fmt: skip
+            got = detection.at_11_points(found / truths, found / ranks)
+            assert got == pytest.approx(float(want), rel=1e-12), truths
+
+    @pytest.mark.parametrize('tenths', range(11))
+    def test_a_recall_of_just_a_tenth_counts(self, tenths):
+        for count in (10, 20, 70):
+            recall = np.arange(1, tenths * count // 10 + 1) / count
+            got = detection.at_11_points(recall, np.ones(len(recall)))
+            assert got == pytest.approx((tenths + 1 if tenths else 0) / 11)
+
+    @pytest.mark.parametrize('found', [34, 35, 57, 94])
+    def test_101_points_are_those_of_coco(self, found):
+        """Which does not count 35 of 100 as 0.35, in its own code."""
+        hits = [True] * found + [False] * 5
+        detections, batch = self.one_class(hits, 100)
+        ours = AveragePrecision.of(detections, batch, kinds=1).value()
+        np.testing.assert_allclose(ours, coco(detections, batch, 100)[0], rtol=0, atol=1e-6)
+        assert ours == pytest.approx((found + (found == 34)) / 101)
+
     def test_a_truth_is_found_once(self):
         found, batch = self.one_class([True], 1)
         twice = Detections(*(np.concatenate([f, f], 1) for f in found))
@@ -199,6 +230,27 @@ class TestSums:
         each = finish_each({'mAP': total}, 2)['mAP']
         want = [(of(*scenes[s][0]) + of(*scenes[s][1])).value() for s in range(2)]
         assert each == want and want[0] != want[1]
+
+    def test_what_is_joined_is_left_as_it_is(self):
+        """On the host other metrics get leaves of 64 bits; detections are many, and never grow."""
+        one = AveragePrecision.of(*scene(np.random.default_rng(0), 4), kinds=KINDS)
+        assert one.widened() is one and one.narrowed() is one
+
+    @pytest.mark.parametrize(('truths', 'rows'), [(0, 3), (3, 0), (0, 0)])
+    def test_neither_truths_nor_detections(self, truths, rows):
+        box, some = jnp.array([0.0, 0, 4, 4]), jnp.ones((2, 3, rows))
+        found = Detections(jnp.tile(box, (2, 3, rows, 1)), some, some.astype(int), some > 0)
+        batch = {
+            'boxes': jnp.tile(box, (2, 3, truths, 1)),
+            'classes': jnp.ones((2, 3, truths), int),
+        }
+        batch |= {'boxes_mask': jnp.ones((2, 3, truths), bool), 'mask': jnp.ones((2, 3), bool)}
+        for metric in (AveragePrecision, AverageRecall):
+            of = functools.partial(metric.of, kinds=2)
+            total = jax.jit(jax.vmap(of))(found, batch).collapse()
+            assert total.truth.shape == (6, truths, 4) and total.boxes.shape == (6, rows, 4)
+            want = 0.0 if truths else np.nan
+            np.testing.assert_equal((total + total).value(), want)
 
     def test_what_a_scan_stacks_collapses(self):
         found, batch = scene(np.random.default_rng(0), 4)

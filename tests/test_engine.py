@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import toy
 
+from jaxdl.checkpoint import Checkpoints
 from jaxdl.engine import Engine, Tally, finish_each
 from jaxdl.errors import DivergedError
 from jaxdl.feed import chunks, prefetch
-from jaxdl.metrics import Mean
+from jaxdl.metrics import Confusion, Mean
 from jaxdl.task import keep_best
 
 
@@ -108,6 +109,56 @@ def test_measuring_is_exact_with_a_padded_last_batch(by_two):
         (net,) = toy.nets(state)
         logits, _ = net.shadow(toy.X)
         assert numbers['accuracy'][i] == pytest.approx((logits.argmax(-1) == toy.Y).mean())
+
+
+def many(rows, counts):
+    """Metrics of ever so many rows, with a little of which float32 and int32 lose count."""
+    return {'mean': Mean(rows, rows), 'counts': Confusion(jnp.full((1, 2), counts, jnp.int32))}
+
+
+def test_measuring_counts_beyond_2_to_the_24_and_31():
+    def measure(key, state, batch):
+        rows = jnp.where(batch['mask'].all(), 2.0**24, 1.0)  # the last batch is padded
+        return many(rows, 2**30)
+
+    seen = []
+
+    def review(state, metrics):
+        seen.extend((leaf.dtype, leaf.shape) for leaf in jax.tree.leaves(metrics))
+        score = jnp.where(metrics['counts'].counts[0, 0] > 2**30, metrics['mean'].weight, -1.0)
+        return {**state, 'score': score}
+
+    task = toy.task()
+    for layout in ('vmap', 'loop', 'pmap'):
+        e = engine(task=task._replace(measure=measure, review=review), layout_name=layout)
+        states = e.init()
+        totals = e.measure(states, toy.test_source())  # three full batches, and the padded one
+        assert totals['mean'].weight.tolist() == [3 * 2**24 + 1] * 2
+        assert totals['counts'].value().tolist() == [[[2**32] * 2]] * 2
+        # On the device, counts that are too large are the largest there is, and not below 0.
+        score = e.layout.stack(e.review(states, totals))['score']
+        assert score.tolist() == [3 * 2**24] * 2
+    assert {str(kind) for kind, _ in seen} == {'float32', 'int32'}
+
+
+def test_training_totals_count_beyond_2_to_the_24_and_31_and_survive_a_checkpoint(tmp_path):
+    task = toy.task()
+
+    def step(key, state, batch):
+        return task.step(key, state, batch)[0], many(jnp.float32(2**24 - 1), 2**29)
+
+    e = engine(task=task._replace(step=step), chunk=2)
+    totals = e.no_totals()
+    for tick in e.train(e.init(), start=0, stop=6, every=6):
+        for _, metrics in tick.finished:
+            totals = {name: totals[name] + metric for name, metric in metrics.items()}
+    assert totals['mean'].weight.tolist() == [6 * (2**24 - 1)] * 2
+    assert totals['counts'].value().tolist() == [[[6 * 2**29] * 2]] * 2
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save({'totals': totals}, step=1, phase=0)
+        saved = checkpoints.restore(lambda phase: {'totals': e.no_totals()})
+    for a, b in zip(jax.tree.leaves(saved.state['totals']), jax.tree.leaves(totals), strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
 
 
 def test_the_state_is_given_to_the_step_and_no_step_calls_the_host(by_two):

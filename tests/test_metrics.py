@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from jaxdl.metrics import Confusion, Mean, finish
+from jaxdl.metrics import Confusion, Mean, Metric, finish, narrowed, widened
 
 RNG = np.random.default_rng(0)
 ROWS, CLASSES = 29, 4
@@ -101,6 +101,43 @@ class TestConfusion:
         mask = RNG.random((4, 5, 6)) < 0.7
         ours = Confusion.of(jnp.asarray(y), jnp.asarray(p), 3, mask).value()
         np.testing.assert_array_equal(ours, confusion_matrix(y[mask], p[mask]))
+
+
+class Mixed(Metric):
+    """A leaf of each kind."""
+
+    half: jax.Array
+    small: jax.Array
+    seen: jax.Array
+
+    def value(self):
+        return float(self.half)
+
+
+class TestHostTotals:
+    def test_count_beyond_what_programs_count(self):
+        """2^24 and 2^31: float32 and int32 end there."""
+        rows = widened({'mean': Mean(np.float32(2**24), np.float32(2**24))})['mean']
+        one = widened({'mean': Mean.of(0.0)})['mean']
+        assert (rows + one).weight == 2**24 + 1 and (rows + one).value() == 2**24 / (2**24 + 1)
+        counts = widened({'confusion': Confusion(np.full((2, 2), 2**30, np.int32))})['confusion']
+        assert (counts + counts + counts).value().tolist() == [[3 * 2**30] * 2] * 2
+
+    def test_widen_numbers_and_nothing_else(self):
+        mixed = Mixed(jnp.bfloat16(1.5), jnp.uint8(200), jnp.array([True, False]))
+        wide = mixed.widened()
+        kinds = [leaf.dtype for leaf in jax.tree.leaves(wide)]
+        assert kinds == [np.float64, np.int64, np.bool_] and wide.value() == 1.5
+        assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(wide))
+        again = jax.tree.leaves(wide.widened())
+        for a, b in zip(again, jax.tree.leaves(wide), strict=True):
+            np.testing.assert_array_equal(a, b, strict=True)
+
+    def test_go_back_to_programs_as_those_count(self):
+        totals = {'a': Mean.of(2.5, 4.0), 'b': Confusion(np.array([[3, 2**31]]))}
+        narrow = narrowed(widened(totals))
+        assert [x.dtype for x in jax.tree.leaves(narrow)] == [np.float32, np.float32, np.int32]
+        assert narrow['a'].value() == 2.5 and narrow['b'].counts.tolist() == [[3, 2**31 - 1]]
 
 
 def test_collapse_is_the_sum_over_a_scan():

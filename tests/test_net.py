@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdl.errors import UsageError
 from jaxdl.keys import key_for
 from jaxdl.net import Net, applications, takes_train, trainable
 
@@ -92,6 +93,78 @@ def test_keys_are_by_name():
     (plain, zero), _ = net(X, key=KEY)
     np.testing.assert_array_equal(plain, X)
     assert zero == 0
+
+
+class Images(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        x = nn.Conv(4, (3, 3), name='conv1')(x)
+        x = nn.Conv(2, (3, 3), name='conv2')(nn.BatchNorm(use_running_average=not train)(x))
+        return nn.Dense(2, name='head')(x.reshape(*x.shape[:-3], -1))
+
+
+class Nested(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return Images(name='trunk')(x)
+
+
+GREY = (
+    'Images: params/conv1/kernel is [3, 3, 3, 4], and an input of [8, 5, 5, 1] asks for '
+    '[3, 3, 1, 4]: the network has weights for images of 3 channels and was given 1'
+)
+
+
+class TestInputsThatDoNotFit:
+    @pytest.mark.parametrize('train', [False, True])
+    def test_channels(self, train):
+        net = Net.init(Images(), KEY, jnp.ones((8, 5, 5, 3)))
+        with pytest.raises(UsageError) as caught:
+            net(jnp.ones((8, 5, 5, 1)), train=train)
+        assert str(caught.value) == GREY and caught.value.__cause__ is not None
+
+    def test_inside_a_program_of_several_seeds(self):
+        one = Net.init(Images(), KEY, jnp.ones((8, 5, 5, 3)))
+        nets = jax.tree.map(lambda x: jnp.stack([x, x]), one)
+        run = jax.jit(jax.vmap(lambda net, x: jax.grad(lambda x: net(x)[0].sum())(x), (0, None)))
+        with pytest.raises(UsageError) as caught:
+            run(nets, jnp.ones((8, 5, 5, 1)))
+        assert str(caught.value) == GREY
+
+    def test_no_axis_of_channels(self):
+        net = Net.init(Images(), KEY, jnp.ones((8, 5, 5, 1)))
+        with pytest.raises(UsageError) as caught:
+            net(jnp.ones((8, 5, 5)))
+        assert str(caught.value) == (
+            'Images: params/conv1/kernel is [3, 3, 1, 4], and an input of [8, 5, 5] asks for '
+            '[3, 3, 5, 4]: the network has weights for images of 1 channel and was given 5 (a '
+            'batch has 4 axes, the channels last)'
+        )
+
+    def test_sizes(self):
+        net = Net.init(Nested(), KEY, jnp.ones((8, 5, 5, 3)))
+        with pytest.raises(UsageError) as caught:
+            net(jnp.ones((8, 6, 5, 3)))
+        assert str(caught.value) == (
+            'Nested: params/trunk/head/kernel is [50, 2], and an input of [8, 6, 5, 3] asks for '
+            '[60, 2]'
+        )
+
+    def test_maps_of_a_method_and_a_module_alone(self):
+        net = Net.init(nn.Conv(4, (3,)), KEY, jnp.ones((8, 5, 3)))
+        with pytest.raises(UsageError, match=r'^Conv: params/kernel is \[3, 3, 4\].* given 2$'):
+            net(jnp.ones((8, 5, 2)))
+        net = Net.init(Coder(), KEY, X)
+        with pytest.raises(UsageError, match=r'^Coder: params/dense/kernel is \[3, 2\], and'):
+            net(X[:, :2], method='encode')
+
+    def test_other_mistakes_are_let_through(self):
+        net = Net.init(Coder(), KEY, X)
+        with pytest.raises(TypeError):
+            net(X, X)
+        with pytest.raises(Exception, match='parameter named "kernel"') as caught:
+            net.replace(params={'dense': {}})(X)
+        assert not isinstance(caught.value, UsageError)
 
 
 def test_noise_without_a_key_is_an_error():
