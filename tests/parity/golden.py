@@ -23,7 +23,9 @@ class Case(NamedTuple):
 
     inputs: shapes, channels last.
     tolerance: of max|a - b| / max|b| of each output.
-    train: compare gradients too, and the running statistics after one step in training mode.
+    train: compare training too: the gradients in training mode, and the running statistics after
+        that step, on `inputs`, and on `again`.
+    again: inputs of another batch and other sizes, odd ones where the network takes them.
     full: too slow for the ordinary tests; `make parity` compares it.
     also: further arrays that it is called on, such as true boxes, as nested tuples.
     gains: what tensors are multiplied with, by patterns of their names: where the usual draw makes
@@ -36,6 +38,7 @@ class Case(NamedTuple):
     config: Mapping[str, Any] = {}
     tolerance: float = 2e-4
     train: bool = False
+    again: tuple[tuple[int, ...], ...] = ()
     full: bool = False
     also: tuple[Any, ...] = ()
     gains: Mapping[str, float] = {}
@@ -77,11 +80,11 @@ def drawn(case: Case, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     return found
 
 
-def inputs(case: Case) -> list[np.ndarray]:
+def inputs(case: Case, *, again: bool = False) -> list[np.ndarray]:
     """The arrays a case is called on."""
     drawn = [
         rng(f'input {i}').standard_normal(shape).astype(np.float32)
-        for i, shape in enumerate(case.inputs)
+        for i, shape in enumerate(case.again if again else case.inputs)
     ]
     also = [np.array(x) for x in case.also]
     return drawn + [x.astype(np.float32) if x.dtype == np.float64 else x for x in also]
@@ -107,13 +110,28 @@ def projection(name: str, array: np.ndarray) -> np.ndarray:
     return np.array([np.linalg.norm(array), array @ direction / np.linalg.norm(direction)])
 
 
+class Training(NamedTuple):
+    """One step in training mode: how many outputs, projections of gradients and statistics."""
+
+    outputs: int
+    gradients: dict[str, np.ndarray]
+    statistics: dict[str, np.ndarray]
+
+    def arrays(self, number: int) -> dict[str, np.ndarray]:
+        """As they are kept, in the order of their names."""
+        found = {f'training {number} outputs': np.array(self.outputs)}
+        for kind in ('gradients', 'statistics'):
+            if numbers := getattr(self, kind):
+                found[f'training {number} {kind}'] = np.stack([numbers[n] for n in sorted(numbers)])
+        return found
+
+
 class Golden(NamedTuple):
-    """What is compared: shapes by name, outputs, projections of gradients and of statistics."""
+    """What is compared: shapes by name, outputs, and steps of training on different inputs."""
 
     shapes: dict[str, tuple[int, ...]]
     outputs: list[np.ndarray]
-    gradients: dict[str, np.ndarray]
-    statistics: dict[str, np.ndarray]
+    training: list[Training]
 
     def save(self, case: Case) -> None:
         """Write it to its file."""
@@ -126,10 +144,8 @@ class Golden(NamedTuple):
                 json.dumps([list(y.shape) for y in self.outputs]).encode(), np.uint8
             ),
         }
-        if self.gradients:
-            arrays['gradients'] = np.stack([self.gradients[n] for n in sorted(self.gradients)])
-        if self.statistics:
-            arrays['statistics'] = np.stack([self.statistics[n] for n in sorted(self.statistics)])
+        for number, training in enumerate(self.training):
+            arrays |= training.arrays(number)
         np.savez_compressed(path(case), **arrays)
 
 

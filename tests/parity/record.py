@@ -17,7 +17,7 @@ os.environ.setdefault('KERAS_BACKEND', 'jax')
 import golden  # noqa: E402
 import numpy as np  # noqa: E402
 from cases import CASES  # noqa: E402
-from golden import Case, Golden  # noqa: E402
+from golden import Case, Golden, Training  # noqa: E402
 from originals import original  # noqa: E402
 
 
@@ -29,18 +29,12 @@ def of_keras(case: Case, model: Any) -> Golden:
         weight.assign(state_dict[weight.path])
     ys = model(*golden.inputs(case), training=False)
     ys = ys if isinstance(ys, list | tuple) else [ys]
-    return Golden(shapes, [np.asarray(y) for y in ys], {}, {})
+    return Golden(shapes, [np.asarray(y) for y in ys], [])
 
 
 def of_torch(case: Case, model: Any) -> Golden:
     """The golden of a PyTorch module."""
     import torch
-
-    def last(y: Any) -> Any:
-        return y.permute(0, 2, 3, 1) if y.ndim == 4 else y
-
-    def run() -> list[Any]:
-        return [last(y) for y in flat(model(*[x.clone() for x in xs]))]
 
     skipped = 'num_batches_tracked'
     shapes = {n: tuple(t.shape) for n, t in model.state_dict().items() if not n.endswith(skipped)}
@@ -48,35 +42,36 @@ def of_torch(case: Case, model: Any) -> Golden:
     missing, unknown = model.load_state_dict(weights, strict=False)
     assert not unknown and all(name.endswith(skipped) for name in missing), (missing, unknown)
     model.eval()
-    xs = [torch.from_numpy(x) for x in golden.inputs(case)]
+    with torch.no_grad():
+        outputs = [y.numpy() for y in called(model, golden.inputs(case), torch.float32)]
+    # In float64: what differs then is our rounding alone, not theirs too.
+    training = [
+        trained(model.double(), weights, golden.inputs(case, again=again))
+        for again in (False, True)
+        if case.train and (case.again or not again)
+    ]
+    return Golden(shapes, outputs, training)
+
+
+def called(model: Any, inputs: list[np.ndarray], dtype: Any) -> list[Any]:
+    """The outputs of a module on images with their channels last, theirs last too."""
+    import torch
+
+    xs = [torch.from_numpy(x) for x in inputs]
+    xs = [x.to(dtype) if x.is_floating_point() else x for x in xs]
     xs = [x.permute(0, 3, 1, 2) if x.ndim == 4 else x for x in xs]
-    gradients, statistics = {}, {}
-    if not case.train:
-        with torch.no_grad():
-            outputs = run()
-    else:
-        outputs = run()
-        cotangents = [golden.cotangent(i, tuple(y.shape)) for i, y in enumerate(outputs)]
-        loss = sum(
-            (y * torch.from_numpy(c)).sum() for y, c in zip(outputs, cotangents, strict=True)
-        )
-        loss.backward()
-        gradients = {
-            n: golden.projection(n, np.zeros(p.shape) if p.grad is None else p.grad.numpy())
-            for n, p in model.named_parameters()
-        }
-        statistics = running(model, run)
-    return Golden(shapes, [y.detach().numpy() for y in outputs], gradients, statistics)
+    return [y.permute(0, 2, 3, 1) if y.ndim == 4 else y for y in flat(model(*xs))]
 
 
-def running(model: Any, run: Any) -> dict[str, Any]:
-    """The running statistics after one step in training mode, their variances biased as flax's.
+def trained(model: Any, weights: dict[str, Any], inputs: list[np.ndarray]) -> Training:
+    """One step in training mode, without dropout: gradients, and statistics as flax has them.
 
     PyTorch divides the variance it stores by n - 1, flax by n: undone layer by layer.
     """
     import torch
 
-    before = {n: b.clone() for n, b in model.named_buffers()}
+    model.load_state_dict(weights, strict=False)
+    model.train()
     elements: dict[str, int] = {}
 
     def count(name: str) -> Any:
@@ -91,26 +86,34 @@ def running(model: Any, run: Any) -> dict[str, Any]:
             hooks.append(module.register_forward_pre_hook(count(name)))
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    model.train()
-    with torch.no_grad():
-        run()
+    model.zero_grad()
+    outputs = called(model, inputs, torch.float64)
+    cotangents = [golden.cotangent(i, tuple(y.shape)) for i, y in enumerate(outputs)]
+    loss = sum((y * torch.from_numpy(c)).sum() for y, c in zip(outputs, cotangents, strict=True))
+    loss.backward()
     for hook in hooks:
         hook.remove()
-    found = {}
+    gradients = {
+        n: golden.projection(n, np.zeros(p.shape) if p.grad is None else p.grad.numpy())
+        for n, p in model.named_parameters()
+    }
+    statistics = {}
     for name, buffer in model.named_buffers():
         if name.endswith('running_mean'):
-            found[name] = golden.projection(name, buffer.numpy())
+            statistics[name] = golden.projection(name, buffer.numpy())
         elif name.endswith('running_var'):
             layer = name.rpartition('.')[0]
             n, momentum = elements[layer], model.get_submodule(layer).momentum
-            old = (1 - momentum) * before[name].double()
-            biased = old + (buffer.double() - old) * (n - 1) / n
-            found[name] = golden.projection(name, biased.numpy())
-    return found
+            old = (1 - momentum) * weights[name].double()
+            biased = old + (buffer - old) * (n - 1) / n
+            statistics[name] = golden.projection(name, biased.numpy())
+    return Training(len(outputs), gradients, statistics)
 
 
 def flat(ys: Any) -> list[Any]:
     """The tensors in an output, in the order in which jax.tree.leaves has them."""
+    if hasattr(ys, 'aux_logits1'):  # torchvision's GoogLeNet has its lowest head last
+        return [ys.logits, ys.aux_logits1, ys.aux_logits2]
     if isinstance(ys, dict):
         return [y for key in sorted(ys) for y in flat(ys[key])]
     if isinstance(ys, list | tuple):
@@ -127,10 +130,9 @@ def differences(case: Case, new: Golden) -> list[str]:
     for i, y in enumerate(new.outputs):
         if not golden.error(golden.kept(y), old[f'output {i}']) <= 1e-4:
             found.append(f'output {i}')
-    for kind, numbers in (('gradients', new.gradients), ('statistics', new.statistics)):
-        if numbers:
-            stacked = np.stack([numbers[n] for n in sorted(numbers)])
-            if not np.allclose(stacked, old[kind], rtol=1e-3, atol=1e-3 * old[kind].max()):
+    for number, training in enumerate(new.training):
+        for kind, numbers in training.arrays(number).items():
+            if not np.allclose(numbers, old[kind], rtol=1e-3, atol=1e-3 * old[kind].max()):
                 found.append(kind)
     return found
 

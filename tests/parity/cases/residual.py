@@ -3,6 +3,7 @@
 from golden import Case
 
 IMAGE = ((2, 64, 96, 3),)
+ODD, LARGER = ((5, 27, 33, 3),), ((3, 97, 81, 3),)
 TEN = {'classes': 10}
 TINY = {'image': 32, 'patch': 8, 'width': 48, 'depth': 2, 'heads': 3, 'mlp': 96, 'classes': 10}
 # Branches that do not grow with the depth, and logits of attention that leave it undecided: gates
@@ -10,12 +11,17 @@ TINY = {'image': 32, 'patch': 8, 'width': 48, 'depth': 2, 'heads': 3, 'mlp': 96,
 MILD = {'*.bn[23].weight': 0.5, '*.fc2.weight': 0.2, '*.mlp.3.weight': 0.2}
 
 CASES = [
-    Case('resnet20', 'torch', ((2, 32, 24, 3),), train=True),
-    Case('plain20', 'torch', ((2, 32, 24, 3),), train=True, full=True),
-    Case('se_resnet20', 'torch', ((2, 32, 24, 3),), {'blocks': 1}, train=True),
-    Case('cbam_resnet20', 'torch', ((2, 32, 24, 3),), {'blocks': 1}, train=True),
-    Case('resnet50', 'torchvision', IMAGE, {'blocks': 1, **TEN}, train=True),
-    Case('vit_s_16', 'torchvision', ((2, 32, 32, 3),), TINY, tolerance=2e-5, train=True),
+    Case('resnet20', 'torch', ((2, 32, 24, 3),), train=True, again=ODD),
+    Case('plain20', 'torch', ((2, 32, 24, 3),), train=True, again=ODD, full=True),
+    Case('se_resnet20', 'torch', ((2, 32, 24, 3),), {'blocks': 1}, train=True, again=ODD),
+    Case('cbam_resnet20', 'torch', ((2, 32, 24, 3),), {'blocks': 1}, train=True, again=ODD),
+    Case('resnet50', 'torchvision', IMAGE, {'blocks': 1, **TEN}, train=True, again=LARGER),
+    Case(
+        *('vit_s_16', 'torchvision', ((2, 32, 32, 3),), TINY),
+        tolerance=2e-5,
+        train=True,
+        again=((5, 32, 32, 3),),
+    ),
     *(Case(f'resnet{n}', 'torch', ((2, 32, 24, 3),), full=True) for n in (32, 44, 56, 110)),
     *(Case(f'plain{n}', 'torch', ((2, 32, 24, 3),), full=True) for n in (32, 44, 56, 110)),
     *(
@@ -23,8 +29,8 @@ CASES = [
         for a in ('se', 'cbam')
         for n in (18, 50)
     ),
-    Case('resnet18', 'torchvision', IMAGE, train=True, full=True),
-    Case('resnet50', 'torchvision', IMAGE, train=True, full=True),
+    Case('resnet18', 'torchvision', IMAGE, train=True, again=LARGER, full=True),
+    Case('resnet50', 'torchvision', IMAGE, train=True, again=LARGER, full=True),
     *(Case(f'resnet{n}', 'torchvision', IMAGE, full=True) for n in (34, 101, 152)),
     Case('resnet50', 'keras', IMAGE, full=True),
     *(

@@ -3,7 +3,11 @@
 from golden import Case
 
 UNETS = [
-    Case('unet', 'public', ((2, 21, 18, 2),), {'channels': 2, 'base': 4, 'depth': 2}, train=True),
+    Case(
+        *('unet', 'public', ((2, 21, 18, 2),), {'channels': 2, 'base': 4, 'depth': 2}),
+        train=True,
+        again=((3, 33, 49, 2),),
+    ),
     Case('unet', 'public', ((1, 48, 40, 3),), full=True),
     Case(
         'unet_original',
@@ -11,6 +15,7 @@ UNETS = [
         ((2, 44, 52, 1),),
         {'classes': 3, 'base': 4, 'depth': 2},
         train=True,
+        again=((1, 60, 44, 1),),
     ),
     Case('unet_original', 'public', ((1, 188, 204, 1),), full=True),
 ]
@@ -23,6 +28,7 @@ FCNS = [
         {'classes': 3, 'width': 12, 'hidden': 16},
         5e-4,
         train=True,
+        again=((2, 35, 23, 3),),
     ),
     *(Case(f'fcn{n}s', 'public', ((1, 40, 30, 3),), {}, 5e-4, full=True) for n in (32, 16, 8)),
     Case(
