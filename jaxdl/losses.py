@@ -132,7 +132,10 @@ def mean_absolute_error(predictions: Any, targets: Any, *, weights: Any = None) 
 def huber(predictions: Any, targets: Any, *, weights: Any = None, delta: float = 1.0) -> Array:
     """Huber's loss (1964): l = e^2 / 2 where e = |x - y| <= delta, else delta (e - delta / 2)."""
     x, y, w = _pair(predictions, targets, weights)
-    return _mean(optax.losses.huber_loss(x, y, delta=delta), w)
+    # Not optax's, which takes a minimum: its gradient looks for the result among the arguments, and
+    # finds none where a compiler has computed them twice, rounded otherwise.
+    e = jnp.abs(x - y)
+    return _mean(jnp.where(e <= delta, e**2 / 2, delta * (e - delta / 2)), w)
 
 
 def smooth_l1(predictions: Any, targets: Any, *, weights: Any = None, beta: float = 1.0) -> Array:
@@ -153,10 +156,15 @@ def hinge(scores: Any, targets: Any, *, weights: Any = None) -> Array:
     x, y = _float(scores), jnp.asarray(targets)
     if y.shape == x.shape:
         x, y, w = _pair(x, y, weights)
-        return _mean(optax.losses.hinge_loss(x, y), w)
+        return _mean(jax.nn.relu(1 - y * x), w)
     _expect(y, x.shape[:-1], 'targets')
     w = _spread(weights, y.shape)
-    return _mean(optax.losses.multiclass_hinge_loss(_kept(x, w), _kept(y, w)), w)
+    x, y = _kept(x, w), _kept(y, w)
+    true = jax.nn.one_hot(y, x.shape[-1], dtype=x.dtype)
+    margins = x + 1 - true
+    # The largest by its place: the gradient of a maximum looks for it again (see `huber`).
+    largest = jnp.take_along_axis(margins, margins.argmax(-1, keepdims=True), -1)[..., 0]
+    return _mean(largest - (x * true).sum(-1), w)
 
 
 def non_saturating_discriminator(real: Any, fake: Any, *, weights: Any = None) -> Array:

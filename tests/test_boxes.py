@@ -57,7 +57,7 @@ def recomputed(fn, *args):
 
         for eqn in jaxpr.eqns:
             name, inputs = eqn.primitive.name, [get(v) for v in eqn.invars]
-            if name in ('jit', 'custom_jvp_call'):
+            if name in ('jit', 'custom_jvp_call', 'custom_vjp_call'):
                 inner = eqn.params.get('jaxpr') or eqn.params['call_jaxpr']
                 outs = run(inner.jaxpr, inner.consts, inputs)
             else:

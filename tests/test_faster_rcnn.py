@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_boxes import recomputed
 
 from jaxdl import cost
 from jaxdl.models import boxes as bx
@@ -82,6 +83,16 @@ class TestPyramid:
         for row, box, level in zip(got, boxes, [0, 0, 1, 1, 2, 3, 3], strict=True):
             want = bx.roi_align(maps[level], box[None], scale=1 / (4 << level))[0]
             np.testing.assert_allclose(row, want, atol=1e-5)
+
+    def test_each_region_is_on_one_level_whatever_is_computed_twice(self):
+        size = (512, 512)
+        maps = [np.ones((512 // s, 512 // s, 1), np.float32) for s in (4, 8, 16, 32)]
+        # Where two roundings of a size lie on both sides of a level's edge.
+        sides = 112 * np.float32(1 - 1e-6) * (1 + np.arange(-8, 9) * np.float32(2e-7))
+        boxes = np.stack([0 * sides, 0 * sides, sides, sides], -1)
+        align = lambda boxes, *maps: fpn.pyramid_align(maps, boxes, size=size)  # noqa: E731
+        got = recomputed(align, boxes, *maps)
+        np.testing.assert_allclose(got, np.ones_like(got), rtol=1e-4)
 
 
 class TestProposals:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special
+from test_boxes import recomputed
 
 from jaxdl import losses
 
@@ -429,3 +430,19 @@ def test_gradient_penalty_is_taken_between_real_and_fake():
 def test_shapes_that_would_broadcast_are_refused(call):
     with pytest.raises(ValueError, match='have shape'):
         call()
+
+
+@pytest.mark.parametrize('name', ['huber', 'smooth_l1', 'hinge_binary', 'hinge_multi_class'])
+def test_gradients_are_there_whatever_is_computed_twice(name):
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 2, (200, 5)).astype(np.float32)
+    signs, classes = np.sign(rng.normal(size=x.shape)), rng.integers(5, size=200)
+    loss = {
+        'huber': lambda x: losses.huber(1.5 * x, np.zeros((200, 5)), delta=0.7),
+        'smooth_l1': lambda x: losses.smooth_l1(1.5 * x, np.zeros((200, 5)), beta=0.7),
+        'hinge_binary': lambda x: losses.hinge(1.5 * x, signs.astype(np.float32)),
+        'hinge_multi_class': lambda x: losses.hinge(1.5 * x, classes),
+    }[name]
+    want = jax.grad(loss)(x)
+    got = recomputed(jax.grad(loss), x)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * np.abs(want).max())

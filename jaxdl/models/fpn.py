@@ -85,8 +85,12 @@ def pyramid_align(
     # What is a power of two but for its rounding belongs above.
     level = jnp.floor(level_of(boxes, canonical=canonical) + 1e-6)
     level = jnp.clip(level, strides[0], strides[-1])
-    total = jnp.zeros((len(boxes), *output, maps[0].shape[-1]), maps[0].dtype)
+    found: Array | None = None
     for one, k in zip(maps, strides, strict=True):
         pooled = roi_align(one, boxes, output=output, scale=0.5**k, samples=samples)
-        total += jnp.where((level == k)[:, None, None, None], pooled, 0)
-    return total
+        # Choices, one after another, and not a sum of those with level == k: were a level computed
+        # twice, with other rounding, a region would be on two levels, or on none.
+        above = (level >= k)[:, None, None, None]
+        found = pooled if found is None else jnp.where(above, pooled, found)
+    assert found is not None
+    return found
