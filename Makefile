@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
 EXPERIMENT ?= digits
+# make laws WHICH='slow or thorough' takes every size and every arm too, and an hour.
+WHICH ?= slow
 
 # What other implementations need, in an environment of its own. A PyTorch without CUDA is smaller:
 # make parity TORCH='torch==2.13.0 --index-url ...'. torchvision's networks need no compiled operator.
@@ -16,7 +18,7 @@ TORCHVISION ?= torchvision==0.28.0
 help:
 	@echo 'make demo   install, run the digits study, say where the report is'
 	@echo 'make test   install, check style and types, run the tests'
-	@echo 'make laws   run the slow laws: the gradient of every network and of every experiment'
+	@echo 'make laws   run the laws over every experiment, and the gradient of every network'
 	@echo 'make parity install PyTorch and Keras, compare every network with theirs, full size'
 	@echo 'make bench  install PyTorch, time training steps of ours and of PyTorch in turn'
 	@echo 'make clean  remove .venv, .venv-parity and caches; runs/ is left'
@@ -28,7 +30,7 @@ test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 laws: .venv/installed-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 2 -m slow
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup -m '$(WHICH)'
 
 parity: .venv-parity/installed .venv/installed-dev
 	$(OTHERS)/python tests/parity/record.py --check

@@ -150,7 +150,7 @@ def cells(turns: np.ndarray) -> list[str]:
 @contextmanager
 def our_loop(engine: Engine) -> Iterator[Racer]:
     """The engine's own loop, some chunks at a time."""
-    ticks = engine.train(engine.init(), start=0, stop=FOREVER, every=FOREVER)
+    ticks = engine.train(engine.init(), start=0, stop=FOREVER, cadences=[FOREVER])
 
     def advance(steps: int) -> float:
         begun = time.perf_counter()

@@ -22,10 +22,10 @@ from jaxdl.data.table import moments
 from jaxdl.data.tfds import tfds
 from jaxdl.models.attention_blocks import CBAM, SqueezeExcitation
 from jaxdl.models.resnet import CifarResNet
-from jaxdl.objectives import classifier, mistakes
+from jaxdl.objectives import classifier, show_mistakes
 from jaxdl.optim import decayed
 from jaxdl.stats import better
-from jaxdl.study import Count, Phase, Rate, Study
+from jaxdl.study import Count, Eval, Phase, Rate, Study
 
 # A reduction of 16 would leave the narrow first stages a single hidden unit.
 BLOCKS = {
@@ -74,10 +74,9 @@ def trial(
     return Phase(
         classifier(module, opt, classes=10),
         train=shuffled(train, batch=batch, augment=compose(standard, distort)),
-        tests={'test': in_order(test, batch=500, transform=standard)},
+        tests={'test': Eval(in_order(test, batch=500, transform=standard), show=show_mistakes)},
         steps=steps,
         every=max(1, steps // 4),
-        show=mistakes,
     )
 
 

@@ -49,7 +49,7 @@ def trial(
     policy = epsilon_greedy(q_values, optax.linear_schedule(1.0, 0.1, max(1, steps // 2)))
     options = {'envs': envs, 'batch': 64, 'warm_up': warm_up}
     task = actor(env, replay=replay, learner=learner, policy=policy, **options)
-    return Phase(task, nothing(), {'test': nothing(batches=1)}, steps, max(1, steps // 10))
+    return Phase(task, nothing(), {'test': nothing(batches=1)}, steps)
 
 
 study = Study(

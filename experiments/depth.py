@@ -24,10 +24,10 @@ from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import moments
 from jaxdl.data.tfds import tfds
 from jaxdl.models.resnet import CifarResNet, padded, plain
-from jaxdl.objectives import classifier, mistakes
+from jaxdl.objectives import classifier, show_mistakes
 from jaxdl.optim import decayed
 from jaxdl.stats import better, no_worse
-from jaxdl.study import Count, Phase, Rate, Study
+from jaxdl.study import Count, Eval, Phase, Rate, Study
 
 SHORTCUTS = {'residual': padded, 'plain': plain}
 AUGMENTATIONS = {'mnist': shift(1), 'cifar10': compose(crop(padding=4), flip())}
@@ -70,12 +70,11 @@ def trial(
         classifier(module, opt, classes=10),
         train=shuffled(train, batch=batch, augment=compose(standard, AUGMENTATIONS[data])),
         tests={
-            'test': in_order(test, batch=500, transform=standard),
-            'train': in_order(train.take(slice(10_000)), batch=500, transform=standard),
+            'test': Eval(in_order(test, batch=500, transform=standard), show=show_mistakes),
+            'seen': in_order(train.take(slice(10_000)), batch=500, transform=standard),
         },
         steps=steps,
         every=max(1, steps // 4),
-        show=mistakes,
     )
 
 
@@ -94,9 +93,9 @@ study = Study(
     },
     seeds=3,
     claims=[
-        better('plain_20', 'plain_56', 'train/accuracy', text='Depth makes a plain network worse'),
+        better('plain_20', 'plain_56', 'seen/accuracy', text='Depth makes a plain network worse'),
         better('plain_20', 'plain_56', 'test/accuracy'),
-        no_worse('residual_56', 'residual_20', 'train/accuracy', margin=0.005),
+        no_worse('residual_56', 'residual_20', 'seen/accuracy', margin=0.005),
         better('residual_56', 'plain_56', 'test/accuracy'),
     ],
 )

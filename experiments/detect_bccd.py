@@ -12,72 +12,45 @@ images: 0.87 of YOLO, 0.90 of Faster R-CNN.
 """
 
 from functools import partial
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import optax
 from annotated_types import Ge
 
 from jaxdl.data.augment import as_float, compose, flip, standardise
 from jaxdl.data.boxes import boxed
+from jaxdl.data.source import Source
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import moments
-from jaxdl.detection import Loss, Predict, detector, drawn
+from jaxdl.detection import detector, show_boxes
 from jaxdl.game import ema
-from jaxdl.keys import Key
-from jaxdl.metrics import Mean
-from jaxdl.models.boxes import Detections
 from jaxdl.models.faster_rcnn import BoxHead, BoxHidden, FasterRCNN
 from jaxdl.models.fpn import FeaturePyramid
 from jaxdl.models.resnet import BasicBlock, Stages
-from jaxdl.models.yolo import TinyYOLOv3, detect, yolo_loss
-from jaxdl.net import Net
+from jaxdl.models.yolo import TinyYOLOv3
 from jaxdl.optim import decayed
 from jaxdl.stats import better, reaches
-from jaxdl.study import Count, Phase, Rate, Study
-from jaxdl.task import Batch, Metrics
+from jaxdl.study import Count, Eval, Phase, Rate, Study
 
-CLASSES = 3
+CLASSES = ('red', 'white', 'platelet')
 Size = tuple[int, int]
 
 
-class Detector(NamedTuple):
-    """A network, what it descends and what it finds; see `jaxdl.detection.detector`."""
-
-    module: nn.Module
-    loss: Loss
-    predict: Predict
-
-
-def yolo(size: Size, width: int, stages: int) -> Detector:
+def yolo(size: Size, width: int, stages: int) -> nn.Module:
     """Tiny YOLOv3, with priors of the shapes of cells: white, red, and platelets."""
     zoom = size[1] / 256
     coarse, fine = ((87, 79), (46, 43), (110, 95)), ((16, 15), (38, 38), (24, 24))
     anchors = tuple(tuple((zoom * w, zoom * h) for w, h in some) for some in (coarse, fine))
-    module = TinyYOLOv3(CLASSES, anchors, width=width, stages=stages)
-
-    def loss(net: Net, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Net, Metrics]]:
-        maps, net = net(batch['x'], key=key, train=True)
-        truth = batch['boxes'], batch['boxes_mask'], batch['classes']
-        parts = yolo_loss(maps, *truth, anchors=anchors, size=size)
-        count = jnp.maximum(batch['boxes_mask'].sum(), 1)
-        parts = {name: each.sum() / count for name, each in parts.items()}
-        return sum(parts.values()), (net, {name: Mean.of(part) for name, part in parts.items()})
-
-    def predict(net: Net, x: jax.Array) -> Detections:
-        return detect(net(x)[0], anchors=anchors, size=size)
-
-    return Detector(module, loss, predict)
+    return TinyYOLOv3(len(CLASSES), anchors, width=width, stages=stages)
 
 
-def faster_rcnn(size: Size, width: int, stages: int) -> Detector:
+def faster_rcnn(size: Size, width: int, stages: int) -> nn.Module:
     """Faster R-CNN on a narrow residual network, with anchors as large as cells."""
     zoom, blocks = size[1] / 256, max(stages - 2, 1)  # the stem halves twice, the pyramid once
-    module = FasterRCNN(
+    return FasterRCNN(
         partial(Stages, (1,) * blocks, BasicBlock, [2 * width << i for i in range(blocks)]),
-        CLASSES,
+        len(CLASSES),
         partial(FeaturePyramid, 6 * width),
         partial(BoxHead, hidden=partial(BoxHidden, units=(16 * width, 16 * width))),
         sizes=tuple((zoom * side,) for side in (16, 32, 48, 90)[: blocks + 1]),
@@ -88,17 +61,6 @@ def faster_rcnn(size: Size, width: int, stages: int) -> Detector:
         canonical=64 * zoom,
         least=0.01,
     )
-
-    def loss(net: Net, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Net, Metrics]]:
-        truth = batch['boxes'], batch['classes'], batch['boxes_mask'], batch['mask']
-        losses, net = net(batch['x'], *truth, key=key, train=True)
-        parts = {name: Mean.of(part) for name, part in losses._asdict().items()}
-        return sum(losses), (net, parts)
-
-    def predict(net: Net, x: jax.Array) -> Detections:
-        return net(x)[0].detections
-
-    return Detector(module, loss, predict)
 
 
 DETECTORS = {'yolo': yolo, 'faster_rcnn': faster_rcnn}
@@ -129,32 +91,29 @@ def trial(
         lr: peak learning rate, falling to zero along a cosine.
     """
     size = (height, width)
-    module, loss, predict = DETECTORS[network](size, channels, stages)
+    module = DETECTORS[network](size, channels, stages)
     train = boxed('bccd', f'train[:{examples}]', size=size)
     # Smears are bright: centred, what the first norm sees keeps its digits.
     mean, std = moments(train, 'x')
     standard = standardise(mean / 255, std / 255)
-    tests = {'valid': ('validation', 87), 'test': ('test', 72)}
     rate = optax.warmup_cosine_decay_schedule(0, lr, min(100, steps // 10), steps)
     opt = optax.chain(
         optax.clip_by_global_norm(10.0), optax.adamw(rate, weight_decay=1e-2, mask=decayed)
     )
+
+    def still(split: str, images: int) -> Source:
+        table = boxed('bccd', f'{split}[:{min(examples, images)}]', size=size)
+        return in_order(table, batch=min(24, examples), transform=compose(as_float(), standard))
+
     return Phase(
-        detector(module, opt, loss=loss, predict=predict, kinds=CLASSES, shadow=ema(0.98)),
+        detector(module, opt, classes=CLASSES, shadow=ema(0.98)),
         train=shuffled(
             train, batch=batch, augment=compose(as_float(), flip(vertical=0.5), standard)
         ),
-        tests={
-            name: in_order(
-                boxed('bccd', f'{split}[:{min(examples, images)}]', size=size),
-                batch=min(24, examples),
-                transform=compose(as_float(), standard),
-            )
-            for name, (split, images) in tests.items()
-        },
+        valid=still('validation', 87),
+        tests={'test': Eval(still('test', 72), show=show_boxes)},
         steps=steps,
         every=max(1, steps // 5),
-        show=drawn(predict),
     )
 
 

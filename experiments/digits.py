@@ -16,9 +16,9 @@ from jaxdl.data.embedded import digits
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.models.lenet import LeNet
 from jaxdl.models.mlp import MLP
-from jaxdl.objectives import classifier, mistakes
+from jaxdl.objectives import classifier, show_mistakes
 from jaxdl.stats import better, reaches
-from jaxdl.study import Count, Fraction, Phase, Rate, Study
+from jaxdl.study import Count, Eval, Fraction, Phase, Rate, Study
 
 NETWORKS = {
     'lenet': LeNet(features=(16, 32), dense=(64,), kernel=(3, 3), padding='SAME'),  # 13,706
@@ -49,10 +49,8 @@ def trial(
     return Phase(
         task,
         train=shuffled(train, batch=batch, augment=scale),
-        tests={'test': in_order(test, batch=600, transform=scale)},
+        tests={'test': Eval(in_order(test, batch=600, transform=scale), show=show_mistakes)},
         steps=steps,
-        every=max(1, steps // 10),
-        show=mistakes,
     )
 
 

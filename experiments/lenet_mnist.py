@@ -22,9 +22,9 @@ from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.tfds import tfds
 from jaxdl.models.lenet import LeNet, LeNet5, average_pool, max_pool, strided_conv
 from jaxdl.models.mlp import MLP
-from jaxdl.objectives import classifier, mistakes
+from jaxdl.objectives import classifier, show_mistakes
 from jaxdl.stats import better, reaches
-from jaxdl.study import Count, Fraction, Phase, Rate, Study
+from jaxdl.study import Count, Eval, Fraction, Phase, Rate, Study
 
 NETWORKS = {
     'lenet5': LeNet5(head=partial(nn.Dense, 10)),
@@ -61,10 +61,8 @@ def trial(
     return Phase(
         task,
         train=shuffled(train, batch=batch, augment=compose(as_float(), shift(2))),
-        tests={'test': in_order(test, batch=500, transform=as_float())},
+        tests={'test': Eval(in_order(test, batch=500, transform=as_float()), show=show_mistakes)},
         steps=steps,
-        every=max(1, steps // 10),
-        show=mistakes,
     )
 
 

@@ -17,10 +17,10 @@ from jaxdl.data.augment import affine, as_float, compose
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.tfds import tfds
 from jaxdl.models.lenet import LeNet
-from jaxdl.objectives import classifier, mistakes
+from jaxdl.objectives import classifier, show_mistakes
 from jaxdl.optim import decayed
 from jaxdl.stats import better
-from jaxdl.study import Count, Fraction, Phase, Rate, Study
+from jaxdl.study import Count, Eval, Fraction, Phase, Rate, Study
 from jaxdl.task import keep_best
 
 
@@ -60,18 +60,17 @@ def trial(
     if early_stopping:
         train, held_out = train.split(seed=0, by='y', valid=0.2)
         valid = in_order(held_out, batch=200, transform=as_float())
-        task = keep_best(task, 'loss', lower=True, patience=5)
+        task = keep_best(task, 'loss', patience=5)
     distort = affine(degrees=15, scale=(0.85, 1.15), shear=10, translate=0.1)
     return Phase(
         task,
         train=shuffled(
             train, batch=batch, augment=compose(as_float(), distort) if augment else as_float()
         ),
-        tests={'test': in_order(test, batch=500, transform=as_float())},
+        tests={'test': Eval(in_order(test, batch=500, transform=as_float()), show=show_mistakes)},
         steps=steps,
         every=max(1, steps // 30),
         valid=valid,
-        show=mistakes,
     )
 
 

@@ -24,7 +24,7 @@ from jaxdl.models.mlp import MLP
 from jaxdl.objectives import NON_SATURATING, WASSERSTEIN, adversarial
 from jaxdl.samples import Points
 from jaxdl.stats import better, in_seeds, no_worse
-from jaxdl.study import Count, Phase, Rate, Study
+from jaxdl.study import Count, Eval, Phase, Rate, Study
 
 RULES = {'wasserstein': WASSERSTEIN, 'non_saturating': NON_SATURATING}
 
@@ -57,8 +57,8 @@ def trial(
     def measure(nets, batch, key):
         return coverage(nets['generator'](batch['noise'])[0], batch['mask'])
 
-    def show(key, state, batch):
-        points, _ = state['generator'].net(batch['noise'])
+    def show(nets, batch, key):
+        points, _ = nets['generator'](batch['noise'])
         return {'samples': Points(points, jnp.asarray(CENTRES))}
 
     task = adversarial(
@@ -74,7 +74,7 @@ def trial(
     )
     train = synthetic(lambda key: {'x': ring(key, batch * critic_turns)}, name='ring')
     test = synthetic(lambda key: {'noise': jax.random.normal(key, (1000, 2))}, batches=2)
-    return Phase(task, train, {'test': test}, steps, max(1, steps // 10), show=show)
+    return Phase(task, train, {'test': Eval(test, show=show)}, steps)
 
 
 study = Study(

@@ -22,10 +22,10 @@ from jaxdl.data.table import Table
 from jaxdl.data.tfds import tfds
 from jaxdl.graft import graft
 from jaxdl.models.lenet import LeNet
-from jaxdl.objectives import classifier, mistakes
+from jaxdl.objectives import classifier, show_mistakes
 from jaxdl.optim import freeze
 from jaxdl.stats import better
-from jaxdl.study import Count, Phase, Rate, Study, Trial
+from jaxdl.study import Count, Eval, Phase, Rate, Study, Trial
 
 CLASSES = 5
 HEAD = 'Dense_2'
@@ -75,11 +75,10 @@ def trial(
     phase = Phase(
         classifier(module, freeze(opt, *TRUNK) if start == 'frozen' else opt, classes=CLASSES),
         train=_moved(new, batch),
-        tests={'test': _still(digits(tests, first=5))},
+        tests={'test': Eval(_still(digits(tests, first=5)), show=show_mistakes)},
         steps=steps,
         every=max(1, steps // 4),
         start=None if start == 'scratch' else graft(f'params/{HEAD}/*'),
-        show=mistakes,
     )
     if start == 'scratch':
         return phase
@@ -88,9 +87,10 @@ def trial(
             module, optax.adam(optax.cosine_decay_schedule(lr, pretraining)), classes=CLASSES
         ),
         train=_moved(digits(f'train[:{examples}]', first=0), batch),
-        tests={'old': _still(digits(tests, first=0))},
+        tests={'test': _still(digits(tests, first=0))},
         steps=pretraining,
         every=pretraining,
+        name='pretrain',
     )
     return before, phase
 

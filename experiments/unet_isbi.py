@@ -25,9 +25,9 @@ from jaxdl.data.stream import in_order, shuffled
 from jaxdl.models.fcn import fcn8s
 from jaxdl.models.layers import BatchNorm
 from jaxdl.models.unet import UNet, no_skip
-from jaxdl.segmentation import METRICS, masks, segmenter
+from jaxdl.segmentation import SCORES, segmenter, show_masks
 from jaxdl.stats import better
-from jaxdl.study import Count, Phase, Rate, Study
+from jaxdl.study import Count, Eval, Phase, Rate, Study
 
 
 def fcn(*, base: int, depth: int) -> nn.Module:
@@ -81,14 +81,14 @@ def trial(
         elastic(window / 32, scene=scene),
     )
     opt = optax.adamw(optax.cosine_decay_schedule(lr, steps), weight_decay=1e-4)
-    metrics = {name: METRICS[name] for name in ('dice', 'error', 'mean_iou', 'confusion')}
+    scores = {name: SCORES[name] for name in ('dice', 'error', 'mean_iou')}
+    classes = ('cell', 'membrane')
     return Phase(
-        segmenter(NETWORKS[network](base=base, depth=depth), opt, classes=2, metrics=metrics),
+        segmenter(NETWORKS[network](base=base, depth=depth), opt, classes=classes, scores=scores),
         train=shuffled(train, batch=batch, augment=augment),
-        tests={'test': in_order(test, batch=2, transform=floats)},
+        tests={'test': Eval(in_order(test, batch=2, transform=floats), show=show_masks)},
         steps=steps,
         every=max(1, steps // 4),
-        show=masks,
     )
 
 
@@ -112,9 +112,9 @@ study = Study(
     },
     claims=[
         better('unet', 'no_skips', 'test/dice'),
-        better('unet', 'no_skips', 'test/error', lower=True),
+        better('unet', 'no_skips', 'test/error'),
         better('unet', 'fcn', 'test/dice'),
-        better('unet', 'fcn', 'test/error', lower=True),
+        better('unet', 'fcn', 'test/error'),
     ],
 )
 

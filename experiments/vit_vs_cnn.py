@@ -23,10 +23,10 @@ from jaxdl.data.table import moments
 from jaxdl.data.tfds import tfds
 from jaxdl.models.resnet import CifarResNet
 from jaxdl.models.vit import ViT
-from jaxdl.objectives import classifier, mistakes
+from jaxdl.objectives import classifier, show_mistakes
 from jaxdl.optim import decayed
 from jaxdl.stats import better, larger_lead
-from jaxdl.study import Count, Phase, Rate, Study
+from jaxdl.study import Count, Eval, Phase, Rate, Study
 
 SIZES = {'1k': 1000, '10k': 10_000, '60k': 60_000}
 
@@ -70,10 +70,9 @@ def trial(
     return Phase(
         classifier(modules[network], opt, classes=10, label_smoothing=0.1),
         train=shuffled(train, batch=batch, augment=compose(standard, shift(1))),
-        tests={'test': in_order(test, batch=500, transform=standard)},
+        tests={'test': Eval(in_order(test, batch=500, transform=standard), show=show_mistakes)},
         steps=steps,
         every=max(1, steps // 4),
-        show=mistakes,
     )
 
 

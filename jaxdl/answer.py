@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from jaxdl import machine
 from jaxdl.config import Config, as_json, changes
+from jaxdl.data.source import Source
 from jaxdl.errors import UsageError
 from jaxdl.library import chosen, defaults, phases_of, refuse_sameness, resolve
 from jaxdl.models.layers import cpu_formulations
 from jaxdl.report import write_report
 from jaxdl.run import Options, run_arm
-from jaxdl.study import Phase, Study
+from jaxdl.study import Eval, Phase, Study, cadence, evaluations, phase_names
 
 SMOKE_STEPS, SMOKE_SEEDS = 4, 2
 
@@ -85,16 +86,28 @@ def run_study(
         phases = phases_of(study, config.params)
         if plan.smoke:
             phases = tuple(_shortened(phase) for phase in phases)
-        lengths = [{'steps': phase.steps, 'every': phase.every} for phase in phases]
         run_arm(
             folder / arm,
             phases,
-            config._replace(phases=lengths),
+            config._replace(phases=lengths(phases)),
             env=env,
             options=options,
             notes=[tuned] if tuned else [],
+            judged=[claim.metric for claim in study.claims if arm in claim.arms],
         )
     return report(study, plan.name, folder, command=command)
+
+
+def lengths(phases: Sequence[Phase]) -> list[dict[str, Any]]:
+    """What config.json says of phases: names, steps, and the steps between evaluations."""
+    return [
+        {
+            'name': name,
+            'steps': phase.steps,
+            'every': {'': cadence(phase)} | {n: e.every for n, e in evaluations(phase).items()},
+        }
+        for name, phase in zip(phase_names(phases), phases, strict=True)
+    ]
 
 
 def _done(folder: Path, config: Config) -> bool:
@@ -123,6 +136,7 @@ def report(study: Study, name: str, folder: Path, *, command: str) -> dict[str, 
         question=study.question,
         claims=study.claims,
         command=command,
+        order=list(study.arms),
         defaults=defaults(study),
     )
 
@@ -157,7 +171,13 @@ def arms_in(folder: Path) -> Sequence[str]:
 
 def _shortened(phase: Phase) -> Phase:
     steps = min(phase.steps, SMOKE_STEPS)
-    return phase._replace(steps=steps, every=max(1, steps // 2))
+    every = max(1, steps // 2)
+
+    def often(test: Source | Eval | None) -> Any:
+        return test._replace(every=None) if isinstance(test, Eval) else test
+
+    tests = {name: often(test) for name, test in phase.tests.items()}
+    return phase._replace(steps=steps, every=every, valid=often(phase.valid), tests=tests)
 
 
 def _writable(folder: Path) -> None:

@@ -1,19 +1,31 @@
 """A finished arm of a study, as its folder holds it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.figures import Curve
-from jaxdl.record import read_json, read_metrics
+from jaxdl.errors import UsageError
+from jaxdl.metrics import Better
+from jaxdl.record import read_arrays, read_json, read_metrics
 from jaxdl.study import Results
 
 
+class Curve(NamedTuple):
+    """A metric over a run: steps [t] and values [t, seeds]; NaN where it is not finite."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
 class Arm:
-    """What runs/NAME/ARM holds once it is done: configuration, numbers, curves, samples."""
+    """What runs/NAME/ARM holds once it is done: configuration, numbers, curves, samples.
+
+    better: which values of a number are, where that was said. labels: what the entries of an array
+    stand for, where that was said.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -21,16 +33,20 @@ class Arm:
         self.config: dict[str, Any] = read_json(folder / 'config.json')
         self.env: dict[str, Any] = read_json(folder / 'env.json')
         self.done: dict[str, Any] = read_json(folder / 'DONE')
+        told = read_json(folder / 'numbers.json')
+        self.better: dict[str, Better] = {n: it['better'] for n, it in told.items() if it['better']}
+        self.labels: dict[str, list[str]] = {n: it['labels'] for n, it in told.items()}
         self.seeds: list[int] = self.config['seeds']
         self.metrics: dict[str, np.ndarray] = {
             name: _floats(values) for name, values in sorted(self.done['metrics'].items())
         }
 
     @property
-    def ends(self) -> list[int]:
-        """The last step of each phase but the last."""
-        steps = [phase['steps'] for phase in self.config['phases']]
-        return [int(end) for end in np.cumsum(steps)[:-1]]
+    def ends(self) -> dict[str, int]:
+        """The last step of each phase but the last, by the phase's name."""
+        phases = self.config['phases']
+        ends = np.cumsum([phase['steps'] for phase in phases])[:-1]
+        return {phase['name']: int(end) for phase, end in zip(phases, ends, strict=False)}
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
@@ -49,11 +65,7 @@ class Arm:
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """Final numbers that are not scalars, [seeds, ...] each."""
-        path = self.folder / 'arrays.npz'
-        if not path.exists():
-            return {}
-        with np.load(path) as arrays:
-            return {name: arrays[name] for name in sorted(arrays.files)}
+        return read_arrays(self.folder)
 
     @property
     def samples(self) -> dict[str, Path]:
@@ -63,9 +75,14 @@ class Arm:
         return {file.stem.rsplit('_', 1)[0]: file for file in files}
 
 
+def finished_names(folder: Path) -> list[str]:
+    """The names of the arms under a run's folder that are done."""
+    return sorted(path.parent.name for path in folder.glob('*/DONE'))
+
+
 def finished_arms(folder: Path, *, first: Iterable[str] = ()) -> list[Arm]:
     """The arms under a run's folder that are done: those named in `first`, then by name."""
-    done = sorted(path.parent.name for path in folder.glob('*/DONE'))
+    done = finished_names(folder)
     order = [name for name in dict.fromkeys(first) if name in done]
     order += [name for name in done if name not in order]
     return [Arm(folder / name) for name in order]
@@ -85,6 +102,16 @@ def results_of(arms: Sequence[Arm]) -> tuple[Results, list[int]]:
         rows = [arm.seeds.index(seed) for seed in shared]
         results[arm.name] = {name: values[rows] for name, values in arm.metrics.items()}
     return results, shared
+
+
+def directions(arms: Sequence[Arm]) -> Mapping[str, Better]:
+    """Which values of each number are better. Raises UsageError where arms disagree."""
+    found: dict[str, Better] = {}
+    for arm in arms:
+        for name, better in arm.better.items():
+            if found.setdefault(name, better) != better:
+                raise UsageError(f'{name}: {better} is better in {arm.name}, and not in others')
+    return found
 
 
 def _floats(values: Sequence[float | None]) -> np.ndarray:

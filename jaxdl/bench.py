@@ -70,7 +70,7 @@ def _measured(
     """The cells of one row, from the layout on."""
     engine = Engine(phase.task, phase.train, seeds=range(seeds), layout_name=layout, chunk=chunk)
     begun = time.perf_counter()
-    ticks = engine.train(engine.init(), start=0, stop=FOREVER, every=FOREVER)
+    ticks = engine.train(engine.init(), start=0, stop=FOREVER, cadences=[FOREVER])
     next(ticks).drain()  # the first chunk compiles
     first = time.perf_counter() - begun
     steps, begun = 0, time.perf_counter()

@@ -12,16 +12,16 @@ from jaxdl.record import jsonable, read_json, write_json
 class Config(NamedTuple):
     """What an arm computes: two runs of equal configs are equal to the bit.
 
-    study, arm: their names. seeds: their numbers. params: of the trial. phases: how many steps each
-    has, and how many between evaluations. init_from: the folder whose weights it starts from.
-    smoke: whether it is a few steps of everything only.
+    study, arm: their names. seeds: their numbers. params: of the trial. phases: the name of each,
+    how many steps it has, and how many between evaluations. init_from: the folder whose weights it
+    starts from. smoke: whether it is a few steps of everything only.
     """
 
     study: str
     arm: str
     seeds: list[int]
     params: dict[str, Any]
-    phases: list[dict[str, int]]
+    phases: list[dict[str, Any]]
     init_from: str | None = None
     smoke: bool = False
 

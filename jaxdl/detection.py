@@ -2,12 +2,12 @@
 
 A batch has images x [B, H, W, C], boxes [B, N, 4] in pixels, boxes_mask [B, N] and classes int
 [B, N]; a detector's answer is `jaxdl.models.boxes.Detections`. Precision is no mean over batches,
-because the detections of all images are ranked together: these metrics carry the detections
+because the detections of all images are ranked together: the metric carries the detections
 themselves, and adding joins them.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import flax.linen as nn
 import jax
@@ -16,17 +16,15 @@ import numpy as np
 import optax
 from flax import struct
 
-from jaxdl.game import Shadow, supervised
+from jaxdl.game import Nets, Shadow, supervised
 from jaxdl.keys import Key
-from jaxdl.metrics import Metric, known_mean
+from jaxdl.metrics import Better, Mean, Metric, Number, joined, known_mean
 from jaxdl.models.boxes import Detections
-from jaxdl.net import Net, nets
+from jaxdl.net import Net
 from jaxdl.samples import Boxes, unit
-from jaxdl.task import Batch, Metrics, State, Task
+from jaxdl.task import Batch, Metrics, Task
 
 Curve = Callable[[np.ndarray, np.ndarray], float]
-Predict = Callable[[Net, jax.Array], Detections]
-Loss = Callable[[Net, Batch, Key], tuple[jax.Array, tuple[Net, Metrics]]]
 
 COCO = tuple(np.linspace(0.5, 0.95, 10).tolist())  # the IoU thresholds of COCO
 
@@ -67,7 +65,7 @@ def _best_beyond(precision: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(precision[::-1])[::-1]
 
 
-# ---- metrics ------------------------------------------------------------------------------------
+# ---- the metric ---------------------------------------------------------------------------------
 
 
 class Ranking(NamedTuple):
@@ -78,71 +76,76 @@ class Ranking(NamedTuple):
 
 
 class Found(Metric):
-    """Detections [..., B, D, ...] and truths [..., B, N, ...] of B images; adding joins images.
+    """Detections [B, D, ...] and truths [B, N, ...] of B images; adding joins images.
 
     Matching is COCO's: within an image and a class each detection, best score first, takes the
     truth of the highest IoU that none before it took, if that is the threshold at least. At most
-    `limit` detections of an image and class count. Values are exact: the arithmetic is in float64,
-    on the host.
+    `limit` detections of an image and class count. It is done once, in float64, on the host, and
+    gives means over the classes that have truths (NaN where none has any):
+
+    mAP: COCO's, the mean of average precision, the area under the precision-recall `curve`, over
+        the `thresholds` of IoU.
+    mAP50, AP50: of the threshold 0.5, if it is among them; AP50 class by class, [kinds].
+    AR: the part of truths found, a mean as in mAP.
+
+    VOC's mAP is mAP50 with ``curve=at_all_points`` (but for its rule of matching). Nothing knows
+    COCO's crowd regions ("iscrowd") or VOC's mark 'difficult': every true box has to be found.
     """
 
-    boxes: Any
-    scores: Any
-    classes: Any
-    mask: Any
-    truth: Any
-    truth_classes: Any
-    truth_mask: Any
-    kinds: int = struct.field(pytree_node=False)
+    boxes: Any = joined()
+    scores: Any = joined()
+    classes: Any = joined()
+    mask: Any = joined()
+    truth: Any = joined()
+    truth_classes: Any = joined()
+    truth_mask: Any = joined()
+    kinds: int = struct.field(pytree_node=False, kw_only=True)
+    names: tuple[str, ...] = struct.field(pytree_node=False, default=())
     thresholds: tuple[float, ...] = struct.field(pytree_node=False, default=COCO)
     limit: int = struct.field(pytree_node=False, default=100)
     curve: Curve = struct.field(pytree_node=False, default=at_101_points)
 
-    # Axes from the axis of images to the end; in front there may be one of seeds.
-    AXES: ClassVar = {'boxes': 3, 'truth': 3}
-
     @classmethod
-    def of(cls, found: Detections, batch: Batch, *, kinds: int, **options: Any) -> Self:
-        """What was found in a batch; images whose `mask` is false have no part."""
+    def of(
+        cls, found: Detections, batch: Batch, *, classes: int | Sequence[str], **options: Any
+    ) -> Self:
+        """What was found in a batch; images whose `mask` is false have no part.
+
+        classes: how many, or their names, which reach the figures.
+        """
+        names = () if isinstance(classes, int) else tuple(classes)
         return cls(
             **found._replace(mask=found.mask & batch['mask'][:, None])._asdict(),
             truth=batch['boxes'],
             truth_classes=batch['classes'],
             truth_mask=batch['boxes_mask'] & batch['mask'][:, None],
-            kinds=kinds,
+            kinds=classes if isinstance(classes, int) else len(names),
+            names=names,
             **options,
         )
 
-    def __add__(self, other: Self) -> Self:
-        def join(name: str) -> Any:
-            a, b = getattr(self, name), getattr(other, name)
-            both = (np if isinstance(a, np.ndarray) else jnp).concatenate
-            return both([a, b], axis=a.ndim - self.AXES.get(name, 2))
+    def value(self) -> dict[str, Number]:
+        """The numbers by name."""
+        rankings = list(self.rankings())
+        table = self._precisions(rankings)
+        recalls = [hits.sum(1) / truths for hits, truths in rankings if truths]
+        numbers: dict[str, Number] = {}
+        if 0.5 in self.thresholds:
+            at_50 = table[:, self.thresholds.index(0.5)]
+            numbers = {'mAP50': known_mean(at_50), 'AP50': at_50}
+        return {**numbers, 'mAP': known_mean(table), 'AR': known_mean(np.array(recalls))}
 
-        return self.replace(**{name: join(name) for name in self._arrays()})
+    def directions(self) -> Mapping[str, Better]:
+        """All are better if higher."""
+        return dict.fromkeys(('mAP50', 'AP50', 'mAP', 'AR'), 'higher')
 
-    def collapse(self) -> Self:
-        """The images of all entries of the leading axis."""
-
-        def merge(x: Any) -> Any:
-            return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])  # -1 is unknown of no boxes
-
-        return self.replace(**{name: merge(getattr(self, name)) for name in self._arrays()})
-
-    def widened(self) -> Self:
-        """The same: what is joined and not added needs no room to grow."""
-        return self
-
-    def narrowed(self) -> Self:
-        """The same, too."""
-        return self
-
-    def _arrays(self) -> list[str]:
-        return [*Detections._fields, 'truth', 'truth_classes', 'truth_mask']
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """The names of the classes."""
+        return {'AP50': self.names} if self.names else {}
 
     def rankings(self) -> Iterator[Ranking]:
         """The ranking of each class."""
-        host = {name: np.asarray(getattr(self, name)) for name in self._arrays()}
+        host = {name: np.asarray(getattr(self, name)) for name, _ in self._fields()}
         for kind in range(self.kinds):
             mine = host['mask'] & (host['classes'] == kind)
             true = host['truth_mask'] & (host['truth_classes'] == kind)
@@ -158,47 +161,16 @@ class Found(Metric):
             order = np.argsort(-np.concatenate(scores), kind='stable')
             yield Ranking(np.concatenate(hits, 1)[:, order], int(true.sum()))
 
-
-class AveragePrecision(Found):
-    """AP, the area under the precision-recall `curve`: the mean over classes and IoU thresholds.
-
-    A class without truths has no part; NaN where none has any. COCO's AP by default; VOC's mAP with
-    ``thresholds=(0.5,), curve=at_all_points`` (but for its rule of matching). It knows neither
-    COCO's crowd regions ("iscrowd") nor VOC's mark 'difficult': every true box has to be found.
-    """
-
-    def by_class(self) -> np.ndarray:
+    def _precisions(self, rankings: Sequence[Ranking]) -> np.ndarray:
         """AP [classes, thresholds]; NaN for a class without truths."""
         table = np.full((self.kinds, len(self.thresholds)), np.nan)
-        for kind, (hits, truths) in enumerate(self.rankings()):
+        for kind, (hits, truths) in enumerate(rankings):
             if truths:
                 found = hits.cumsum(1)
                 precision = found / np.arange(1, hits.shape[1] + 1)[None]
                 for i in range(len(self.thresholds)):
                     table[kind, i] = self.curve(found[i] / truths, precision[i])
         return table
-
-    def value(self) -> float:
-        """The mean."""
-        return known_mean(self.by_class())
-
-
-class ClassPrecision(AveragePrecision):
-    """AP of each class, [classes]: the mean over IoU thresholds."""
-
-    def value(self) -> np.ndarray:  # type: ignore[override]
-        """The means."""
-        return self.by_class().mean(1)
-
-
-class AverageRecall(Found):
-    """AR: the part of truths found by `limit` detections an image, a mean as in AP."""
-
-    def value(self) -> float:
-        """The mean over classes with truths and IoU thresholds."""
-        return known_mean(
-            np.array([hits.sum(1) / truths for hits, truths in self.rankings() if truths])
-        )
 
 
 def _matched(boxes: np.ndarray, truth: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -233,51 +205,51 @@ def detector(
     module: nn.Module,
     opt: optax.GradientTransformation,
     *,
-    loss: Loss,
-    predict: Predict,
-    kinds: int,
+    classes: int | Sequence[str],
     accumulate: int = 1,
     shadow: Shadow | None = None,
 ) -> Task:
-    """Detection of boxes of `kinds` classes.
+    """Detection of boxes of `classes`: how many, or their names.
 
-    loss(net, batch, key) -> (scalar, (net, metrics)), as in `supervised`.
-    predict(net, x) -> Detections [B, D, ...].
+    The module has two methods::
 
-    Measures 'mAP50' (at an IoU of 0.5), 'mAP' (COCO's, the mean over 0.5 ... 0.95), 'AR', and
-    'AP50', an array with one number a class. With a `shadow` (an EMA) it is the shadow that is
-    measured.
+        losses(x, boxes, classes, boxes_mask, rows, train=True) -> scalars by name, or a NamedTuple
+        detect(x) -> Detections [B, D, ...]
+
+    What is descended is the sum of the losses. Measures the numbers of `Found`: mAP50, AP50, mAP
+    and AR. With a `shadow` (an EMA) it is the shadow that is measured.
     """
 
+    def loss(net: Net, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Net, Metrics]]:
+        truth = batch['boxes'], batch['classes'], batch['boxes_mask'], batch['mask']
+        found, net = net(batch['x'], *truth, key=key, train=True, method='losses')
+        parts = found if isinstance(found, Mapping) else found._asdict()
+        metrics = {name: Mean.of(part, better='lower') for name, part in parts.items()}
+        total: jax.Array = sum(parts.values(), jnp.float32(0))
+        return total, (net, metrics)
+
     def measure(net: Net, batch: Batch, key: Key) -> Metrics:
-        found = predict(net.shadow or net, batch['x'])
-        return {
-            'mAP50': AveragePrecision.of(found, batch, kinds=kinds, thresholds=(0.5,)),
-            'mAP': AveragePrecision.of(found, batch, kinds=kinds),
-            'AR': AverageRecall.of(found, batch, kinds=kinds),
-            'AP50': ClassPrecision.of(found, batch, kinds=kinds, thresholds=(0.5,)),
-        }
+        found, _ = (net.shadow or net)(batch['x'], method='detect')
+        return {'': Found.of(found, batch, classes=classes)}
 
     return supervised(module, loss, opt, measure, accumulate=accumulate, shadow=shadow)
 
 
-def drawn(predict: Predict, *, least: float = 0.5, count: int = 8) -> Callable[..., dict[str, Any]]:
-    """For `Phase.show`: the first images of a batch, with the boxes of a score above `least`."""
-
-    def show(key: Key, state: State, batch: Batch) -> dict[str, Any]:
-        first = jax.tree.map(lambda x: x[:count], batch)
-        net = nets(state)[0]
-        found = predict(net.shadow or net, first['x'])
-        return {
-            'boxes': Boxes(
-                unit(first['x']),
-                found.boxes,
-                found.classes,
-                found.mask & (found.scores > least),
-                scores=found.scores,
-                truth=first['boxes'],
-                truth_mask=first['boxes_mask'],
-            )
-        }
-
-    return show
+def show_boxes(
+    nets: Nets, batch: Batch, key: Key, *, least: float = 0.5, count: int = 8
+) -> dict[str, Any]:
+    """For `Eval.show`: the first images of a batch, with the boxes of a score above `least`."""
+    first = jax.tree.map(lambda x: x[:count], batch)
+    net = nets['net']
+    found, _ = (net.shadow or net)(first['x'], method='detect')
+    return {
+        'boxes': Boxes(
+            unit(first['x']),
+            found.boxes,
+            found.classes,
+            found.mask & (found.scores > least),
+            scores=found.scores,
+            truth=first['boxes'],
+            truth_mask=first['boxes_mask'],
+        )
+    }

@@ -7,8 +7,10 @@ The steps of one seed are `Engine._advance_one`; a layout makes them a program f
 waits for the device inside the loop: numbers of one chunk are read after the next was dispatched.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -17,13 +19,28 @@ import numpy as np
 
 from jaxdl import cost
 from jaxdl.data.source import Source
-from jaxdl.errors import DivergedError
+from jaxdl.errors import DivergedError, UsageError
 from jaxdl.feed import chunks, first_sent, prefetch, stacked
 from jaxdl.keys import Key, key_at, key_for
-from jaxdl.layout import Choice, Compiled, Layout, choose, layout, program_bytes
-from jaxdl.metrics import Metric, Number, finish, narrowed, widened
+from jaxdl.layout import Choice, Layout, choose, layout, program_bytes
+from jaxdl.metrics import About, Metric, Number, add, describe, finish, widened
 from jaxdl.net import trainable
-from jaxdl.task import Batch, Metrics, State, Task, never, trained, unchanged
+from jaxdl.program import Program
+from jaxdl.samples import Sample
+from jaxdl.study import Eval
+from jaxdl.task import (
+    Batch,
+    Finished,
+    Metrics,
+    State,
+    Task,
+    never,
+    trained,
+    unchanged,
+    unreviewed,
+)
+
+Look = Callable[[Key, State, Batch], Any]  # at the state of a seed and a batch
 
 CHUNK_BYTES = 64 * 2**20  # of batches sent ahead of the device; bounds the chunk of streamed data
 CHUNK_STEPS = 100  # a chunk is what one Ctrl-C waits for
@@ -65,6 +82,7 @@ class Engine:
     layout_name: see `jaxdl.layout`; 'auto' takes the rule's choice.
     chunk: steps between two looks of the host; None takes the rule's choice.
     scan: whether the steps of a chunk are one program; None takes the rule's choice.
+    evaluations: what may be measured and shown, by name; see `jaxdl.study.evaluations`.
     """
 
     def __init__(
@@ -77,9 +95,11 @@ class Engine:
         layout_name: str = 'auto',
         chunk: int | None = None,
         scan: bool | None = None,
+        evaluations: Mapping[str, Eval] = MappingProxyType({}),
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.task, self.seeds, self._source, self._say = task, list(seeds), train, say
+        self.evaluations = evaluations
         self._data_key = key_for(jax.random.key(0), stage)
         seed_keys = jax.vmap(lambda s: key_for(jax.random.key(s), stage))(jnp.array(self.seeds))
         # Opened once: what is sent for step 0 gives the shapes, the chunk and the first states.
@@ -92,8 +112,12 @@ class Engine:
         self.chunk = chunk or self._chunk_rule()
         self._keys = self.layout.unstack(seed_keys)
         self._shared = self.layout.share(jax.random.key_data(self._data_key))
-        self._residents: dict[int, Any] = {}
-        self._programs: dict[tuple[Any, ...], Compiled] = {}
+        self._step = self._program('step', self._advance_one, donate=(0,), work=self._work())
+        self._init = self._program('init', self._init_one, once=True)
+        self._seldom: dict[Callable[..., Any], Program] = {}
+        self._adapted: dict[Callable[..., Any], Look] = {}
+        self._looks: dict[tuple[Look, bool], Program] = {}
+        self._placed: dict[str, tuple[Program, Any]] = {}
 
     # ---- the programs of one seed: pure, named after what they do -------------------------------
 
@@ -166,6 +190,9 @@ class Engine:
         """Trainable parameters of one seed: of every player's net."""
         return trainable(trained(self.shapes[0]))
 
+    def _work(self) -> str:
+        return f', {self.flops() * len(self.seeds) / 1e9:.2g} GFLOP'
+
     def _choose(self, name: str, scan: bool | None) -> Choice:
         choice = choose(
             seeds=len(self.seeds),
@@ -186,47 +213,23 @@ class Engine:
 
     # ---- programs for all seeds -----------------------------------------------------------------
 
-    def _run(
-        self,
-        kind: str,
-        fn: Callable[..., tuple[Any, ...]],
-        mine: tuple[Any, ...],
-        ours: tuple[Any, ...] = (),
-        *,
-        of: Any = None,
-        sent: Any = (),
-        donate: Sequence[int] = (),
-        once: bool = False,
-    ) -> tuple[Any, ...]:
-        """Call `fn` for all seeds, compiling it the first time and for every new shape of `sent`.
+    def _program(self, kind: str, fn: Callable[..., tuple[Any, ...]], **options: Any) -> Program:
+        return Program(kind, fn, self.layout, self._say, **options)
 
-        Only what comes from the host is watched: everything else was made by a program of ours.
-        `of` tells programs of one kind apart.
-        """
-        shapes = tuple((np.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(sent))
-        program = self._programs.get((kind, of, shapes))
-        if program is None:
-            known = [k[2] for k in self._programs if k[:2] == (kind, of)]
-            if known:
-                self._say(f'warning: {kind} recompiles: {_changes(sent, known[-1])}')
-            program = self.layout.compile(fn, mine, ours, donate, once=once)
-            self._programs[kind, of, shapes] = program
-            work = f', {self.flops() * len(self.seeds) / 1e9:.2g} GFLOP' if donate else ''
-            self._say(
-                f'compiling {kind}: {program.seconds:.1f} s{work}, {program.bytes / 1e6:.0f} MB'
-            )
-        return tuple(program.call(*mine, *ours))
-
-    def _ours(self, source: Source) -> Any:
-        """What all seeds share: the data key, and the arrays of `source`, placed once."""
-        if id(source) not in self._residents:
-            # The source is kept beside its arrays: its id stays its own.
-            self._residents[id(source)] = source, self.layout.share(source.resident)
-        return self._shared, self._residents[id(source)][1]
+    def _once(self, kind: str, fn: Callable[..., Any]) -> Program:
+        """The program of a function of one seed's state and more, which runs now and then."""
+        if fn not in self._seldom:
+            self._seldom[fn] = self._program(kind, lambda *mine: (fn(*mine),), once=True)
+        return self._seldom[fn]
 
     def _mine(self, per_seed: Sequence[Any]) -> Any:
         """One host value a seed, in the layout's form."""
         return self.layout.unstack(jax.tree.map(lambda *xs: np.stack(xs), *per_seed))
+
+    @cached_property
+    def _ours(self) -> Any:
+        """What all seeds share of training: the data key, and the source's arrays, placed once."""
+        return self._shared, self.layout.share(self._source.resident)
 
     def init(self) -> Any:
         """The states before the first step."""
@@ -234,8 +237,7 @@ class Engine:
             sent = self._mine([first_sent(self._source, seed) for seed in self.seeds])
         else:
             sent = self._mine([self._sent] * len(self.seeds))
-        ours = (self._ours(self._source),)
-        (states,) = self._run('init', self._init_one, (self._keys, sent), ours, once=True)
+        (states,) = self._init((self._keys, sent), (self._ours,))
         return states
 
     def template(self) -> Any:
@@ -259,78 +261,152 @@ class Engine:
 
     def start(self, fn: Callable[[State, State], State], before: Any, fresh: Any) -> Any:
         """States that take from the outcome of the phase before: `fn(before, fresh)` per seed."""
-        (states,) = self._run('start', lambda *both: (fn(*both),), (before, fresh), once=True)
+        (states,) = self._once('start', fn)((before, fresh))
         return states
 
-    def review(self, states: Any, metrics: dict[str, Metric]) -> Any:
-        """What the validation totals (leading axis of seeds) change in the states."""
-        if self.task.review is unchanged:
+    def review(self, states: Any, numbers: Mapping[str, Sequence[float]]) -> Any:
+        """What finished numbers of the validation split, one a seed, change in the states."""
+        if self.task.review is unreviewed:
             return states
-        mine = (states, self.layout.unstack(narrowed(metrics)))
-        (states,) = self._run('review', lambda *both: (self.task.review(*both),), mine, once=True)
+        known = self.about['valid']
+        told = {
+            name: Finished(np.asarray(values, np.float32), known[name].better)
+            for name, values in numbers.items()
+        }
+        mine = (states, self.layout.unstack(told))
+        (states,) = self._once('review', self.task.review)(mine)
         return states
 
     def outcome(self, states: Any) -> Any:
         """The states that count."""
         if self.task.outcome is unchanged:
             return states
-        (states,) = self._run(
-            'outcome', lambda state: (self.task.outcome(state),), (states,), once=True
-        )
+        (states,) = self._once('outcome', self.task.outcome)((states,))
         return states
 
     def all_stopped(self, states: Any) -> bool:
         """Whether no seed would change any more (early stopping)."""
         if self.task.stopped is never:
             return False
-        (flags,) = self._run(
-            'stopped', lambda state: (self.task.stopped(state),), (states,), once=True
-        )
+        (flags,) = self._once('stopped', self.task.stopped)((states,))
         return bool(jax.device_get(self.layout.stack(flags)).all())
 
-    def show(self, fn: Callable[..., Any], states: Any, source: Source) -> Any:
-        """`fn(key, state, first batch of source)` for every seed, on the host."""
+    # ---- evaluations ----------------------------------------------------------------------------
 
-        def one(state: State, key: Key, sent: Any, ours: Any) -> tuple[Any]:
-            batch = self._batch(source, 'show', key, ours, 0, sent)
-            return (fn(key_for(key, 'show'), state, batch),)
+    @cached_property
+    def about(self) -> dict[str, dict[str, About]]:
+        """What each split's numbers are, before any is measured: {'test': {'accuracy': ...}}.
 
-        sent = first_sent(source)
-        ours = (sent, self._ours(source))
-        (shown,) = self._run('show', one, (states, self._keys), ours, of=id(source), once=True)
-        return jax.device_get(self.layout.stack(shown))
+        Raises UsageError where two numbers have one name, where training metrics cannot be summed,
+        and where the task's review does not get what it needs.
+        """
+        state, metrics, _ = self.shapes
+        for name, metric in metrics.items():
+            if metric.joins():
+                raise UsageError(
+                    f'train/{name}: a {type(metric).__name__} joins rows, and what is measured in '
+                    'training is summed; measure it in an evaluation'
+                )
+        found, key = {'train': describe(metrics)}, jax.random.key(0)
+        for name, test in self.evaluations.items():
+            source = test.source
+            batch = jax.eval_shape(source.make, key, source.resident, first_sent(source))
+            found[name] = describe(jax.eval_shape(self._measure(test), key, state, batch))
+        self._check_review(found.get('valid'))
+        return found
 
-    def measure(self, states: Any, source: Source) -> dict[str, Metric]:
-        """Exact totals over one pass of `source`, on the host, with a leading axis of seeds."""
+    def _check_review(self, valid: Mapping[str, About] | None) -> None:
+        """Raise UsageError where the task's review does not get what it needs."""
+        if self.task.review is unreviewed:
+            return
+        if valid is None:
+            raise UsageError('the task keeps its best state, and its phase has no split `valid`')
+        scalar = jax.ShapeDtypeStruct((), jnp.float32)
+        told = {name: Finished(scalar, it.better) for name, it in valid.items() if not it.shape}
+        jax.eval_shape(self.task.review, self.shapes[0], told)
 
-        def one(state: State, key: Key, index: Any, sent: Any, ours: Any) -> tuple[Metrics]:
-            batch = self._batch(source, 'measure', key, ours, index, sent)
-            return (self.task.measure(key_at(key_for(key, 'measure'), index), state, batch),)
+    def _measure(self, test: Eval) -> Look:
+        """The measure of an evaluation, one function for all that share it."""
+        if test.measure is None:
+            return self.task.measure
+        return self._of_nets(test.measure)
 
-        parts = []
+    def _of_nets(self, fn: Callable[[Any, Batch, Key], Any]) -> Look:
+        """A function of (nets, batch, key) as one of (key, state, batch)."""
+        if fn not in self._adapted:
+            self._adapted[fn] = lambda key, state, batch: fn(self.task.nets(state), batch, key)
+        return self._adapted[fn]
+
+    def _batches(self, name: str) -> Iterator[Any]:
+        """The batches of an evaluation, made on the device: of each seed, or one for all."""
+        source = self.evaluations[name].source
+        if name not in self._placed:
+
+            def make(key: Key, resident: Any, index: Any, sent: Any) -> tuple[Batch]:
+                return (source.make(key_at(key_for(key, 'measure'), index), resident, sent),)
+
+            def make_shared(data: Any, *rest: Any) -> tuple[Batch]:
+                return make(jax.random.wrap_key_data(data), *rest)
+
+            program = self._program(f'{name} batch', make if source.private else make_shared)
+            self._placed[name] = program, self.layout.share(source.resident)
+        program, resident = self._placed[name]
         for index, sent in enumerate(source.open(0, 0)):
-            ours = (np.int32(index), sent, self._ours(source))
-            mine = (states, self._keys)
-            (part,) = self._run('measure', one, mine, ours, of=id(source), sent=sent)
+            ours = (resident, np.int32(index), sent)
+            if source.private:
+                yield program((self._keys,), ours, sent=sent)[0]
+            else:
+                yield program((), (self._shared, *ours), sent=sent)[0]
+
+    def _look(self, kind: str, fn: Look, states: Any, batch: Any, *, index: int, name: str) -> Any:
+        """`fn(key, state, batch)` of each seed: one program for all batches of one shape."""
+        private = self.evaluations[name].source.private
+        if (fn, private) not in self._looks:
+
+            def one(state: State, key: Key, mine: Any, index: Any, ours: Any) -> tuple[Any]:
+                batch = self.layout.constrain(mine if private else ours)
+                return (fn(key_at(key_for(key, kind), index), state, batch),)
+
+            self._looks[fn, private] = self._program(kind, one, once=kind == 'show')
+        program = self._looks[fn, private]
+        mine = (states, self._keys, batch if private else self._keys)
+        ours = (np.int32(index), () if private else batch)
+        return program(mine, ours, sent=batch, of=name)[0]
+
+    def measure(self, states: Any, name: str) -> list[dict[str, Metric]]:
+        """Exact totals over one pass of an evaluation, of each seed, on the host."""
+        fn, parts = self._measure(self.evaluations[name]), []
+        for index, batch in enumerate(self._batches(name)):
+            part = self._look('measure', fn, states, batch, index=index, name=name)
             parts.append(self.layout.stack(part))
-        total, *rest = map(widened, jax.device_get(parts))
-        for part in rest:
-            total = {name: total[name] + metric for name, metric in part.items()}
-        return total
+        host = jax.device_get(parts)
+
+        def total(seed: int, kind: str) -> Metric:
+            return add([jax.tree.map(lambda x: x[seed], part[kind]).widened() for part in host])
+
+        return [{kind: total(i, kind) for kind in host[0]} for i in range(len(self.seeds))]
+
+    def show(self, states: Any, name: str) -> Mapping[str, Sample]:
+        """What an evaluation shows of its first batch and the first seed, on the host."""
+        show = self.evaluations[name].show
+        if show is None:
+            return {}
+        fn, batch = self._of_nets(show), next(self._batches(name))
+        shown = self._look('show', fn, states, batch, index=0, name=name)
+        return jax.device_get(jax.tree.map(lambda x: x[0], self.layout.stack(shown)))
 
     # ---- the loop -------------------------------------------------------------------------------
 
     def train(
-        self, states: Any, *, start: int, stop: int, every: int
+        self, states: Any, *, start: int, stop: int, cadences: Collection[int]
     ) -> Generator[Tick, None, None]:
         """Steps start..stop as a generator that yields between chunks.
 
-        Chunks end at multiples of `every` and at `stop`: there `Tick.boundary` is true. Raises
-        DivergedError, naming the step and the seed, when a metric is not finite.
+        Chunks end at multiples of each of the `cadences` and at `stop`: there `Tick.boundary` is
+        true. Raises DivergedError, naming the step and the seed, when a metric is not finite.
         """
         zero: Any = Tally(self._zeros(), jnp.full(len(self.seeds), -1, jnp.int32))
         zero = self.layout.unstack(zero)
-        ours = self._ours(self._source)
         pending: list[tuple[int, Any]] = []
 
         def read(late: int) -> list[tuple[int, dict[str, Metric]]]:
@@ -340,20 +416,17 @@ class Engine:
             return [self._read(*entry) for entry in ready]
 
         tick = Tick(start, states, False, lambda: read(0))
-        for stretch in self._feed(start, stop, every):
+        for stretch in self._feed(start, stop, cadences):
             tally = zero
             for steps, mine, sent in stretch:
-                tick.states, tally = self._run(
-                    'step',
-                    self._advance_one,
+                tick.states, tally = self._step(
                     (tick.states, tally, self._keys, mine),
-                    (steps, sent, ours),
+                    (steps, sent, self._ours),
+                    sent=(steps, mine if self._source.private else (), sent),
                     of=len(steps),
-                    sent=(mine if self._source.private else (), sent),
-                    donate=(0,),
                 )
                 tick.step = int(steps[-1]) + 1
-            tick.boundary = tick.step == stop or tick.step % every == 0
+            tick.boundary = tick.step == stop or any(tick.step % every == 0 for every in cadences)
             pending.append((tick.step, self.layout.stack(tally)))
             tick.finished = read(late=0 if tick.boundary else 1)
             yield tick
@@ -365,7 +438,9 @@ class Engine:
                 raise DivergedError(f'the loss of seed {seed} is not finite at step {bad + 1}')
         return step, widened(host.totals)
 
-    def _feed(self, start: int, stop: int, every: int) -> Iterator[list[tuple[Any, Any, Any]]]:
+    def _feed(
+        self, start: int, stop: int, cadences: Collection[int]
+    ) -> Iterator[list[tuple[Any, Any, Any]]]:
         """For each chunk the calls it takes, as (steps, mine, sent); made ahead on a thread."""
         stride = self.chunk if self.choice.scan else 1
         private = self._source.private
@@ -373,7 +448,7 @@ class Engine:
 
         def make() -> Iterator[list[tuple[Any, Any, Any]]]:
             streams = [self._source.open(root, start) for root in roots]
-            for first, last in chunks(start, stop, every, self.chunk):
+            for first, last in chunks(start, stop, cadences, self.chunk):
                 stretch = []
                 for low in range(first, last, stride):
                     steps = np.arange(low, min(low + stride, last), dtype=np.int32)
@@ -386,18 +461,12 @@ class Engine:
         return prefetch(make())
 
 
-def _changes(sent: Any, shapes: tuple[Any, ...]) -> str:
-    """Which arguments from the host have other shapes or types than before, by name."""
-    named = jax.tree_util.tree_leaves_with_path(sent)
-    changed = [
-        f'{jax.tree_util.keystr(path)} {old_type}{list(old)} -> {x.dtype}{list(np.shape(x))}'
-        for (path, x), (old, old_type) in zip(named, shapes, strict=False)
-        if (np.shape(x), x.dtype) != (old, old_type)
-    ]
-    return '; '.join(changed) or 'the structure of the batch changed'
+def split_seeds(totals: dict[str, Metric], count: int) -> list[dict[str, Metric]]:
+    """Host totals with a leading axis of seeds, one by one."""
+    return [jax.tree.map(lambda x, i=i: x[i], totals) for i in range(count)]
 
 
-def finish_each(metrics: dict[str, Metric], count: int) -> dict[str, list[Number]]:
-    """Finished numbers: {name: [one a seed]} from host metrics with a leading axis of seeds."""
-    finished = [finish(jax.tree.map(lambda x, i=i: x[i], metrics)) for i in range(count)]
-    return {name: [numbers[name] for numbers in finished] for name in metrics}
+def finish_each(totals: Sequence[Mapping[str, Metric]]) -> dict[str, list[Number]]:
+    """The finished numbers of every seed: {name: [one a seed]}."""
+    finished = [finish(each) for each in totals]
+    return {name: [numbers[name] for numbers in finished] for name in finished[0]}

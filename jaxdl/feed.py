@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,16 +11,18 @@ import numpy as np
 from jaxdl.data.source import Source
 
 
-def chunks(start: int, stop: int, every: int, chunk: int) -> Iterator[tuple[int, int]]:
-    """Stretches (first, last) of at most `chunk` steps that end at multiples of `every` and stop.
+def chunks(
+    start: int, stop: int, cadences: Collection[int], chunk: int
+) -> Iterator[tuple[int, int]]:
+    """Stretches (first, last) of at most `chunk` steps; each cadence ends one, and so does `stop`.
 
-    Stretches are laid from the multiples of `every`, not from `start`, so a resumed run makes the
-    same programs, and the same numbers to the bit, as one that never stopped.
+    Stretches are laid from the multiples of cadences, not from `start`, so a resumed run makes
+    the same programs, and the same numbers to the bit, as one that never stopped.
     """
     step = start
     while step < stop:
-        base = step - step % every
-        limit = min(stop, base + every)
+        base = max(step - step % every for every in cadences)
+        limit = min(stop, *(step - step % every + every for every in cadences))
         last = min(limit, base + ((step - base) // chunk + 1) * chunk)
         yield step, last
         step = last

@@ -10,7 +10,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
+from jaxdl.arm import Curve
 from jaxdl.stats import Evidence, mean_ci
 
 # Okabe and Ito 2008: told apart by every kind of colour vision. Shapes say the same again.
@@ -37,31 +39,29 @@ PAGE = {
 }
 
 
-class Curve(NamedTuple):
-    """A metric over a run: steps [t] and values [t, seeds]; NaN where it is not finite."""
-
-    steps: np.ndarray
-    values: np.ndarray
-
-
 def colour(index: int) -> str:
     """The colour of the arm with this index."""
     return COLOURS[index % len(COLOURS)]
 
 
 def curves(
-    metric: str, arms: Mapping[str, Curve], *, order: Sequence[str], ends: Sequence[int] = ()
+    metric: str,
+    arms: Mapping[str, Curve],
+    *,
+    order: Sequence[str],
+    falls: bool = False,
+    ends: Mapping[str, int] = MappingProxyType({}),
 ) -> Figure:
     """A metric over steps: the mean over seeds and the 95 % interval of that mean.
 
-    Logarithmic for a positive quantity of more than two decades whose name says that it falls. If
-    the beginning would squeeze all that follows into a quarter of the height, it is cut off.
-    Dotted lines mark the `ends` of phases.
+    Logarithmic for a positive quantity of more than two decades that `falls`. If the beginning
+    would squeeze all that follows into a quarter of the height, it is cut off. Dotted lines with
+    their names mark the `ends` of phases.
     """
     with _style():
         figure = Figure(figsize=(5.2, 3.1), layout='constrained')
         axes = figure.add_subplot()
-        logarithmic = falls(metric) and _decades(arms.values()) > 2
+        logarithmic = falls and _decades(arms.values()) > 2
         for arm, curve in arms.items():
             index = order.index(arm)
             means, low, high = _band(curve.values)
@@ -80,8 +80,20 @@ def curves(
             axes.yaxis.set_major_locator(LogLocator(numticks=6))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f'{y:g}'))
             axes.yaxis.set_minor_formatter(NullFormatter())
-        for end in ends:
+        for name, end in ends.items():
             axes.axvline(end, color=MUTED, lw=0.8, ls=':')
+            axes.annotate(
+                name,
+                (end, 1),
+                xycoords=('data', 'axes fraction'),
+                xytext=(-3, -3),
+                textcoords='offset points',
+                ha='right',
+                va='top',
+                rotation=90,
+                color=MUTED,
+                fontsize=7.5,
+            )
         axes.set_ylim(bottom, top)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -198,16 +210,18 @@ def _name_points(axes: Axes, points: Mapping[str, Mapping[str, Any]], renderer: 
                 text.remove()
 
 
-def confusion(counts: np.ndarray, *, title: str, colour: str) -> Figure:
+def confusion(
+    counts: np.ndarray, *, title: str, colour: str, classes: Sequence[str] = ()
+) -> Figure:
     """A confusion matrix [seeds, classes, classes]: shaded by share of the true class.
 
-    The numbers are mean counts over seeds.
+    The numbers are mean counts over seeds. classes: their names, if they have any.
     """
     mean = counts.mean(0)
-    classes = len(mean)
+    count = len(mean)
     share = mean / np.maximum(mean.sum(1, keepdims=True), 1e-12)
     with _style():
-        size = min(7.5, max(3.2, 0.45 * classes + 0.9))
+        size = min(7.5, max(3.2, 0.45 * count + 0.9))
         figure = Figure(figsize=(size, size), layout='constrained')
         axes = figure.add_subplot(aspect='equal')
         # One hue whose opacity is the share: zero is the page itself, light or dark.
@@ -215,17 +229,20 @@ def confusion(counts: np.ndarray, *, title: str, colour: str) -> Figure:
         mesh = axes.pcolormesh(np.zeros_like(share), edgecolors=LINE, lw=0.5)
         mesh.set_array(None)
         mesh.set_facecolor([shade for row in shades for shade in row])
-        if classes <= 20:
-            for i, j in np.ndindex(classes, classes):
+        if count <= 20:
+            for i, j in np.ndindex(count, count):
                 if mean[i, j] > 0:
                     text = f'{mean[i, j]:.0f}' if mean[i, j] % 1 == 0 else f'{mean[i, j]:.1f}'
                     ink = PAPER if share[i, j] > 0.35 else INK
                     axes.text(
                         j + 0.5, i + 0.5, text, ha='center', va='center', color=ink, fontsize=8
                     )
-        step = max(1, math.ceil(classes / 20))
-        axes.set_xticks(np.arange(0, classes, step) + 0.5, list(map(str, range(0, classes, step))))
-        axes.set_yticks(np.arange(0, classes, step) + 0.5, list(map(str, range(0, classes, step))))
+        step = max(1, math.ceil(count / 20))
+        names = (list(classes) or list(map(str, range(count))))[::step]
+        middles = np.arange(0, count, step) + 0.5
+        turned = 90 if max(map(len, names)) > 3 else 0
+        axes.set_xticks(middles, names, rotation=turned)
+        axes.set_yticks(middles, names)
         axes.invert_yaxis()
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
@@ -258,19 +275,6 @@ def svg(figure: Figure, *, name: str, alt: str) -> str:
     text = re.sub(r'(<svg [^>]*?) height="[^"]*"', r'\1', text, count=1)
     text = re.sub(r'(<svg [^>]*?) width="[^"]*"', r'\1', text, count=1)
     return text.replace('<svg ', f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
-
-
-def falls(metric: str) -> bool:
-    """Whether smaller values of a metric are better, by the customary names."""
-    name = metric.rsplit('/', 1)[-1].lower()
-    words = set(re.split(r'[^a-z]+', name))
-    return bool(words & _FALLING)
-
-
-_FALLING = frozenset(
-    'loss error errors distance perplexity nll mse mae rmse fid kid wer cer bits bpc bpd'
-    ' divergence kl violations'.split()
-)
 
 
 def _style() -> AbstractContextManager[None]:

@@ -54,7 +54,9 @@ class Player(NamedTuple):
 
     module: the network.
     loss(nets, batch, key) -> (scalar, (nets, metrics)): nets as they have become (see `Net`).
-    opt: any optax transformation: schedules, clipping, decay and freezing live there.
+        None: a judge or a teacher, which others look at and which never moves.
+    opt: any optax transformation: schedules, clipping, decay and freezing live there. None for a
+        player without a loss.
     inputs(batch) -> tuple: what the module sees at initialisation.
     turns: turns per step. The batch then holds max(turns) minibatches, one for each turn.
     accumulate: micro-batches per turn; their gradients are averaged before the one update.
@@ -62,8 +64,8 @@ class Player(NamedTuple):
     """
 
     module: nn.Module
-    loss: Loss
-    opt: optax.GradientTransformation
+    loss: Loss | None
+    opt: optax.GradientTransformation | None
     inputs: Callable[[Batch], tuple[Any, ...]]
     turns: int = 1
     accumulate: int = 1
@@ -81,10 +83,15 @@ class Seat(NamedTuple):
 def game(players: Mapping[str, Player], measure: Callable[[Nets, Batch, Key], Metrics]) -> Task:
     """A task in which every player takes its turns, in the order of the mapping.
 
-    The state is {player: Seat}. Training metrics are the players' own plus their 'loss'; with
-    several players each name is prefixed, 'critic/loss'.
+    The state is {player: Seat}. Training metrics are the players' own plus their 'loss'; where
+    several players move each name is prefixed, 'critic/loss'.
+    Raises ValueError where a player has a loss and no optimizer, or the other way round.
     """
-    minibatches = max(player.turns for player in players.values())
+    for name, player in players.items():
+        if (player.loss is None) != (player.opt is None):
+            raise ValueError(f'player {name!r} needs a loss and an optimizer, or neither')
+    moving = {name: player for name, player in players.items() if player.loss}
+    minibatches = max((player.turns for player in moving.values()), default=1)
 
     def init(key: Key, batch: Batch) -> State:
         return {name: _sit(p, key_for(key, name), batch) for name, p in players.items()}
@@ -92,8 +99,8 @@ def game(players: Mapping[str, Player], measure: Callable[[Nets, Batch, Key], Me
     def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
         parts = _split(batch, minibatches)
         total: dict[str, Metric] = {}
-        for name, player in players.items():
-            prefix = f'{name}/' if len(players) > 1 else ''
+        for name, player in moving.items():
+            prefix = f'{name}/' if len(moving) > 1 else ''
             # Unrolled, not a scan: what stands in a while loop loses its threads in XLA:CPU.
             for turn in range(player.turns):
                 turn_key = jax.random.fold_in(key_for(key, name), turn)
@@ -103,10 +110,13 @@ def game(players: Mapping[str, Player], measure: Callable[[Nets, Batch, Key], Me
                     total[label] = total[label] + metric if label in total else metric
         return state, total
 
-    def measure_nets(key: Key, state: State, batch: Batch) -> Metrics:
-        return measure({name: seat.net for name, seat in state.items()}, batch, key)
+    def nets_of(state: State) -> Nets:
+        return {name: seat.net for name, seat in state.items()}
 
-    return Task(init, step, measure_nets)
+    def measure_nets(key: Key, state: State, batch: Batch) -> Metrics:
+        return measure(nets_of(state), batch, key)
+
+    return Task(init, step, measure_nets, nets_of)
 
 
 def supervised(
@@ -131,6 +141,8 @@ def supervised(
 
 def _sit(player: Player, key: Key, batch: Batch) -> Seat:
     net = Net.init(player.module, key, *player.inputs(batch))
+    if player.opt is None:
+        return Seat(net.replace(frozen=True), (), jnp.int32(0))
     opt = player.opt.init(net.params)
     if player.shadow:
         # A copy: the state is donated, and a buffer may be donated only once.
@@ -142,17 +154,20 @@ def _turn(
     name: str, player: Player, key: Key, state: State, batch: Batch
 ) -> tuple[State, dict[str, Metric]]:
     seat: Seat = state[name]
+    assert player.loss is not None
+    descended = player.loss
 
     def gradient(net: Net, batch: Batch, key: Key) -> tuple[Net, Any, dict[str, Metric]]:
         def objective(params: Any) -> tuple[jax.Array, tuple[Net, Metrics]]:
             nets = {other: seat.net for other, seat in state.items()}
             nets[name] = net.replace(params=params)
-            value, (after, metrics) = player.loss(nets, batch, key)
+            value, (after, metrics) = descended(nets, batch, key)
             # Only this player's own memory: another's loss may look at a net, not move it.
             return value, (after[name], metrics)
 
         (value, (after, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(net.params)
-        return net.replace(memory=after.memory), grads, {'loss': Mean.of(value), **metrics}
+        loss = Mean.of(value, better='lower')
+        return net.replace(memory=after.memory), grads, {'loss': loss, **metrics}
 
     if player.accumulate == 1:
         net, grads, metrics = gradient(seat.net, batch, key)
@@ -163,6 +178,7 @@ def _turn(
 
 def move(player: Player, seat: Seat, grads: Any) -> Seat:
     """The seat after its net has moved against `grads`, and its shadow has followed."""
+    assert player.opt is not None
     updates, opt = player.opt.update(grads, seat.opt, seat.net.params)
     net = seat.net.replace(params=optax.apply_updates(seat.net.params, updates))
     turn = seat.turn + 1

@@ -52,6 +52,7 @@ class Layout(Protocol):
         seeds. once: it runs a few times only, so compiling it is what takes time.
         `fn` returns a tuple, and so does the program, of values in this layout's form; `donate`
         are positions in `mine` whose buffers the program may reuse.
+    compile_shared(fn, ours): the program of `fn(*ours)`, whose values all seeds use.
     stack(tree), unstack(tree): between this layout's form of one value a seed and arrays with a
         leading axis of seeds, which is what checkpoints and numbers use.
     share(tree): put what all seeds use where the program wants it.
@@ -70,6 +71,10 @@ class Layout(Protocol):
         once: bool = False,
     ) -> Compiled:
         """The program of `fn` for all seeds."""
+        ...
+
+    def compile_shared(self, fn: Callable[..., Any], ours: Sequence[Any]) -> Compiled:
+        """The program of `fn`, run once for all seeds."""
         ...
 
     def stack(self, tree: Any) -> Any:
@@ -118,6 +123,10 @@ class Mesh:
         mapped = jax.vmap(fn, in_axes=(0,) * len(mine) + (None,) * len(ours))
         jitted = jax.jit(mapped, donate_argnums=tuple(donate), out_shardings=self._mine)
         return _compile(jitted, (*mine, *ours), once=once)
+
+    def compile_shared(self, fn: Callable[..., Any], ours: Sequence[Any]) -> Compiled:
+        """One program, its values on every device."""
+        return _compile(jax.jit(fn, out_shardings=self._ours), ours, once=False)
 
     def stack(self, tree: Any) -> Any:
         """The same: seeds are a leading axis already."""
@@ -173,6 +182,10 @@ class Loop:
 
         return Compiled(call, one.seconds, one.bytes)
 
+    def compile_shared(self, fn: Callable[..., Any], ours: Sequence[Any]) -> Compiled:
+        """One program."""
+        return _compile(jax.jit(fn), ours, once=False)
+
     @property
     def order(self) -> range:
         """The seeds, in the order in which they run."""
@@ -225,6 +238,10 @@ class Pmap:
             jax.vmap(fn, in_axes=axes), in_axes=axes, devices=devices, donate_argnums=tuple(donate)
         )
         return _compile(mapped, (*mine, *ours), once=once)
+
+    def compile_shared(self, fn: Callable[..., Any], ours: Sequence[Any]) -> Compiled:
+        """One program, on the first device; pmap broadcasts its values."""
+        return _compile(jax.jit(fn), ours, once=False)
 
     def stack(self, tree: Any) -> Any:
         """[devices, seeds per device, ...] -> [seeds, ...]."""
@@ -304,7 +321,7 @@ def choose(*, seeds: int, flops: float, convolution: bool, platform: str, device
     return Choice('loop', scan, f'{reason} on CPU')
 
 
-def _compile(jitted: Any, args: tuple[Any, ...], *, once: bool) -> Compiled:
+def _compile(jitted: Any, args: Sequence[Any], *, once: bool) -> Compiled:
     start = time.perf_counter()
     lowered = jitted.lower(*args)
     compiled = lowered.compile(LITTLE) if once and _may_hurry() else lowered.compile()

@@ -13,7 +13,7 @@ from typing import Any
 import jaxdl
 from jaxdl.errors import JaxdlError, UsageError, nearest
 from jaxdl.options import check, flag
-from jaxdl.study import Count, Phase, Study
+from jaxdl.study import Count, Phase, Study, evaluations, phase_names
 
 _SCRIPT = re.compile(rb'^ *run_script\(', re.MULTILINE)
 _STUDY = re.compile(rb'^study\b', re.MULTILINE)
@@ -165,6 +165,9 @@ def phases_of(study: Study, params: Mapping[str, Any]) -> tuple[Phase, ...]:
             f'{path}: the trial must return a Phase, or a tuple of them, not {trial!r:.80}'
         )
     for index, phase in enumerate(phases):
-        for name in ('steps', 'every'):
-            check(f'phase {index}, {name}', getattr(phase, name), Count)
+        check(f'phase {index}, steps', phase.steps, Count)
+        check(f'phase {index}, every', phase.every, Count | None)
+        for name, test in evaluations(phase).items():
+            check(f'phase {index}, {name}, every', test.every, Count)
+    phase_names(phases)
     return phases

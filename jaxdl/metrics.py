@@ -2,44 +2,112 @@
 
 A metric is a pytree of arrays with `+` and `value()`. Totals over a padded last batch are exact
 because padding is a mask of weight zero: never a mean of batch means, never a dropped remainder.
+What cannot be summed (a ranking of all detections, rows of tokens) is *joined*, row after row.
 Programs add in 32 bits, a batch or a chunk of steps at a time; the host adds those in 64, because
 float32 does not count beyond 2^24 and int32 not beyond 2^31.
 """
 
-import operator
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxdl.errors import UsageError
+
 Array = jax.Array
 Number = float | np.ndarray
+Better = Literal['higher', 'lower']  # which values of a number are the better ones
+
+M = TypeVar('M', bound='Metric')
+
+JOINED = {'adds': 'joined'}
+
+
+def joined(**options: Any) -> Any:
+    """A field of a metric whose arrays [rows, ...] adding joins, row after row; others are summed.
+
+    It must hold one array at least, with as many rows as the other joined fields.
+    """
+    return struct.field(metadata=JOINED, **options)
 
 
 class Metric(struct.PyTreeNode):
-    """A number under construction: leaves add, `value` finishes on the host."""
+    """A number under construction, or several: leaves add, `value` finishes on the host.
+
+    How a field adds is said where it stands: it is summed, or `joined()`.
+    """
 
     def __add__(self, other: Self) -> Self:
-        return jax.tree.map(operator.add, self, other)
+        return add([self, other])
 
     def collapse(self) -> Self:
         """The sum over a leading axis of equal metrics, as `lax.scan` stacks them."""
-        return jax.tree.map(lambda x: x.sum(0, dtype=x.dtype), self)
+
+        def merge(x: Any) -> Any:
+            return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])  # -1 is unknown of no rows
+
+        return self._each(lambda x: x.sum(0, dtype=x.dtype), merge)
 
     def widened(self) -> Self:
-        """The same from host arrays, as the host adds it: float leaves float64, integers int64."""
-        return jax.tree.map(_wide, self)
+        """The same on the host, as it adds there: float sums in float64, whole ones in int64."""
+        return self._each(_wide, np.asarray)
 
-    def narrowed(self) -> Self:
-        """The same as programs take it: float32, int32 (its largest where that is too small)."""
-        return jax.tree.map(_narrow, self)
+    def value(self) -> Number | Mapping[str, Number]:
+        """The finished number, or several by name, from host arrays.
 
-    def value(self) -> Number:
-        """The finished number, from host arrays."""
+        It must stand an empty total (all zeros, or no rows), whose value may be NaN: so the names
+        of the numbers are known before the first step.
+        """
         raise NotImplementedError
+
+    def directions(self) -> Mapping[str, Better]:
+        """Which values are better, by the names in `value`; '' where it is one number."""
+        return {}
+
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """What the axes of a value that is an array stand for (classes), by name as above."""
+        return {}
+
+    def joins(self) -> bool:
+        """Whether adding makes it larger: then it cannot be the total of a chunk of steps."""
+        return any(joins for _, joins in self._fields())
+
+    def _fields(self) -> Iterator[tuple[str, bool]]:
+        """The names of the fields that hold arrays, and whether they join."""
+        for field in fields(self):
+            if field.metadata.get('pytree_node', True):
+                yield field.name, field.metadata.get('adds') == 'joined'
+
+    def _each(self, summed: Callable[[Any], Any], joined: Callable[[Any], Any]) -> Self:
+        return self.replace(
+            **{
+                name: jax.tree.map(joined if joins else summed, getattr(self, name))
+                for name, joins in self._fields()
+            }
+        )
+
+
+def add(metrics: Sequence[M]) -> M:
+    """The sum of one or more metrics of one kind, at once: joining two by two copies again."""
+    first = metrics[0]
+
+    def total(name: str, joins: bool) -> Any:
+        trees = [getattr(metric, name) for metric in metrics]
+        return jax.tree.map(_join if joins else _sum, *trees)
+
+    return first.replace(**{name: total(name, joins) for name, joins in first._fields()})
+
+
+def _join(*parts: Any) -> Any:
+    return (np if isinstance(parts[0], np.ndarray) else jnp).concatenate(parts)
+
+
+def _sum(*parts: Any) -> Any:
+    return sum(parts[1:], parts[0])
 
 
 def _wide(x: Any) -> np.ndarray:
@@ -49,33 +117,29 @@ def _wide(x: Any) -> np.ndarray:
     return x.astype(np.int64) if jnp.issubdtype(x.dtype, jnp.integer) else x
 
 
-def _narrow(x: Any) -> np.ndarray:
-    x = np.asarray(x)
-    if x.dtype == np.float64:
-        return x.astype(np.float32)
-    if x.dtype == np.int64:
-        limits = np.iinfo(np.int32)
-        return x.clip(limits.min, limits.max).astype(np.int32)
-    return x
-
-
 class Mean(Metric):
     """A weighted mean: total / weight. NaN where nothing was weighed."""
 
     total: Array
     weight: Array
+    better: Better | None = struct.field(pytree_node=False, default=None)
 
     @classmethod
-    def of(cls, values: Any, mask: Any = None) -> 'Mean':
-        """The mean of `values` where `mask` (same shape or a prefix of it) is true or weighs."""
+    def of(cls, values: Any, mask: Any = None, *, better: Better | None = None) -> 'Mean':
+        """The mean of `values` where `mask` (same shape or a prefix of it) is true or weighs.
+
+        better: 'higher' or 'lower', if either is: what is claimed, starred or kept as best needs
+        to know.
+        """
         values = jnp.asarray(values, jnp.float32)
         if mask is None:
-            return cls(total=values.sum(), weight=jnp.float32(values.size))
+            return cls(total=values.sum(), weight=jnp.float32(values.size), better=better)
         mask = jnp.asarray(mask, jnp.float32)
         mask = mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
         weight = jnp.broadcast_to(mask, values.shape)
         # where, not a product: padding may hold anything, NaN included.
-        return cls(total=jnp.where(weight > 0, values * weight, 0.0).sum(), weight=weight.sum())
+        total = jnp.where(weight > 0, values * weight, 0.0).sum()
+        return cls(total=total, weight=weight.sum(), better=better)
 
     def ratio(self) -> Array:
         """Total / weight, inside a program."""
@@ -86,27 +150,9 @@ class Mean(Metric):
         total, weight = float(self.total), float(self.weight)
         return total / weight if weight else float('nan')
 
-
-class Confusion(Metric):
-    """Counts of (true class, predicted class), shape [classes, classes]."""
-
-    counts: Array
-
-    @classmethod
-    def of(cls, labels: Array, predicted: Array, classes: int, mask: Any = None) -> 'Confusion':
-        """Count pairs of int arrays of one shape, where `mask` (same shape) is true.
-
-        A pair with a number outside 0..classes - 1 (an "ignore" label) is not counted.
-        """
-        known = (labels >= 0) & (labels < classes) & (predicted >= 0) & (predicted < classes)
-        pairs = jnp.where(known, labels * classes + predicted, classes * classes).ravel()
-        weight = jnp.ones_like(pairs) if mask is None else jnp.asarray(mask, jnp.int32).ravel()
-        counts = jnp.zeros(classes * classes, jnp.int32).at[pairs].add(weight, mode='drop')
-        return cls(counts=counts.reshape(classes, classes))
-
-    def value(self) -> np.ndarray:
-        """The matrix; rows are the truth."""
-        return np.asarray(self.counts)
+    def directions(self) -> Mapping[str, Better]:
+        """As said."""
+        return {'': self.better} if self.better else {}
 
 
 def known_mean(values: np.ndarray) -> float:
@@ -120,11 +166,48 @@ def widened(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
     return {name: metric.widened() for name, metric in metrics.items()}
 
 
-def narrowed(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
-    """Totals of the host, ready to be put on the device."""
-    return {name: metric.narrowed() for name, metric in metrics.items()}
-
-
 def finish(metrics: Mapping[str, Metric]) -> dict[str, Number]:
-    """The finished numbers by name. Reads the device, so it runs once, after all adding."""
-    return {name: metric.value() for name, metric in jax.device_get(dict(metrics)).items()}
+    """The finished numbers by name. Reads the device, so it runs once, after all adding.
+
+    Of a metric of several numbers each is called 'metric/number', and by its own name alone where
+    the metric's is ''. Raises UsageError where two numbers have one name.
+    """
+    return flatten({name: m.value() for name, m in jax.device_get(dict(metrics)).items()})
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """{'a': {'b': 1}} as {'a/b': 1}; the name '' adds nothing. Raises UsageError on a clash."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = value if isinstance(value, Mapping) else {'': value}
+        for part, number in inner.items():
+            whole = '/'.join(filter(None, (name, part)))
+            if whole in flat:
+                raise UsageError(f'two numbers are called {whole!r}')
+            flat[whole] = number
+    return flat
+
+
+class About(NamedTuple):
+    """What is known of a number before it is measured.
+
+    shape: () or that of an array. better: which values are, if that was said. labels: what the
+    entries of an axis stand for, if that was said.
+    """
+
+    shape: tuple[int, ...]
+    better: Better | None = None
+    labels: tuple[str, ...] = ()
+
+
+def describe(metrics: Mapping[str, Metric]) -> dict[str, About]:
+    """The numbers that metrics finish into, from their shapes alone (`jax.eval_shape`)."""
+    empty = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), dict(metrics))
+    with np.errstate(all='ignore'):
+        numbers = finish(empty)
+    better = flatten({name: metric.directions() for name, metric in metrics.items()})
+    labels = flatten({name: metric.labels() for name, metric in metrics.items()})
+    return {
+        name: About(np.shape(number), better.get(name), tuple(labels.get(name, ())))
+        for name, number in numbers.items()
+    }

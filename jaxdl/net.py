@@ -23,13 +23,15 @@ class Net(struct.PyTreeNode):
 
     Calling a net returns the output and the net it has become:
     ``logits, net = net(x, key=key, train=True)``. `memory` changes only when `train` is true.
-    `shadow` is the slow copy (EMA, target network) of a player that has one, else None.
+    `shadow` is the slow copy (EMA, target network) of a player that has one, else None. `frozen`:
+    it belongs to a player that never moves.
     """
 
     params: Any
     memory: Any
     shadow: 'Net | None' = None
     module: nn.Module = struct.field(pytree_node=False, kw_only=True)
+    frozen: bool = struct.field(pytree_node=False, kw_only=True, default=False)
 
     @classmethod
     def init(cls, module: nn.Module, key: Key, *inputs: Any) -> Self:
@@ -114,8 +116,9 @@ def nets(state: Any) -> list[Net]:
 
 
 def trainable(state: Any) -> int:
-    """The number of trainable parameters in a state: of its nets, not of their shadows."""
-    return sum(leaf.size for net in nets(state) for leaf in jax.tree.leaves(net.params))
+    """The number of trainable parameters in a state: not of shadows, nor of what never moves."""
+    moving = [net.params for net in nets(state) if not net.frozen]
+    return sum(leaf.size for leaf in jax.tree.leaves(moving))
 
 
 def applications(

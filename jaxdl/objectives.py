@@ -1,6 +1,6 @@
 """Objectives that many studies share: functions from a network and an optimizer to a task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,12 +10,15 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import losses
+from jaxdl.confusion import Confusion, Score, accuracy
 from jaxdl.game import Nets, Player, Shadow, game, supervised
 from jaxdl.keys import Key, key_for
-from jaxdl.metrics import Confusion, Mean
-from jaxdl.net import Net, nets
+from jaxdl.metrics import Mean
+from jaxdl.net import Net
 from jaxdl.samples import Images, unit
-from jaxdl.task import Batch, Metrics, State, Task
+from jaxdl.task import Batch, Metrics, Task
+
+SCORES = {'accuracy': Score(accuracy)}
 
 Criterion = Callable[[Callable[[jax.Array], jax.Array], Any], jax.Array]
 
@@ -29,7 +32,8 @@ def classifier(
     module: nn.Module,
     opt: optax.GradientTransformation,
     *,
-    classes: int,
+    classes: int | Sequence[str],
+    scores: Mapping[str, Score] = SCORES,
     label_smoothing: float = 0.0,
     criterion: Criterion = one_head,
     accumulate: int = 1,
@@ -40,8 +44,10 @@ def classifier(
     y may be probabilities [B, classes], as `mixup` makes them; the likeliest is then the truth.
     criterion(loss, output) -> scalar: what is descended, from the loss of one head and the output
     in training; `googlenet_loss` adds those of auxiliary heads, whose output has `logits`.
-    Measures 'loss' (without smoothing), 'accuracy' and the 'confusion' matrix. With a `shadow`
-    (an EMA) it is the shadow that is measured.
+    Measures 'loss' (without smoothing), and of one 'confusion' matrix the `scores`: the accuracy,
+    if you do not say. With a `shadow` (an EMA) it is the shadow that is measured.
+
+    classes: how many, or their names.
     """
 
     def loss(net: Net, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Net, Metrics]]:
@@ -52,25 +58,22 @@ def classifier(
         )
         logits = getattr(output, 'logits', output)
         value = criterion(cross_entropy, output)
-        return value, (net, {'accuracy': Mean.of(logits.argmax(-1) == _dominant(y), mask)})
+        right = logits.argmax(-1) == _dominant(y)
+        return value, (net, {'accuracy': Mean.of(right, mask, better='higher')})
 
     def measure(net: Net, batch: Batch, key: Key) -> Metrics:
         x, y, mask = batch['x'], batch['y'], batch['mask']
         logits, _ = (net.shadow or net)(x)
         each = _cross_entropies(logits, y)
-        y = _dominant(y)
-        return {
-            'loss': Mean.of(each, mask),
-            'accuracy': Mean.of(logits.argmax(-1) == y, mask),
-            'confusion': Confusion.of(y, logits.argmax(-1), classes, mask),
-        }
+        pairs = Confusion.of(_dominant(y), logits.argmax(-1), classes, mask, scores=scores)
+        return {'loss': Mean.of(each, mask, better='lower'), '': pairs}
 
     return supervised(module, loss, opt, measure, accumulate=accumulate, shadow=shadow)
 
 
-def mistakes(key: Key, state: State, batch: Batch, *, count: int = 32) -> dict[str, Any]:
-    """The images of a batch that a classifier gets most wrong, for `Phase.show`."""
-    net = nets(state)[0]
+def show_mistakes(nets: Nets, batch: Batch, key: Key, *, count: int = 32) -> dict[str, Any]:
+    """The images of a batch that a classifier gets most wrong, for `Eval.show`."""
+    net = nets['net']
     logits, _ = (net.shadow or net)(batch['x'])
     each = _cross_entropies(logits, batch['y'])
     worst = jnp.argsort(-jnp.where(batch['mask'], each, -jnp.inf))[:count]

@@ -66,10 +66,10 @@ def write_page(
         'layouts': _each(arms, 'layout'),
         'unfinished': unfinished_arms(folder),
         'verdicts': _verdicts(folder, result, arms=arms, claims=claims),
-        'metrics': shown_metrics(result),
+        'metrics': result['shown'],
         'table': _table(result),
         'curves': _curves(folder, arms),
-        'strips': _strips(folder, arms, shown_metrics(result)),
+        'strips': _strips(folder, arms, result['shown']),
         'confusions': _confusions(folder, arms),
         'samples': _samples(folder, arms),
         'params': _params(arms, defaults),
@@ -96,22 +96,16 @@ def write_page(
         write_bytes(folder / name, text.encode())
 
 
-def shown_metrics(result: Mapping[str, Any]) -> list[str]:
-    """The metrics a reader is after: those of the test splits, or all where there are none."""
-    every = list(dict.fromkeys(m for arm in result['arms'].values() for m in arm['metrics']))
-    return [metric for metric in every if not metric.startswith(('train/', 'valid/'))] or every
-
-
 def best(result: Mapping[str, Any], metric: str) -> list[str]:
-    """The arms whose mean is the best of several that differ."""
+    """The arms whose mean is the best of several that differ, where it is said what is better."""
     means = {
         name: arm['metrics'][metric]['mean']
         for name, arm in result['arms'].items()
         if metric in arm['metrics'] and arm['metrics'][metric]['mean'] is not None
     }
-    if len(set(means.values())) < 2:
+    if metric not in result['better'] or len(set(means.values())) < 2:
         return []
-    top = min(means.values()) if figures.falls(metric) else max(means.values())
+    top = (min if result['better'][metric] == 'lower' else max)(means.values())
     return [name for name, mean in means.items() if mean == top]
 
 
@@ -135,7 +129,7 @@ def _verdicts(
         if found['verdict'] != 'not run' and isinstance(claim.judge, Judge):
             results, _ = results_of([arm for arm in arms if arm.name in claim.arms])
             figure = figures.evidence(
-                claim.judge.evidence(results),
+                claim.judge.evidence(results, result['better']),
                 colour=figures.colour(names.index(claim.arms[0])),
                 interval=not isinstance(claim.judge, Counted),
             )
@@ -149,7 +143,7 @@ def _table(result: Mapping[str, Any]) -> dict[str, list[Cell]]:
     """A row of metrics for each arm, the best marked."""
     rows = {}
     for name, arm in result['arms'].items():
-        found = [(metric, arm['metrics'].get(metric)) for metric in shown_metrics(result)]
+        found = [(metric, arm['metrics'].get(metric)) for metric in result['shown']]
         rows[name] = [
             Cell(numerals.plus_minus(v['mean'], v['ci95']), name in best(result, metric))
             if v
@@ -170,16 +164,17 @@ def _curves(folder: Path, arms: Sequence[Arm]) -> list[Shown]:
     for metric in every:
         found = {arm.name: arm.curves[metric] for arm in arms if metric in arm.curves}
         if max(len(curve.steps) for curve in found.values()) > 1:
-            figure = figures.curves(metric, found, order=order, ends=_ends(arms))
+            falls = any(arm.better.get(metric) == 'lower' for arm in arms)
+            figure = figures.curves(metric, found, order=order, falls=falls, ends=_ends(arms))
             alt = f'{metric} over steps, mean and 95 % interval over seeds'
             shown.append(_save(folder, f'curve-{_slug(metric)}', figure, alt=alt))
     return shown
 
 
-def _ends(arms: Sequence[Arm]) -> list[int]:
-    """The ends of phases where all arms agree on them."""
-    found = {tuple(arm.ends) for arm in arms}
-    return list(found.pop()) if len(found) == 1 else []
+def _ends(arms: Sequence[Arm]) -> dict[str, int]:
+    """The ends of phases, by name, where all arms agree on them."""
+    first = arms[0].ends
+    return first if all(arm.ends == first for arm in arms) else {}
 
 
 def _strips(folder: Path, arms: Sequence[Arm], metrics: Sequence[str]) -> list[Shown]:
@@ -198,7 +193,8 @@ def _confusions(folder: Path, arms: Sequence[Arm]) -> list[Shown]:
         for name, counts in arm.arrays.items():
             if name.endswith('confusion') and counts.ndim == 3:
                 colour, title = figures.colour(index), f'{arm.name}, {name}'
-                figure = figures.confusion(counts, title=title, colour=colour)
+                names = arm.labels.get(name, ())
+                figure = figures.confusion(counts, title=title, colour=colour, classes=names)
                 slug = f'{_slug(name)}-{_slug(arm.name)}'
                 shown.append(_save(folder, slug, figure, alt=f'Confusion matrix of {arm.name}'))
     return shown

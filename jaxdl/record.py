@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ import jax
 import numpy as np
 
 from jaxdl.errors import JaxdlError
+from jaxdl.metrics import About
 from jaxdl.progress import Progress, progress_for
 from jaxdl.samples import Sample, Texts
 from jaxdl.tensorboard import TensorBoard
@@ -132,10 +134,18 @@ class Record:
                     self._tensorboard.image(step, name, content)
 
     def arrays(self, values: Mapping[str, np.ndarray]) -> None:
-        """Final numbers that are not scalars, [seeds, ...] each: arrays.npz."""
+        """The latest numbers that are not scalars, [seeds, ...] each: arrays.npz."""
         if self._active:
-            arrays: dict[str, Any] = dict(values)
+            arrays: dict[str, Any] = {**read_arrays(self.folder), **values}
             _write(self.folder / 'arrays.npz', lambda file: np.savez(file, **arrays))
+
+    def describe(self, numbers: Mapping[str, About]) -> None:
+        """What the numbers of this run are: numbers.json."""
+        if self._active:
+            told = {
+                name: {'better': it.better, 'labels': it.labels} for name, it in numbers.items()
+            }
+            write_json(self.folder / 'numbers.json', told)
 
     def done(self, payload: Mapping[str, Any]) -> None:
         """The run is finished: DONE, the last file to be written, with its final numbers."""
@@ -155,6 +165,18 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         except ValueError as error:
             raise JaxdlError(f'{path}: line {number} is damaged; it is not JSON') from error
     return events
+
+
+def read_arrays(folder: Path) -> dict[str, np.ndarray]:
+    """What arrays.npz holds; nothing if there is no file."""
+    path = folder / 'arrays.npz'
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path) as arrays:
+            return {name: arrays[name] for name in sorted(arrays.files)}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise JaxdlError(f'{path} is damaged: {error}') from error
 
 
 def read_json(path: Path) -> Any:
@@ -235,6 +257,7 @@ def _forget_after(folder: Path, step: int) -> None:
         if not step or int(sample.stem.rsplit('_', 1)[1]) > step:
             sample.unlink()
     if not step:
+        (folder / 'arrays.npz').unlink(missing_ok=True)
         shutil.rmtree(folder / 'tensorboard', ignore_errors=True)
 
 

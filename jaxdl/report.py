@@ -12,10 +12,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jaxdl.arm import Arm, finished_arms, results_of
+from jaxdl.arm import Arm, directions, finished_arms, results_of
 from jaxdl.errors import UsageError
 from jaxdl.numerals import duration, estimate, interval, p_value, plus_minus
-from jaxdl.page import best, holm_adjusted, shown_metrics, write_page
+from jaxdl.page import best, holm_adjusted, write_page
 from jaxdl.record import jsonable, write_json
 from jaxdl.stats import mean_ci
 from jaxdl.study import Claim, Verdict
@@ -31,17 +31,19 @@ def write_report(
     question: str,
     claims: Sequence[Claim],
     command: str,
+    order: Sequence[str] = (),
     defaults: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Judge the claims on the arms that are done, write the report, and return result.json's dict.
 
-    A claim whose arms are not all there is 'not run'. `defaults` are the trial's parameters where
+    A claim whose arms are not all there is 'not run'. Arms stand in the `order` of their names,
+    others after them. `defaults` are the trial's parameters where
     no arm changes them: differences from them stand out in the report. Without them, differences
     between arms do.
     Raises UsageError where no arm is done, or a claim names a metric that was not measured.
     """
     folder = Path(folder)
-    arms = finished_arms(folder, first=[name for claim in claims for name in claim.arms])
+    arms = finished_arms(folder, first=order)
     if not arms:
         raise UsageError(f'{folder} has no finished arm; `jaxdl run {study}` runs them')
     judged = [judge(claim, arms) for claim in claims]
@@ -56,6 +58,8 @@ def write_report(
             'seconds': sum(arm.done['seconds'] for arm in arms),
             'commit': ', '.join(_together([arm.env['commit']] for arm in arms if arm.env['commit']))
             or None,
+            'better': directions(arms),
+            'shown': _shown(arms, [claim.metric for claim in claims]),
             'arms': {arm.name: _arm(arm) for arm in arms},
             'claims': [
                 {'text': claim.text, **_verdict(verdict)}
@@ -76,12 +80,12 @@ def judge(claim: Claim, arms: Sequence[Arm]) -> Verdict | None:
     results, shared = results_of(named)
     if not shared:
         raise UsageError(f'the arms {", ".join(claim.arms)} have no seed in common')
-    return claim.judge(results)
+    return claim.judge(results, directions(named))
 
 
 def verdict_lines(result: Mapping[str, Any], folder: Path) -> RenderableType:
     """The answer for a terminal: the arms, the verdicts, and where the report is."""
-    metrics = shown_metrics(result)
+    metrics = result['shown']
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column('arm')
     for name in ('parameters', *metrics, 'seeds', 'time'):
@@ -107,6 +111,17 @@ def verdict_lines(result: Mapping[str, Any], folder: Path) -> RenderableType:
             line.append(found, 'dim not bold')
         lines.append(line)
     return Group(*lines, Text(f'report: {folder / "report.html"}'))
+
+
+def _shown(arms: Sequence[Arm], judged: Sequence[str]) -> list[str]:
+    """The numbers a reader is after: those of the last phase's tests, and what claims judge.
+
+    All of them where an experiment has neither.
+    """
+    every = list(dict.fromkeys(name for arm in arms for name in arm.metrics))
+    other = ('train', 'valid', *(name for arm in arms for name in arm.ends))
+    shown = [name for name in every if name in judged or name.split('/')[0] not in other]
+    return shown or every
 
 
 def _arm(arm: Arm) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdl.arm import finished_arms, unfinished_arms
+from jaxdl.arm import finished_names, unfinished_arms
 from jaxdl.errors import UsageError, nearest
 from jaxdl.numerals import commit, duration, estimate, interval, p_value, plus_minus
-from jaxdl.page import best, shown_metrics
+from jaxdl.page import best
 from jaxdl.record import read_json, write_bytes, write_json
 
 BEGIN, END = '<!-- results: written by `jaxdl record` -->', '<!-- end of results -->'
@@ -36,7 +36,7 @@ def record_run(run_folder: Path, results_folder: Path) -> Path:
         raise UsageError(f'{run_folder} is not finished: {", ".join(missing)} is; {again}')
     if not_run := [claim['text'] for claim in result['claims'] if claim['verdict'] == 'not run']:
         raise UsageError(f'{run_folder} is not finished: not run is {not_run[0]!r}; {again}')
-    if {arm.name for arm in finished_arms(run_folder)} != set(result['arms']):
+    if set(finished_names(run_folder)) != set(result['arms']):
         raise UsageError(f'{path} is older than the arms; `jaxdl report {name}` writes it again')
     recorded = results_folder / f'{name}.json'
     write_json(recorded, {key: _portable(value) for key, value in result.items()})
@@ -103,7 +103,7 @@ def results_table(results: list[dict[str, Any]]) -> str:
 
 
 def _arms(result: Mapping[str, Any]) -> list[str]:
-    metrics = shown_metrics(result)
+    metrics = result['shown']
     rows = []
     for name, arm in result['arms'].items():
         cells = []

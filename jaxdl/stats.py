@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxdl.errors import UsageError, nearest
-from jaxdl.study import Claim, Results, Verdict
+from jaxdl.study import Claim, Directions, Results, Verdict
 
 Interval = tuple[float, float]
 NAN = float('nan')
@@ -37,7 +37,7 @@ class Evidence(NamedTuple):
 class Paired:
     """A judge of two arms: the differences seed by seed have a mean above `bound`.
 
-    The difference is taken in the direction of the claim: a - b, or b - a where `lower` is better.
+    The difference is taken in the direction of the claim: a - b, or b - a where lower is better.
     `inclusive`: a mean of exactly `bound` is enough.
     """
 
@@ -45,24 +45,29 @@ class Paired:
     b: str
     metric: str
     bound: float
-    lower: bool
     inclusive: bool
 
-    def evidence(self, results: Results) -> Evidence:
-        """The differences in the direction of the claim."""
+    def evidence(self, results: Results, better: Directions) -> Evidence:
+        """The differences in the direction of the claim. Raises UsageError if there is none."""
+        if self.metric not in better:
+            raise UsageError(
+                f'a claim compares {self.metric!r}, and nothing says which values are better; its '
+                "metric does: better='higher'"
+            )
+        lower = better[self.metric] == 'lower'
         a, b = (_values(results, arm, self.metric) for arm in (self.a, self.b))
         if len(a) != len(b):
             raise UsageError(
                 f'arms {self.a!r} and {self.b!r} have {len(a)} and {len(b)} seeds: '
                 'a paired test needs the same seeds of both'
             )
-        first, second = (self.b, self.a) if self.lower else (self.a, self.b)
+        first, second = (self.b, self.a) if lower else (self.a, self.b)
         label = f'{first} \N{MINUS SIGN} {second}, {self.metric}'
-        return Evidence(b - a if self.lower else a - b, self.bound, True, label)
+        return Evidence(b - a if lower else a - b, self.bound, True, label)
 
-    def __call__(self, results: Results) -> Verdict:
+    def __call__(self, results: Results, better: Directions) -> Verdict:
         """Paired t-test of the mean difference against the bound."""
-        values = self.evidence(results).values
+        values = self.evidence(results, better).values
         arms = [_values(results, arm, self.metric) for arm in (self.a, self.b)]
         rounding = _rounding(*arms, self.bound)
         return _judged(values, self.bound, inclusive=self.inclusive, rounding=rounding)
@@ -72,16 +77,16 @@ class Paired:
 class Lead:
     """A judge of four arms: the first pair is further apart than the second, paired by seed.
 
-    (a - b) - (c - d) has a mean above 0 (an interaction), with the signs turned where `lower` is
+    (a - b) - (c - d) has a mean above 0 (an interaction), with the signs turned where lower is
     better.
     """
 
     first: Paired
     second: Paired
 
-    def evidence(self, results: Results) -> Evidence:
+    def evidence(self, results: Results, better: Directions) -> Evidence:
         """The differences of the differences."""
-        one, other = self.first.evidence(results), self.second.evidence(results)
+        one, other = (pair.evidence(results, better) for pair in (self.first, self.second))
         if len(one.values) != len(other.values):
             raise UsageError(
                 f'arms {self.first.a!r} and {self.second.a!r} have {len(one.values)} and '
@@ -92,9 +97,9 @@ class Lead:
         label = f'({names[0]}){minus}({names[1]}), {self.first.metric}'
         return Evidence(one.values - other.values, 0.0, True, label)
 
-    def __call__(self, results: Results) -> Verdict:
+    def __call__(self, results: Results, better: Directions) -> Verdict:
         """Paired t-test of the mean difference of differences against 0."""
-        values = self.evidence(results).values
+        values = self.evidence(results, better).values
         arms = [self.first.a, self.first.b, self.second.a, self.second.b]
         rounding = _rounding(*(_values(results, arm, self.first.metric) for arm in arms))
         return _judged(values, 0.0, inclusive=False, rounding=rounding)
@@ -109,14 +114,14 @@ class Reached:
     bound: float
     above: bool
 
-    def evidence(self, results: Results) -> Evidence:
+    def evidence(self, results: Results, better: Directions) -> Evidence:
         """The values of the arm."""
         label = f'{self.arm}, {self.metric}'
         return Evidence(_values(results, self.arm, self.metric), self.bound, self.above, label)
 
-    def __call__(self, results: Results) -> Verdict:
+    def __call__(self, results: Results, better: Directions) -> Verdict:
         """One-sample t-test of the mean against the bound; the effect is the mean itself."""
-        values = self.evidence(results).values
+        values = self.evidence(results, better).values
         rounding = _rounding(values, self.bound)
         sign = 1.0 if self.above else -1.0
         judged = _judged(sign * values, sign * self.bound, inclusive=True, rounding=rounding)
@@ -135,18 +140,18 @@ class Counted:
     seeds: int
     of: int
 
-    def evidence(self, results: Results) -> Evidence:
+    def evidence(self, results: Results, better: Directions) -> Evidence:
         """The values of the arm."""
         label = f'{self.arm}, {self.metric}'
         return Evidence(_values(results, self.arm, self.metric), self.bound, self.above, label)
 
-    def __call__(self, results: Results) -> Verdict:
+    def __call__(self, results: Results, better: Directions) -> Verdict:
         """The verdict by count; the effect is the share of seeds, its interval Clopper-Pearson.
 
         With fewer than `of` seeds it is decided only where the missing ones cannot matter. There
         is no p-value: nothing is tested, seeds are counted.
         """
-        values = self.evidence(results).values
+        values = self.evidence(results, better).values
         reached = values >= self.bound if self.above else values <= self.bound
         n, k = len(values), int(reached.sum())
         if n < self.of:
@@ -164,25 +169,19 @@ class Counted:
 Judge = Paired | Lead | Reached | Counted
 
 
-def better(
-    a: str, b: str, metric: str, *, by: float = 0.0, lower: bool = False, text: str | None = None
-) -> Claim:
+def better(a: str, b: str, metric: str, *, by: float = 0.0, text: str | None = None) -> Claim:
     """The claim that arm `a` beats arm `b` by more than `by` in the mean, paired by seed.
 
-    lower: smaller values are better. The effect is positive where the claim is right.
+    Whether higher or lower is better is for the metric to say. The effect is positive where the
+    claim is right.
     """
     more = f' by more than {by:g}' if by else ''
-    said = text or f'{a} has a {"lower" if lower else "higher"} {metric} than {b}{more}'
-    return Claim(said, (a, b), Paired(a, b, metric, by, lower, inclusive=False))
+    said = text or f'{a} has a better {metric} than {b}{more}'
+    return Claim(said, (a, b), metric, Paired(a, b, metric, by, inclusive=False))
 
 
 def larger_lead(
-    pair: tuple[str, str],
-    other: tuple[str, str],
-    metric: str,
-    *,
-    lower: bool = False,
-    text: str | None = None,
+    pair: tuple[str, str], other: tuple[str, str], metric: str, *, text: str | None = None
 ) -> Claim:
     """The claim that the first arm of `pair` beats its second by more than in the pair `other`.
 
@@ -191,13 +190,11 @@ def larger_lead(
     """
     (a, b), (c, d) = pair, other
     said = text or f'{a} leads {b} in {metric} by more than {c} leads {d}'
-    pairs = (Paired(*two, metric, 0.0, lower, inclusive=False) for two in (pair, other))
-    return Claim(said, (a, b, c, d), Lead(*pairs))
+    pairs = (Paired(*two, metric, 0.0, inclusive=False) for two in (pair, other))
+    return Claim(said, (a, b, c, d), metric, Lead(*pairs))
 
 
-def no_worse(
-    a: str, b: str, metric: str, *, margin: float, lower: bool = False, text: str | None = None
-) -> Claim:
+def no_worse(a: str, b: str, metric: str, *, margin: float, text: str | None = None) -> Claim:
     """The claim that arm `a` is at most `margin` worse than `b` (non-inferiority), paired by seed.
 
     The effect is how much better `a` is; the p-value is against a difference of -margin.
@@ -205,7 +202,7 @@ def no_worse(
     if margin < 0:
         raise UsageError(f'no_worse: margin is {margin:g}; a margin is 0 or more')
     said = text or f'{a} is at most {margin:g} worse than {b} in {metric}'
-    return Claim(said, (a, b), Paired(a, b, metric, -margin, lower, inclusive=True))
+    return Claim(said, (a, b), metric, Paired(a, b, metric, -margin, inclusive=True))
 
 
 def reaches(
@@ -224,7 +221,7 @@ def reaches(
     """
     bound, above, side = _side('reaches', at_least=at_least, at_most=at_most)
     said = text or f'The mean {metric} of {arm} is {side} {bound:g}'
-    return Claim(said, (arm,), Reached(arm, metric, bound, above))
+    return Claim(said, (arm,), metric, Reached(arm, metric, bound, above))
 
 
 def in_seeds(
@@ -245,7 +242,7 @@ def in_seeds(
         raise UsageError(f'in_seeds: seeds is {seeds}; it must be from 1 to of={of}')
     bound, above, side = _side('in_seeds', at_least=at_least, at_most=at_most)
     said = text or f'{metric} of {arm} is {side} {bound:g} in at least {seeds} of {of} seeds'
-    return Claim(said, (arm,), Counted(arm, metric, bound, above, seeds, of))
+    return Claim(said, (arm,), metric, Counted(arm, metric, bound, above, seeds, of))
 
 
 def mean_ci(values: Sequence[float] | np.ndarray) -> tuple[float, Interval]:

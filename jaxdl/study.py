@@ -1,5 +1,6 @@
 """A study: one question, arms that differ in named choices, seeds, and claims to be judged."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -7,9 +8,11 @@ import numpy as np
 from annotated_types import Ge, Gt, Interval
 
 from jaxdl.data.source import Source
+from jaxdl.errors import UsageError
 from jaxdl.keys import Key
+from jaxdl.metrics import Better
 from jaxdl.samples import Sample
-from jaxdl.task import Batch, State, Task
+from jaxdl.task import Batch, Metrics, State, Task
 
 # The types of a trial's parameters: they are its ranges on the command line.
 Count = Annotated[int, Ge(1)]
@@ -18,6 +21,23 @@ Fraction = Annotated[float, Interval(ge=0, le=1)]
 
 # Final numbers: {arm: {metric: one value a seed}}.
 Results = Mapping[str, Mapping[str, np.ndarray]]
+# Of numbers that say it: whether higher or lower is better.
+Directions = Mapping[str, Better]
+
+
+class Eval(NamedTuple):
+    """An evaluation: a finite source, and how it is measured where that is not as its phase says.
+
+    measure(nets, batch, key) -> metrics: None is the task's own. `nets` are those of the task (see
+        `Task.nets`); with the task's shadows, which its own measure may prefer.
+    every: steps between two looks; None is the phase's. The last step always is one.
+    show(nets, batch, key) -> samples by name: what a person should see of the first batch.
+    """
+
+    source: Source
+    measure: Callable[[Any, Batch, Key], Metrics] | None = None
+    every: int | None = None
+    show: Callable[[Any, Batch, Key], Mapping[str, Sample]] | None = None
 
 
 class Phase(NamedTuple):
@@ -25,26 +45,69 @@ class Phase(NamedTuple):
 
     task: what is learned and how.
     train: the batches of steps 0, 1, ...; endless.
-    tests: the splits measured on the outcome, by name ('test' -> 'test/accuracy'); finite.
+    tests: what is measured of the outcome, by name ('test' -> 'test/accuracy').
     steps: how many.
-    every: steps between evaluations (and checkpoints); the last step is always one.
-    valid: a split measured on the live state and shown to `task.review` ('valid/accuracy').
+    every: steps between evaluations (and checkpoints), None for a tenth of all; the last step is
+        always one.
+    valid: what is measured of the live state and shown to `task.review` ('valid/accuracy').
     start(before, fresh): how this phase's initial state takes from the last outcome of the phase
         before; None starts fresh.
-    show(key, state, batch): what a person should see, drawn from the first test batch.
+    name: of an earlier phase's numbers among the results ('pretrain' -> 'pretrain/test/accuracy');
+        None is 'phase 0'.
+    best: the number whose best value, in the mean over seeds, names the checkpoint that is kept
+        beside the newest ones ('valid/accuracy'); None keeps no other.
     """
 
     task: Task
     train: Source
-    tests: Mapping[str, Source]
+    tests: Mapping[str, Source | Eval]
     steps: int
-    every: int
-    valid: Source | None = None
+    every: int | None = None
+    valid: Source | Eval | None = None
     start: Callable[[State, State], State] | None = None
-    show: Callable[[Key, State, Batch], Mapping[str, Sample]] | None = None
+    name: str | None = None
+    best: str | None = None
 
 
 Trial = Phase | tuple[Phase, ...]
+
+# The splits that a run has whatever the experiment calls its own.
+OWN = ('train', 'valid')
+
+
+def cadence(phase: Phase) -> int:
+    """Steps between the evaluations of a phase."""
+    return phase.every or max(1, phase.steps // 10)
+
+
+def evaluations(phase: Phase) -> dict[str, Eval]:
+    """Every evaluation of a phase by name, with its cadence; 'valid' first, if there is one.
+
+    Raises UsageError for a name that a run has for itself, or that cannot be part of a name.
+    """
+    for name in phase.tests:
+        if name in OWN:
+            raise UsageError(f'tests: {name!r} is what a run calls its own numbers; take another')
+        if not re.fullmatch(r'\w[\w .+-]*', name):
+            raise UsageError(f'tests: {name!r} is no name: it is letters, digits, and - . + _')
+    asked = {**({} if phase.valid is None else {'valid': phase.valid}), **phase.tests}
+    found = {}
+    for name, source in asked.items():
+        test = source if isinstance(source, Eval) else Eval(source)
+        found[name] = test._replace(every=test.every or cadence(phase))
+    return found
+
+
+def phase_names(phases: Sequence[Phase]) -> list[str]:
+    """The names of phases. Raises UsageError where two are the same, or one cannot be a name."""
+    names = [phase.name or f'phase {i}' for i, phase in enumerate(phases)]
+    for i, name in enumerate(names):
+        taken = {*names[:i], *OWN, *(test for phase in phases for test in phase.tests)}
+        if name in taken:
+            raise UsageError(f'phase {i}: the name {name!r} is taken')
+        if not re.fullmatch(r'\w[\w .+-]*', name):
+            raise UsageError(f'phase {i}: {name!r} is no name: it is letters, digits, and - . + _')
+    return names
 
 
 class Verdict(NamedTuple):
@@ -57,11 +120,15 @@ class Verdict(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A sentence with a test. `arms` are the arms it needs."""
+    """A sentence with a test: `arms` are the arms it needs, and `metric` the number it judges.
+
+    judge(results, better): `better` says which values of a number are the better ones.
+    """
 
     text: str
     arms: tuple[str, ...]
-    judge: Callable[[Results], Verdict]
+    metric: str
+    judge: Callable[[Results, Directions], Verdict]
 
 
 class Study(NamedTuple):

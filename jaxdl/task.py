@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
-from jaxdl.metrics import Mean, Metric
+from jaxdl.errors import UsageError, nearest
+from jaxdl.metrics import Better, Metric
 
 Key = jax.Array  # a typed PRNG key, `jax.random.key(0)`
 State = Any  # any pytree of arrays
@@ -18,7 +20,22 @@ Batch = Any  # usually {'x': ..., 'y': ..., 'mask': ...}, see jaxdl.data
 Metrics = Mapping[str, Metric]  # additive numbers, by name
 
 
-def unchanged(state: State, metrics: Metrics | None = None) -> State:
+class Finished(struct.PyTreeNode):
+    """A finished number of the validation split, inside a program, and which values are better."""
+
+    value: Any  # an array; on the host that of all seeds
+    better: Better | None = struct.field(pytree_node=False, default=None)
+
+
+Numbers = Mapping[str, Finished]
+
+
+def unchanged(state: State) -> State:
+    """The same state."""
+    return state
+
+
+def unreviewed(state: State, numbers: Numbers) -> State:
     """The same state: a task that keeps no best one reviews nothing."""
     return state
 
@@ -34,10 +51,12 @@ class Task(NamedTuple):
     init(key, batch) -> state: the state before the first step.
     step(key, state, batch) -> (state, metrics): one step; names no device, reads nothing back.
     measure(key, state, batch) -> metrics: additive numbers over the rows whose `mask` is true.
+    nets(state) -> nets: what an evaluation's own measure and pictures see of the state; of a game
+        its nets by player.
 
     The other three are for tasks that look at a validation split (see `keep_best`):
 
-    review(state, metrics) -> state: what the totals on the validation split change in the state.
+    review(state, numbers) -> state: what finished numbers of the validation split change.
     outcome(state) -> state: the state that counts: measured on the test splits, handed to the next
         phase.
     stopped(state) -> bool: whether further steps would change nothing.
@@ -46,7 +65,8 @@ class Task(NamedTuple):
     init: Callable[[Key, Batch], State]
     step: Callable[[Key, State, Batch], tuple[State, Metrics]]
     measure: Callable[[Key, State, Batch], Metrics]
-    review: Callable[[State, Metrics], State] = unchanged
+    nets: Callable[[State], Any] = unchanged
+    review: Callable[[State, Numbers], State] = unreviewed
     outcome: Callable[[State], State] = unchanged
     stopped: Callable[[State], jax.Array] = never
 
@@ -65,12 +85,14 @@ def trained(state: State) -> State:
     return state.live if isinstance(state, Kept) else state
 
 
-def keep_best(task: Task, metric: str, *, lower: bool = False, patience: int | None = None) -> Task:
+def keep_best(task: Task, metric: str, *, patience: int | None = None) -> Task:
     """The same task, whose outcome is its best state on the validation split, seed by seed.
 
-    metric: a `Mean` of the task's measure, e.g. 'accuracy'. `lower`: smaller is better.
+    metric: any number measured there that says which values are better: 'accuracy', 'mAP'.
     patience: stop a seed (early stopping) after this many reviews without a better score; its
         steps then change nothing and its training metrics weigh nothing.
+
+    Its review raises UsageError where there is no such number, or nothing says what is better.
     """
 
     def init(key: Key, batch: Batch) -> Kept:
@@ -90,11 +112,8 @@ def keep_best(task: Task, metric: str, *, lower: bool = False, patience: int | N
         live = _select(halt, kept.live, live)
         return kept._replace(live=live), jax.tree.map(lambda x: jnp.where(halt, 0, x), metrics)
 
-    def review(kept: Kept, metrics: Metrics) -> Kept:
-        number = metrics[metric]
-        if not isinstance(number, Mean):
-            raise TypeError(f'keep_best needs a Mean, and {metric!r} is a {type(number).__name__}')
-        score = -number.ratio() if lower else number.ratio()
+    def review(kept: Kept, numbers: Numbers) -> Kept:
+        score = _score(numbers, metric)
         better = (score > kept.score) & ~stopped(kept)
         return Kept(
             live=kept.live,
@@ -107,10 +126,23 @@ def keep_best(task: Task, metric: str, *, lower: bool = False, patience: int | N
         init,
         step,
         measure=lambda key, kept, batch: task.measure(key, kept.live, batch),
+        nets=lambda kept: task.nets(kept.live),
         review=review,
         outcome=lambda kept: kept._replace(live=jax.tree.map(jnp.copy, kept.best)),
         stopped=stopped,
     )
+
+
+def _score(numbers: Numbers, metric: str) -> jax.Array:
+    """The number that keeps a state, so that more is better."""
+    if metric not in numbers:
+        raise UsageError(f'keep_best: no number {metric!r} is measured{nearest(metric, numbers)}')
+    number = numbers[metric]
+    if number.better is None:
+        raise UsageError(
+            f"keep_best: nothing says which {metric!r} is better; its metric does: better='higher'"
+        )
+    return number.value if number.better == 'higher' else -number.value
 
 
 def _select(condition: jax.Array, yes: State, no: State) -> State:

@@ -46,16 +46,17 @@ def of_task(task: Task) -> Gradients:
     return gradients
 
 
-def of_module(module: nn.Module) -> Gradients:
+def of_module(module: nn.Module, method: str | None = None) -> Gradients:
     """The gradient of a drawn linear function of all outputs in training mode."""
 
-    options = {'train': True} if takes_train(module) else {}
+    options: dict[str, Any] = {'train': True} if takes_train(module, method) else {}
 
     def gradients(key: Any, variables: Any, inputs: Any) -> Any:
         def loss(params: Any) -> Any:
             ys = module.apply(
                 {**variables, 'params': params},
                 *inputs,
+                method=method,
                 mutable=['batch_stats'],
                 rngs={'dropout': key, 'sampling': key},
                 **options,

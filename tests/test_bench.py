@@ -86,7 +86,7 @@ def test_the_time_of_a_step_is_what_the_clock_says(monkeypatch):
         def flops(self):
             return 1e6
 
-        def train(self, states, *, start, stop, every):
+        def train(self, states, *, start, stop, cadences):
             time.sleep(0.5)
             for wait in (0, 0.3, 0.3, 0.3, 0.3):
                 time.sleep(0.2)

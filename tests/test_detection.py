@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import io
-import operator
 import warnings
 from fractions import Fraction
 
@@ -15,9 +14,8 @@ import pytest
 from flax import linen as nn
 
 from jaxdl import detection
-from jaxdl.detection import AveragePrecision, AverageRecall, ClassPrecision, detector, drawn
-from jaxdl.engine import finish_each
-from jaxdl.metrics import finish
+from jaxdl.detection import Found, detector, show_boxes
+from jaxdl.metrics import add, describe, finish
 from jaxdl.models.boxes import Detections
 
 KINDS = 4
@@ -98,13 +96,8 @@ def coco(found, batch, limit):
 
 
 def numbers(found, batch, limit=100):
-    of = functools.partial(AveragePrecision.of, found, batch, kinds=KINDS, limit=limit)
-    return (
-        of().value(),
-        of(thresholds=(0.5,)).value(),
-        AverageRecall.of(found, batch, kinds=KINDS, limit=limit).value(),
-        ClassPrecision.of(found, batch, kinds=KINDS, limit=limit, thresholds=(0.5,)).value(),
-    )
+    got = Found.of(found, batch, classes=KINDS, limit=limit).value()
+    return tuple(got[name] for name in ('mAP', 'mAP50', 'AR', 'AP50'))
 
 
 class TestAgainstPycocotools:
@@ -151,8 +144,9 @@ class TestByHand:
     )
     def test_three_ways_to_read_a_curve(self, curve, want):
         found, batch = self.one_class([True, False, True, False], 3)
-        ap = AveragePrecision.of(found, batch, kinds=1, thresholds=(0.5,), curve=curve)
-        np.testing.assert_allclose(ap.value(), want, rtol=1e-12)
+        got = Found.of(found, batch, classes=1, thresholds=(0.5,), curve=curve).value()
+        np.testing.assert_allclose(got['mAP50'], want, rtol=1e-12)
+        assert got['mAP'] == got['mAP50'] == got['AP50'][0]
 
     def test_11_points_are_tenths(self):
         """Equation 1 in fractions: a recall of 3/10, 6/10 or 7/10 is enough for that point."""
@@ -180,61 +174,47 @@ class TestByHand:
         """Which does not count 35 of 100 as 0.35, in its own code."""
         hits = [True] * found + [False] * 5
         detections, batch = self.one_class(hits, 100)
-        ours = AveragePrecision.of(detections, batch, kinds=1).value()
+        ours = Found.of(detections, batch, classes=1).value()['mAP']
         np.testing.assert_allclose(ours, coco(detections, batch, 100)[0], rtol=0, atol=1e-6)
         assert ours == pytest.approx((found + (found == 34)) / 101)
 
     def test_a_truth_is_found_once(self):
         found, batch = self.one_class([True], 1)
         twice = Detections(*(np.concatenate([f, f], 1) for f in found))
-        recall = AverageRecall.of(twice, batch, kinds=1)
-        assert recall.value() == 1
-        (ranking,) = recall.rankings()
+        record = Found.of(twice, batch, classes=1)
+        assert record.value()['AR'] == 1
+        (ranking,) = record.rankings()
         assert ranking.hits[0].tolist() == [True, False] and ranking.truths == 1
 
     def test_nothing_found_and_nothing_there(self):
         found, batch = self.one_class([True], 1)
         empty = found._replace(mask=np.zeros((1, 1), bool))
-        assert AveragePrecision.of(empty, batch, kinds=1).value() == 0
-        assert AverageRecall.of(empty, batch, kinds=1).value() == 0
+        nothing = Found.of(empty, batch, classes=1).value()
+        assert nothing['mAP'] == nothing['mAP50'] == nothing['AR'] == 0
         bare = {**batch, 'boxes_mask': np.zeros((1, 1), bool)}
-        assert np.isnan(AveragePrecision.of(found, bare, kinds=1).value())
+        assert all(np.isnan(x).all() for x in Found.of(found, bare, classes=1).value().values())
         # A class without truths has no part in the mean, however much of it is found.
-        assert AveragePrecision.of(found, batch, kinds=5).value() == 1
+        assert Found.of(found, batch, classes=5).value()['mAP'] == 1
 
 
 class TestSums:
-    @pytest.mark.parametrize('metric', [AveragePrecision, AverageRecall])
     @pytest.mark.parametrize('size', [1, 5, 12])
-    def test_batches_padded_or_not_give_the_same(self, metric, size):
+    def test_batches_padded_or_not_give_the_same(self, size):
         found, batch = scene(np.random.default_rng(0), 12)
-        whole = metric.of(found, batch, kinds=KINDS).value()
+        whole = Found.of(found, batch, classes=KINDS).value()
         parts = []
         for first in range(0, 12, size):
             at = np.arange(first, first + size)
             mask, at = at < 12, np.minimum(at, 11)
             part = {name: column[at] for name, column in batch.items()} | {'mask': mask}
-            parts.append(metric.of(Detections(*(f[at] for f in found)), part, kinds=KINDS))
-        assert functools.reduce(operator.add, parts).value() == whole
-
-    def test_a_leading_axis_of_seeds_stays(self):
-        """As the engine adds: stacked over seeds, batch after batch, finished one by one."""
-        scenes = [[scene(np.random.default_rng((s, b)), 3) for b in range(2)] for s in range(2)]
-        of = functools.partial(AveragePrecision.of, kinds=KINDS)
-        stacked = [
-            jax.tree.map(lambda *x: np.stack(x), *[of(*scenes[s][b]) for s in range(2)])
-            for b in range(2)
-        ]
-        total = stacked[0] + stacked[1]
-        assert total.boxes.shape == (2, 6, 30, 4) and isinstance(total.boxes, np.ndarray)
-        each = finish_each({'mAP': total}, 2)['mAP']
-        want = [(of(*scenes[s][0]) + of(*scenes[s][1])).value() for s in range(2)]
-        assert each == want and want[0] != want[1]
+            parts.append(Found.of(Detections(*(f[at] for f in found)), part, classes=KINDS))
+        np.testing.assert_equal(add(parts).value(), whole)
 
     def test_what_is_joined_is_left_as_it_is(self):
-        """On the host other metrics get leaves of 64 bits; detections are many, and never grow."""
-        one = AveragePrecision.of(*scene(np.random.default_rng(0), 4), kinds=KINDS)
-        assert one.widened() is one and one.narrowed() is one
+        """On the host sums get leaves of 64 bits; detections are many, and never grow."""
+        one = Found.of(*scene(np.random.default_rng(0), 4), classes=KINDS)
+        for a, b in zip(jax.tree.leaves(one.widened()), jax.tree.leaves(one), strict=True):
+            assert a.dtype == b.dtype
 
     @pytest.mark.parametrize(('truths', 'rows'), [(0, 3), (3, 0), (0, 0)])
     def test_neither_truths_nor_detections(self, truths, rows):
@@ -245,18 +225,22 @@ class TestSums:
             'classes': jnp.ones((2, 3, truths), int),
         }
         batch |= {'boxes_mask': jnp.ones((2, 3, truths), bool), 'mask': jnp.ones((2, 3), bool)}
-        for metric in (AveragePrecision, AverageRecall):
-            of = functools.partial(metric.of, kinds=2)
-            total = jax.jit(jax.vmap(of))(found, batch).collapse()
-            assert total.truth.shape == (6, truths, 4) and total.boxes.shape == (6, rows, 4)
-            want = 0.0 if truths else np.nan
-            np.testing.assert_equal((total + total).value(), want)
+        total = jax.jit(jax.vmap(functools.partial(Found.of, classes=2)))(found, batch).collapse()
+        assert total.truth.shape == (6, truths, 4) and total.boxes.shape == (6, rows, 4)
+        want = 0.0 if truths else np.nan
+        got = (total + total).value()
+        np.testing.assert_equal([got[name] for name in ('mAP50', 'mAP', 'AR')], [want] * 3)
 
     def test_what_a_scan_stacks_collapses(self):
         found, batch = scene(np.random.default_rng(0), 4)
-        whole = AveragePrecision.of(found, batch, kinds=KINDS)
+        whole = Found.of(found, batch, classes=KINDS)
         stacked = jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), whole)
-        assert stacked.collapse().value() == whole.value()
+        np.testing.assert_equal(stacked.collapse().value(), whole.value())
+
+    def test_names_of_classes_go_with_their_numbers(self):
+        record = Found.of(*scene(np.random.default_rng(0), 2), classes=('a', 'b', 'c', 'd'))
+        about = describe({'': record})
+        assert about['AP50'].labels == ('a', 'b', 'c', 'd') and about['mAP'].better == 'higher'
 
 
 class Fixed(nn.Module):
@@ -266,20 +250,17 @@ class Fixed(nn.Module):
     def __call__(self, x):
         return self.param('box', lambda key: jnp.array([2.0, 2.0, 9.0, 9.0]))
 
-
-class TestTask:
-    def predict(net, x):  # noqa: N805
-        box, _ = net(x)
-        boxes = jnp.broadcast_to(box, (len(x), 1, 4))
+    def detect(self, x):
+        boxes = jnp.broadcast_to(self(x), (len(x), 1, 4))
         ones = jnp.ones((len(x), 1))
         return Detections(boxes, ones, jnp.zeros((len(x), 1), jnp.int32), ones > 0)
 
-    def loss(net, batch, key):  # noqa: N805
-        box, net = net(batch['x'])
-        return ((box[None, None] - batch['boxes']) ** 2).mean(), (net, {})
+    def losses(self, x, boxes, classes, boxes_mask, rows, *, train):
+        assert train
+        return {'distance': ((self(x)[None, None] - boxes) ** 2).mean()}
 
-    predict, loss = staticmethod(predict), staticmethod(loss)
 
+class TestTask:
     def batch(self):
         box = jnp.broadcast_to(jnp.array([[4.0, 4, 8, 8]]), (3, 1, 4))
         ones = jnp.ones((3, 1), bool)
@@ -287,20 +268,21 @@ class TestTask:
         return images | {'boxes': box, 'boxes_mask': ones, 'classes': jnp.zeros((3, 1), int)}
 
     def test_learns_and_measures(self):
-        task = detector(Fixed(), optax.sgd(2.0), loss=self.loss, predict=self.predict, kinds=2)
+        task = detector(Fixed(), optax.sgd(2.0), classes=2)
         batch, key = self.batch(), jax.random.key(0)
         state = task.init(key, batch)
         before = finish(jax.jit(task.measure)(key, state, batch))
         for _ in range(20):
-            state, _ = jax.jit(task.step)(key, state, batch)
+            state, metrics = jax.jit(task.step)(key, state, batch)
+        assert metrics['distance'].value() == metrics['loss'].value() < 0.1
         after = finish(jax.jit(task.measure)(key, state, batch))
         assert before['mAP50'] == 0 and after['mAP50'] == after['mAP'] == after['AR'] == 1
         assert after['AP50'][0] == 1 and np.isnan(after['AP50'][1])
 
     def test_shows_boxes_above_a_score(self):
-        task = detector(Fixed(), optax.sgd(2.0), loss=self.loss, predict=self.predict, kinds=2)
+        task = detector(Fixed(), optax.sgd(2.0), classes=2)
         batch, key = self.batch(), jax.random.key(0)
         state = task.init(key, batch)
         for least, shown in ((0.5, True), (1.0, False)):
-            sample = drawn(self.predict, least=least, count=2)(key, state, batch)['boxes']
+            sample = show_boxes(task.nets(state), batch, key, least=least, count=2)['boxes']
             assert sample.boxes.shape == (2, 1, 4) and bool(sample.mask.all()) is shown

@@ -9,6 +9,7 @@ import pytest
 
 from jaxdl.game import Player, Shadow, ema, game, periodic_copy, supervised
 from jaxdl.metrics import Mean, finish
+from jaxdl.net import trainable
 from jaxdl.optim import freeze
 
 KEY = jax.random.key(0)
@@ -334,3 +335,31 @@ def test_frozen_parameters_do_not_move():
     first, last = states[0]['net'].net.params, states[-1]['net'].net.params
     assert not differs(first['Dense_0'], last['Dense_0'])
     assert differs(first['Dense_1'], last['Dense_1'])
+
+
+def test_a_player_without_a_loss_is_looked_at_and_never_moves():
+    def loss(nets, batch, key):
+        w, net = nets['net'](batch['x'])
+        target, judge = nets['judge'](batch['x'], train=True)
+        return (w - target) ** 2 / 2, ({'net': net, 'judge': judge}, {})
+
+    def inputs(batch):
+        return (batch['x'],)
+
+    players = {
+        'net': Player(Point(), loss, optax.sgd(0.5), inputs),
+        'judge': Player(Point(5.0), None, None, inputs),
+    }
+    task = game(players, nothing)
+    states, metrics = run(task, [ONES, ONES])
+    assert [w_of(state) for state in states] == [1, 3, 4]
+    assert [w_of(state, 'judge') for state in states] == [5, 5, 5]
+    assert metrics[0].keys() == {'loss'}  # one player moves: its numbers need no prefix
+    assert states[0]['judge'].opt == () and trainable(states[0]) == 1
+    assert task.nets(states[0])['judge'].frozen
+
+
+@pytest.mark.parametrize(('loss', 'opt'), [(None, optax.sgd(0.1)), (nothing, None)])
+def test_a_loss_goes_with_an_optimizer(loss, opt):
+    with pytest.raises(ValueError, match="player 'net' needs a loss and an optimizer, or neither"):
+        game({'net': Player(Point(), loss, opt, lambda batch: ())}, nothing)

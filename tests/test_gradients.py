@@ -1,8 +1,8 @@
 """The law of gradients: of every network and every experiment, compiled as users get them.
 
 The float32 gradient with the CPU's formulations is as near to the exact one as the plain layers'.
-A few networks stand for all in `make test`; the whole table, and the arms of the experiments at
-their own sizes, are slow: `make laws`.
+A few networks stand for all in `make test`. The whole table at one size each and the tiny arms are
+in `make laws`; every size, and every arm at its own, in `make laws WHICH='slow or thorough'`.
 """
 
 from collections.abc import Callable
@@ -70,7 +70,9 @@ def narrow(module: Any, image: Shape) -> Narrow:
         case GoogLeNet():
             return Narrow(module.clone(**few), LARGE[:1] if module.auxiliary else IMAGES[:2])
         case InceptionV3():
-            return Narrow(module.clone(**few), ((1, 299, 299), (2, 75, 107)))
+            # Its auxiliary head needs all of 299 pixels, which take minutes.
+            sizes = ((1, 299, 299),) if module.auxiliary else ((2, 75, 107), (1, 107, 75))
+            return Narrow(module.clone(**few), sizes)
         case ResNet() if module.stem is cifar_stem:
             slim = module.clone(stages=(2, 2, 2), widths=(16, 24, 32), **few)
             return Narrow(slim, ((4, 32, 32), (3, 27, 33), (8, 16, 16)))
@@ -130,6 +132,7 @@ def kinds() -> dict[str, tuple[Narrow, int]]:
             each = narrow(it.build(), it.image), it.image[2]
             if each not in found.values():
                 found[name] = each
+    found['inception_v3_alone'] = narrow(InceptionV3(auxiliary=False), (75, 75, 3)), 3
     return found
 
 
@@ -137,14 +140,17 @@ def check(module: nn.Module, shape: Shape, *, in_float64: bool = False) -> None:
     """Assert the law for a network on images of a shape."""
     rng = np.random.default_rng(0)
     inputs: list[Any] = [jnp.asarray(rng.normal(size=shape), jnp.float32)]
+    streams = {name: KEY for name in ('params', 'dropout', 'sampling')}
+    variables = gradients.stirred(jax.jit(module.init)(streams, *inputs))
+    method = None
     if isinstance(module, FasterRCNN):
         high, wide = shape[1:3]
         boxes = np.array([[4, 6, 40, 44], [20, 10, wide - 2, high - 5]], np.float32)
         truth = np.broadcast_to(boxes, (shape[0], 2, 4)), np.tile([[0, 2]], (shape[0], 1))
         inputs += [jnp.asarray(each) for each in (*truth, np.ones((shape[0], 2), bool))]
-    streams = {name: KEY for name in ('params', 'dropout', 'sampling')}
-    variables = gradients.stirred(jax.jit(module.init)(streams, *inputs))
-    gradients.law(gradients.of_module(module), (KEY, variables, inputs), in_float64=in_float64)
+        method = 'losses'
+    found = gradients.of_module(module, method)
+    gradients.law(found, (KEY, variables, inputs), in_float64=in_float64)
 
 
 REPRESENTATIVES: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
@@ -171,18 +177,22 @@ def test_a_compiled_gradient_is_as_exact_as_the_plain_one(name):
     check(build(), shape, in_float64=True)
 
 
-SIZES = [
-    pytest.param(name, i, id=f'{name}-{i}')
-    for name, (each, _) in kinds().items()
-    for i in range(len(each.sizes))
-]
+def sized() -> list[Any]:
+    """Every network at every size; the odd one of three stands for the others in `make laws`."""
+    cases = []
+    for name, (each, _) in kinds().items():
+        count = len(each.sizes)
+        for i in range(count):
+            first = i == (1 if count == 3 else 0) and max(each.sizes[i]) < 299
+            mark = pytest.mark.slow if first else pytest.mark.thorough
+            cases.append(pytest.param(name, i, id=f'{name}-{i}', marks=mark))
+    return cases
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name,size', SIZES)
+@pytest.mark.parametrize('name,size', sized())
 def test_the_gradient_of_every_network_of_the_table_is_exact(name, size):
     each, channels = kinds()[name]
-    check(each.module, (*each.sizes[size], channels), in_float64=size == 0)
+    check(each.module, (*each.sizes[size], channels), in_float64=True)
 
 
 ROWS = 2  # of an experiment's images, at their own sizes; its own number of them takes minutes
@@ -190,8 +200,11 @@ ARMS = [
     pytest.param(
         name,
         arm,
-        marks=[pytest.mark.xdist_group(f'gradients of {name}')]
-        + ([] if (name, arm) == ('digits', 'tiny') else [pytest.mark.slow]),
+        marks=[
+            pytest.mark.xdist_group(f'gradients of {name}'),
+            *([pytest.mark.slow] if arm == 'tiny' and name != 'digits' else []),
+            *([pytest.mark.thorough] if arm != 'tiny' else []),
+        ],
     )
     for name in sorted(names())
     for arm in load(name)[1].arms

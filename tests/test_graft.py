@@ -1,12 +1,13 @@
 """Transfer between phases: what is taken over, what stays fresh, and what cannot be."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import pytest
 
 from jaxdl.errors import UsageError
+from jaxdl.game import Player, ema, game
 from jaxdl.graft import graft
 from jaxdl.models.mlp import MLP
 from jaxdl.objectives import classifier
@@ -35,15 +36,90 @@ def test_everything_but_the_head_comes_from_before():
     assert all(jax.tree.leaves(same(got.opt, fresh['net'].opt)))
 
 
-def test_the_nets_of_a_kept_state_are_both_replaced():
-    got = graft()(state(0, kept=True), state(1, kept=True))
-    trained = state(0)['net'].net
-    for net in (got.live['net'].net,):
-        assert all(jax.tree.leaves(same(net.params, trained.params)))
-    np.testing.assert_array_equal(
-        got.best['net'].net.params['Dense_0']['kernel'],
-        state(0, kept=True).best['net'].net.params['Dense_0']['kernel'],
+@pytest.mark.parametrize('kept', [(True, True), (True, False), (False, True)])
+def test_a_state_that_is_kept_gives_and_takes_one_net(kept):
+    before = state(0, kept=kept[0])
+    trained = (before.live if kept[0] else before)['net'].net
+    got = graft()(before, state(1, kept=kept[1]))
+    for seats in (got.live, got.best) if kept[1] else (got,):
+        assert all(jax.tree.leaves(same(seats['net'].net.params, trained.params)))
+
+
+class Pair(nn.Module):
+    """An encoder with a norm, and a head."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return nn.Dense(3, name='head')(Encoder(name='encoder')(x, train=train))
+
+
+class Encoder(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        x = nn.Dense(4, name='first')(x)
+        return nn.BatchNorm(use_running_average=not train)(x)
+
+
+def of(module, seed, *, shadow=None):
+    """The state of a game with one player, after a step that moves its memory."""
+    task = classifier(module, optax.sgd(0.1), classes=3, shadow=shadow)
+    x = jax.random.normal(jax.random.key(seed), (6, 5))
+    batch = {'x': x, 'y': jnp.zeros(6, jnp.int32), 'mask': jnp.ones(6, bool)}
+    return task.step(jax.random.key(9), task.init(jax.random.key(seed), batch), batch)[0]
+
+
+def test_a_network_becomes_a_part_of_another_and_is_taken_out_again():
+    whole, pair = of(Encoder(), 0), of(Pair(), 1)
+    got = graft(parts={'encoder/*': '*'})(whole, pair)['net'].net
+    source, fresh = whole['net'].net, pair['net'].net
+    assert all(jax.tree.leaves(same(got.params['encoder'], source.params)))
+    memory = got.memory['batch_stats']['encoder'], source.memory['batch_stats']
+    assert all(jax.tree.leaves(same(*memory)))
+    assert all(jax.tree.leaves(same(got.params['head'], fresh.params['head'])))
+    back = graft(parts={'*': 'encoder/*'})(pair, whole)['net'].net
+    assert all(jax.tree.leaves(same(back.params, fresh.params['encoder'])))
+    assert all(
+        jax.tree.leaves(same(back.memory['batch_stats'], fresh.memory['batch_stats']['encoder']))
     )
+
+
+def test_a_slow_copy_starts_from_the_net_where_there_was_none():
+    before = of(Encoder(), 0)
+    got = graft()(before, of(Encoder(), 1, shadow=ema(0.9)))['net'].net
+    assert all(jax.tree.leaves(same(got.shadow.params, before['net'].net.params)))
+
+
+def judged(seed):
+    """A game of a net and a frozen judge of the same kind."""
+
+    def loss(nets, batch, key):
+        y, net = nets['net'](batch['x'])
+        return (y - nets['judge'](batch['x'])[0]).mean(), ({**nets, 'net': net}, {})
+
+    def inputs(batch):
+        return (batch['x'],)
+
+    players = {
+        'net': Player(MLP((4, 3)), loss, optax.sgd(0.1), inputs),
+        'judge': Player(MLP((4, 3)), None, None, inputs),
+    }
+    task = game(players, lambda nets, batch, key: {})
+    return task.init(jax.random.key(seed), {'x': jnp.ones((2, 5))})
+
+
+def test_nets_take_from_nets_of_other_names_in_tasks_with_other_players():
+    before, fresh = state(0), judged(1)
+    got = graft(nets={'judge': 'net'})(before, fresh)
+    assert all(jax.tree.leaves(same(got['judge'].net.params, before['net'].net.params)))
+    assert all(jax.tree.leaves(same(got['net'].net.params, fresh['net'].net.params)))
+    assert got['judge'].net.frozen
+    for nets, message in (
+        ({'juge': 'net'}, "no net 'juge' now; did you mean 'judge'"),
+        ({'judge': 'nett'}, "no net 'nett' before; did you mean 'net'"),
+        (None, "no net 'judge' before"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            graft(nets=nets)(before, fresh)
 
 
 def test_a_fresh_head_may_have_another_size():
@@ -64,6 +140,14 @@ def test_what_does_not_fit_is_named(before, fresh, message):
         graft(*fresh)(state(0, features=before), state(1))
 
 
-def test_another_number_of_networks_is_refused():
-    with pytest.raises(UsageError, match='2 networks before, and 1 now'):
-        graft()(state(0, kept=True), state(1))
+@pytest.mark.parametrize(
+    ('parts', 'message'),
+    [
+        ({'encoder': '*'}, r"the part 'encoder' is not '\*'"),
+        ({'coder/*': '*'}, r"'coder/\*' matches no array"),
+        ({'encoder/*': 'coder/*'}, 'the network before has no'),
+    ],
+)
+def test_parts_that_are_not_there_are_named(parts, message):
+    with pytest.raises(UsageError, match=message):
+        graft(parts=parts)(of(Encoder(), 0), of(Pair(), 1))

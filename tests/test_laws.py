@@ -1,7 +1,8 @@
-"""The laws of the design, over the tiny arm of every experiment that is here.
+"""The laws of the design: over a few kinds of tasks here, over every experiment in `make laws`.
 
 A task obeys them without knowing them: they are what jit, scan, vmap, devices and checkpoints may
-do to it. Laws 7 and 9 are properties of players and networks: test_game.py and test_models.py.
+do to it. Laws 7 and 9 are properties of players and networks: test_game.py and test_models.py; law
+2 is in test_run.py.
 """
 
 import functools
@@ -12,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy
+from kinds import KINDS
 
 from jaxdl.engine import Engine
 from jaxdl.errors import DataMissingError
 from jaxdl.library import load, names, phases_of, resolve
+from jaxdl.metrics import finish
 from jaxdl.net import Net
-from jaxdl.study import Phase
+from jaxdl.study import Phase, evaluations
 
 STEPS = 4
 SEEDS = [0, 1, 2, 3]
@@ -26,12 +29,18 @@ TOLERANCE = 2e-5  # of the largest entry of a leaf: float32 sums in another orde
 
 
 @functools.cache
+def phases_of_study(study: str) -> tuple[Phase, ...]:
+    """The phases of a kind of task, or of the tiny arm of an experiment."""
+    if study in KINDS:
+        return KINDS[study]()
+    _, found = load(study)
+    return phases_of(found, resolve(found, 'tiny', {}))
+
+
 def phase_of(name: str) -> Phase:
-    _, study = load(name)
-    try:
-        return phases_of(study, resolve(study, 'tiny', {}))[0]
-    except DataMissingError as missing:
-        pytest.skip(str(missing))
+    """A phase by its study's name and its number: 'transfer 1' is the second of 'transfer'."""
+    study, index = name.rsplit(' ', 1)
+    return phases_of_study(study)[int(index)]
 
 
 @functools.cache
@@ -47,7 +56,7 @@ def trained(name: str, layout: str = 'vmap', chunk: int = 2, seeds: tuple = tupl
     e = engine(name, layout, chunk, seeds)
     states = e.init()
     before = jax.device_get(e.layout.stack(states))
-    *_, tick = e.train(states, start=0, stop=STEPS, every=STEPS)
+    *_, tick = e.train(states, start=0, stop=STEPS, cadences=[STEPS])
     return jax.device_get(e.layout.stack(tick.states)), before
 
 
@@ -71,34 +80,51 @@ def seed(tree, i):
 # law serves the others, and goes before the next, because a process may only map so much memory.
 @pytest.fixture(
     scope='module',
-    params=[pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in sorted(names())],
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in KINDS]
+    + [
+        pytest.param(name, marks=[pytest.mark.xdist_group(name), pytest.mark.slow])
+        for name in sorted(names())
+    ],
 )
-def name(request):
+def study(request):
     yield request.param
-    for cached in (phase_of, engine, trained):
+    for cached in (phases_of_study, engine, trained):
         cached.cache_clear()
     jax.clear_caches()
 
 
-def test_law_1_a_seed_among_many_equals_the_seed_alone_and_no_other(name):
-    many, before = trained(name)
-    alone, _ = trained(name, seeds=(2,))
-    assert_close(seed(alone, 0), seed(many, 2))
-    for net in toy.nets(before):
-        # Those that are drawn: a head of zeros or a bias of several axes is none.
-        kernels = [leaf for leaf in jax.tree.leaves(net.params) if leaf.ndim > 2 and np.ptp(leaf)]
-        assert kernels and all(not np.array_equal(k[0], k[1]) for k in kernels)
+def stages(study: str) -> list[str]:
+    """Every phase of a study, by names for `phase_of`."""
+    try:
+        return [f'{study} {i}' for i in range(len(phases_of_study(study)))]
+    except DataMissingError as missing:
+        pytest.skip(str(missing))
 
 
-def test_law_3_one_step_a_call_equals_many(name):
-    assert_close(trained(name, chunk=1)[0], trained(name)[0])  # one, two a call
+def test_law_1_a_seed_among_many_equals_the_seed_alone_and_no_other(study):
+    for name in stages(study):
+        many, before = trained(name)
+        alone, _ = trained(name, seeds=(2,))
+        assert_close(seed(alone, 0), seed(many, 2))
+        for net in toy.nets(before):
+            # Those that are drawn: a head of zeros or a bias of several axes is none.
+            kernels = [
+                leaf for leaf in jax.tree.leaves(net.params) if leaf.ndim > 2 and np.ptp(leaf)
+            ]
+            assert kernels and all(not np.array_equal(k[0], k[1]) for k in kernels)
+
+
+def test_law_3_one_step_a_call_equals_many(study):
+    for name in stages(study):
+        assert_close(trained(name, chunk=1)[0], trained(name)[0])  # one, two a call
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_law_4_every_layout_of_devices_gives_the_same_numbers(name, layout):
-    states, before = trained(name, layout)
-    assert_close(before, trained(name)[1])
-    assert_close(states, trained(name)[0])
+def test_law_4_every_layout_of_devices_gives_the_same_numbers(study, layout):
+    for name in stages(study):
+        states, before = trained(name, layout)
+        assert_close(before, trained(name)[1])
+        assert_close(states, trained(name)[0])
 
 
 def one_step(name):
@@ -110,9 +136,10 @@ def one_step(name):
     return phase.task, (key, state, batch)
 
 
-def test_law_5_compiled_or_not_a_step_is_the_same(name):
-    task, args = one_step(name)
-    assert_close(jax.jit(task.step)(*args), task.step(*args))
+def test_law_5_compiled_or_not_a_step_is_the_same(study):
+    for name in stages(study):
+        task, args = one_step(name)
+        assert_close(jax.jit(task.step)(*args), task.step(*args))
 
 
 def rebatched(batch, size):
@@ -124,37 +151,43 @@ def rebatched(batch, size):
         yield {**part, 'mask': part['mask'] & (at < rows)}
 
 
-def test_law_6_measuring_does_not_depend_on_the_batches(name):
-    phase = phase_of(name)
-    source = next(iter(phase.tests.values()))
-    batch = source.make(jax.random.key(0), source.resident, next(source.open(0, 0)))
-    if 'mask' not in batch:
-        assert jax.tree.leaves(batch) == []  # the task measures itself: there are no rows to batch
-        return
-    batch = jax.tree.map(lambda x: x[:50], batch)
-    state = seed(jax.tree.map(jnp.asarray, trained(name)[0]), 0)
-    measure = jax.jit(phase.task.measure)
-    numbers = []
-    for size in (7, 13):
-        parts = [measure(jax.random.key(0), state, part) for part in rebatched(batch, size)]
-        total = functools.reduce(lambda a, b: {k: a[k] + b[k] for k in a}, parts)
-        numbers.append({k: np.asarray(m.value()) for k, m in total.items()})
-    for metric in numbers[0]:
-        np.testing.assert_allclose(numbers[0][metric], numbers[1][metric], rtol=1e-5, atol=1e-6)
+def test_law_6_measuring_does_not_depend_on_the_batches(study):
+    for name in stages(study):
+        phase = phase_of(name)
+        source = next(iter(evaluations(phase).values())).source
+        batch = source.make(jax.random.key(0), source.resident, next(source.open(0, 0)))
+        if 'mask' not in batch:
+            # The task measures itself: there are no rows to batch.
+            assert jax.tree.leaves(batch) == []
+            continue
+        batch = jax.tree.map(lambda x: x[:50], batch)
+        state = seed(jax.tree.map(jnp.asarray, trained(name)[0]), 0)
+        measure = jax.jit(phase.task.measure)
+        numbers = []
+        for size in (7, 13):
+            parts = [measure(jax.random.key(0), state, part) for part in rebatched(batch, size)]
+            total = functools.reduce(lambda a, b: {k: a[k] + b[k] for k in a}, parts)
+            numbers.append(finish(total))
+        for metric in numbers[0]:
+            np.testing.assert_allclose(numbers[0][metric], numbers[1][metric], rtol=1e-5, atol=1e-6)
 
 
-def test_law_8_a_step_never_calls_the_host(name):
-    task, args = one_step(name)
-    text = str(jax.make_jaxpr(task.step)(*args))
-    assert not re.search(r'callback|infeed|outfeed', text)
+def test_law_8_a_step_never_calls_the_host(study):
+    for name in stages(study):
+        task, args = one_step(name)
+        text = str(jax.make_jaxpr(task.step)(*args))
+        assert not re.search(r'callback|infeed|outfeed', text)
 
 
-@pytest.mark.parametrize('name', ['digits', 'lenet_mnist'])
+@pytest.mark.parametrize('name', ['digits', pytest.param('lenet_mnist', marks=pytest.mark.slow)])
 def test_law_10_a_classifier_overfits_one_batch(name):
-    phase = phase_of(name)
     _, study = load(name)
     params = resolve(study, 'tiny', {'steps': 1000, 'lr': 1e-3, 'smoothing': 0.0})
-    task = phases_of(study, params)[0].task
+    try:
+        phase = phases_of(study, params)[0]
+    except DataMissingError as missing:
+        pytest.skip(str(missing))
+    task = phase.task
     sent = next(phase.train.open(0, 0))
     batch = phase.train.make(jax.random.key(0), phase.train.resident, sent)
     state = task.init(jax.random.key(0), batch)

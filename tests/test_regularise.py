@@ -9,7 +9,7 @@ import pytest
 
 from jaxdl.models.regularise import StochasticDepth, linear_decay
 from jaxdl.net import Net
-from jaxdl.objectives import classifier, mistakes
+from jaxdl.objectives import classifier, show_mistakes
 
 KEY = jax.random.key(0)
 
@@ -88,6 +88,6 @@ def test_a_classifier_takes_probabilities_and_counts_the_dominant_class():
     np.testing.assert_allclose(first['loss'].total, second['loss'].total, rtol=1e-5)
     each = -(np.asarray(soft['y']) * np.asarray(jax.nn.log_softmax(logits))).sum(-1)
     np.testing.assert_allclose(third['loss'].total, each[:7].sum(), rtol=1e-5)
-    np.testing.assert_array_equal(first['confusion'].counts, third['confusion'].counts)
-    worst = [mistakes(KEY, state, batch)['mistakes'] for batch in (hard, one_hot)]
+    np.testing.assert_array_equal(first[''].counts, third[''].counts)
+    worst = [show_mistakes(task.nets(state), batch, KEY)['mistakes'] for batch in (hard, one_hot)]
     np.testing.assert_array_equal(worst[0].truth, worst[1].truth)

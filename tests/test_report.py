@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from jaxdl import figures, numerals
-from jaxdl.arm import finished_arms
+from jaxdl.arm import Curve, finished_arms
 from jaxdl.errors import UsageError
+from jaxdl.metrics import About
 from jaxdl.page import best
 from jaxdl.record import Record, write_json
 from jaxdl.report import verdict_lines, write_report
@@ -21,10 +22,12 @@ from jaxdl.stats import better, in_seeds, reaches
 from jaxdl.study import Claim, Verdict
 
 
-def write_arm(folder, values, *, losses=None, params=None, seeds=None, env=None, done=True):
+def write_arm(
+    folder, values, *, losses=None, params=None, seeds=None, env=None, done=True, before=False
+):
     """An arm as the host loop writes it: 10 steps, two evaluations, `values` at the end."""
     seeds = list(range(len(values))) if seeds is None else seeds
-    phases = [{'steps': 4, 'every': 4}, {'steps': 6, 'every': 6}]
+    phases = [{'name': 'pretrain', 'steps': 4}, {'name': 'phase 1', 'steps': 6}]
     params = {'width': 8, 'lr': 0.1} if params is None else params
     config = {'study': 'toy', 'arm': folder.name, 'seeds': seeds, 'params': params}
     write_json(folder / 'config.json', {**config, 'phases': phases})
@@ -33,11 +36,14 @@ def write_arm(folder, values, *, losses=None, params=None, seeds=None, env=None,
     write_json(folder / 'env.json', env)
     losses = [0.5] * len(values) if losses is None else losses
     metrics = {'test/accuracy': values, 'train/loss': losses}
+    about = {'test/accuracy': About((), 'higher'), 'train/loss': About((), 'lower')}
     with Record(folder, title='t', seeds=seeds, steps=10, tensorboard=False) as record:
+        record.describe({**about, 'pretrain/test/accuracy': About((), 'higher')})
         start = {'test/accuracy': [0.1] * len(values), 'train/loss': [1.0] * len(values)}
         record.metrics(4, phase=0, seconds=1.0, values=start)
         record.metrics(10, phase=1, seconds=2.0, values=metrics)
         if done:
+            metrics |= {'pretrain/test/accuracy': start['test/accuracy']} if before else {}
             record.done({'parameters': 1234, 'steps': 10, 'seconds': 2.5, 'metrics': metrics})
 
 
@@ -69,6 +75,11 @@ def test_result_json_by_hand(tmp_path):
         'versions': {'jax': '0.10.2'},
         'seconds': 5.0,
         'commit': 'abc',
+        'better': {
+            **{'test/accuracy': 'higher', 'train/loss': 'lower'},
+            'pretrain/test/accuracy': 'higher',
+        },
+        'shown': ['test/accuracy'],
         'arms': {
             'a': {
                 'parameters': 1234,
@@ -87,14 +98,14 @@ def test_result_json_by_hand(tmp_path):
         },
         'claims': [
             {
-                'text': 'a has a higher test/accuracy than b',
+                'text': 'a has a better test/accuracy than b',
                 'verdict': 'supported',
                 'effect': 1.0,
                 'ci95': [1.0, 1.0],
                 'p': 0.0,
             },
             {
-                'text': 'a has a higher m than c',
+                'text': 'a has a better m than c',
                 'verdict': 'not run',
                 'effect': None,
                 'ci95': [None, None],
@@ -253,28 +264,54 @@ def test_a_study_without_claims_or_test_metrics_or_more_than_one_seed(tmp_path):
 
 def test_a_claim_of_the_users_own(tmp_path):
     write_arm(tmp_path / 'a', [1.0, 2.0])
-    own = Claim(
-        'own', ('a',), lambda r: Verdict('refuted', r['a']['test/accuracy'].sum(), (2, 4), 1)
-    )
+
+    def judge(results, better):
+        assert better['test/accuracy'] == 'higher'
+        return Verdict('refuted', results['a']['test/accuracy'].sum(), (2, 4), 1)
+
+    own = Claim('own', ('a',), 'test/accuracy', judge)
     assert report(tmp_path, own)['claims'][0]['effect'] == 3.0
 
 
+def test_the_table_shows_tests_and_whatever_a_claim_judges(tmp_path):
+    for name, values in {'a': [0.9, 0.8], 'b': [0.7, 0.7]}.items():
+        write_arm(tmp_path / name, values, losses=[x / 9 for x in values], before=True)
+    assert report(tmp_path)['shown'] == ['test/accuracy']
+    result = report(
+        tmp_path,
+        better('b', 'a', 'train/loss'),
+        reaches('a', 'pretrain/test/accuracy', at_least=0.1),
+    )
+    assert result['shown'] == ['pretrain/test/accuracy', 'test/accuracy', 'train/loss']
+    assert [claim['effect'] > 0 for claim in result['claims']] == [True, True]
+    head = '| arm | parameters | pretrain/test/accuracy | test/accuracy | train/loss |'
+    assert head in (tmp_path / 'report.md').read_text()
+
+
 @pytest.mark.parametrize(
-    ('metric', 'expected'),
-    [('test/accuracy', ['b']), ('test/loss', ['a']), ('test/mode_distance', ['a']), ('test/n', [])],
+    ('better', 'means', 'expected'),
+    [
+        ('higher', (1, 2), ['b']),
+        ('lower', (1, 2), ['a']),
+        ('lower', (1, 1), []),
+        (None, (1, 2), []),
+    ],
 )
-def test_the_best_arm_by_what_the_metric_is(metric, expected):
-    means = [1.0, 1.0] if metric == 'test/n' else [1.0, 2.0]
+def test_the_best_arm_by_what_the_metric_says(better, means, expected):
+    metric = 'test/m'
     arms = {
         name: {'metrics': {metric: {'mean': mean}}} for name, mean in zip('ab', means, strict=True)
     }
-    assert best({'arms': arms}, metric) == expected
+    known = {metric: better} if better else {}
+    assert best({'arms': arms, 'better': known}, metric) == expected
 
 
-def test_arms_come_in_the_order_of_the_claims(tmp_path):
+def test_arms_come_in_the_order_in_which_they_are_declared(tmp_path):
     for name in 'abcd':
         write_arm(tmp_path / name, [1.0, 2.0])
     assert [arm.name for arm in finished_arms(tmp_path, first=['c', 'x', 'b'])] == list('cbad')
+    claim = better('a', 'd', 'test/accuracy')
+    assert list(report(tmp_path, claim, order=['c', 'x', 'b'])['arms']) == list('cbad')
 
 
 def test_the_terminal_says_the_answer(tmp_path):
@@ -292,29 +329,35 @@ def test_the_terminal_says_the_answer(tmp_path):
     assert lines[0] == 'Is a < b & c?'
     assert 'a 1,234 0.923 ± 0.038 3 2.5 s' in lines
     assert '✓ supported a [b]wins 0.093 [0.042, 0.145], p 0.016 (Holm 0.032)' in lines
-    assert '✗ refuted b has a higher test/accuracy than a −0.093 [−0.145, −0.042], p' in ' '.join(
+    assert '✗ refuted b has a better test/accuracy than a −0.093 [−0.145, −0.042], p' in ' '.join(
         lines
     )
-    assert '- not run a has a higher test/accuracy than c' in lines
+    assert '- not run a has a better test/accuracy than c' in lines
     assert lines[-1] == f'report: {tmp_path / "report.html"}'
 
 
 def drawn(values, **options):
-    curve = figures.Curve(np.arange(1, len(values) + 1) * 10, np.asarray(values, float))
-    figure = figures.curves(options.pop('metric', 'train/loss'), {'a': curve}, order=['a'])
+    curve = Curve(np.arange(1, len(values) + 1) * 10, np.asarray(values, float))
+    figure = figures.curves('train/loss', {'a': curve}, order=['a'], **options)
     return figure.axes[0]
 
 
+def test_curves_mark_phases_and_matrices_name_their_classes():
+    axes = drawn([[1.0], [0.5]], ends={'pretrain': 10})
+    assert [text.get_text() for text in axes.texts] == ['pretrain']
+    counts = np.array([[[3, 1], [0, 4]]])
+    figure = figures.confusion(counts, title='t', colour=figures.COLOURS[0], classes=['cat', 'dog'])
+    (axes,) = figure.axes
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [tick.get_text() for tick in ticks] == ['cat', 'dog']
+
+
 @pytest.mark.parametrize(
-    ('metric', 'start', 'scale'),
-    [
-        ('train/loss', 1.0, 'linear'),
-        ('train/loss', 200.0, 'log'),
-        ('test/accuracy', 200.0, 'linear'),
-    ],
+    ('falls', 'start', 'scale'),
+    [(True, 1.0, 'linear'), (True, 200.0, 'log'), (False, 200.0, 'linear')],
 )
-def test_a_loss_of_many_decades_has_a_logarithmic_axis(metric, start, scale):
-    assert drawn([[start, start], [0.5, 0.6], [0.4, 0.5]], metric=metric).get_yscale() == scale
+def test_what_falls_over_many_decades_has_a_logarithmic_axis(falls, start, scale):
+    assert drawn([[start, start], [0.5, 0.6], [0.4, 0.5]], falls=falls).get_yscale() == scale
 
 
 def test_the_band_is_the_interval_of_the_mean():
@@ -330,10 +373,10 @@ def test_the_band_is_the_interval_of_the_mean():
 def test_the_beginning_does_not_squeeze_the_rest():
     values = np.full((20, 2), 0.98) + np.linspace(0, 0.01, 20)[:, None]
     values[0] = 0.1
-    axes = drawn(values, metric='test/accuracy')
+    axes = drawn(values)
     assert axes.get_ylim()[0] > 0.95
     assert 'outside' in axes.get_xlabel()
-    assert drawn(values[1:], metric='test/accuracy').get_xlabel() == 'step'
+    assert drawn(values[1:]).get_xlabel() == 'step'
 
 
 @pytest.mark.parametrize('values', [[[math.nan, 1.0], [2.0, 3.0]], [[math.nan]], [[0.0], [0.0]]])

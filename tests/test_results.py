@@ -17,6 +17,8 @@ RESULT = {
     'versions': {'jax': '0.10.2'},
     'seconds': 83.6,
     'commit': '0123456789abcdef',
+    'better': {'test/accuracy': 'higher', 'test/loss': 'lower', 'train/loss': 'lower'},
+    'shown': ['test/accuracy', 'test/loss'],
     'arms': {
         'lenet': {
             'parameters': 44426,

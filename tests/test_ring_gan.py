@@ -111,7 +111,7 @@ def test_the_penalty_is_added_with_its_weight():
 
 def test_samples_move_onto_the_ring_and_are_shown():
     phase, _, first = state_of(batch=32, steps=200)
-    test = phase.tests['test']
+    test = phase.tests['test'].source
     batch = test.make(KEY, (), ())
 
     def body(state, step):
@@ -124,6 +124,6 @@ def test_samples_move_onto_the_ring_and_are_shown():
     # itself are 0.5 from the nearest.
     assert before['distance'] > 1.5
     assert after['distance'] < 1.0
-    shown = phase.show(KEY, state, batch)['samples']
+    shown = phase.tests['test'].show(phase.task.nets(state), batch, KEY)['samples']
     assert shown.points.shape == (1000, 2)
     np.testing.assert_array_equal(shown.reference, CENTRES)

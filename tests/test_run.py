@@ -11,8 +11,10 @@ import numpy as np
 import optax
 import pytest
 import toy
+from kinds import KINDS
 
 import jaxdl.run
+from jaxdl.answer import lengths
 from jaxdl.checkpoint import Checkpoints, load_weights
 from jaxdl.config import Config, agree
 from jaxdl.errors import (
@@ -33,7 +35,7 @@ from jaxdl.metrics import Mean
 from jaxdl.objectives import classifier
 from jaxdl.record import Record, read_metrics
 from jaxdl.run import Options, evaluate_arm, run_arm
-from jaxdl.study import Phase
+from jaxdl.study import Eval, Phase
 from jaxdl.task import keep_best
 
 TRAIN, TEST = toy.train_source(), toy.test_source()
@@ -56,10 +58,12 @@ def compiled_once(monkeypatch):
     """Runs of the same task in this file share their compiled programs; nothing else of a run."""
     make = jaxdl.run.Engine
 
-    def engine(task, train, *, seeds, stage, layout_name, chunk, say):
-        key = (id(task), id(train), tuple(seeds), stage, layout_name, chunk)
+    def engine(task, train, *, say, evaluations, **options):
+        told = {name: repr(value) for name, value in options.items()}
+        tests = ((name, id(test.source), *test[1:]) for name, test in evaluations.items())
+        key = (id(task), id(train), *told.values(), *tests)
         if key not in _engines:
-            made = make(task, train, seeds=seeds, stage=stage, layout_name=layout_name, chunk=chunk)
+            made = make(task, train, evaluations=evaluations, **options)
             _engines[key] = made, task, train  # kept: an id is one object's while it lives
         return _engines[key][0]
 
@@ -67,8 +71,7 @@ def compiled_once(monkeypatch):
 
 
 def run(folder, phases=PLAIN, *, layout='vmap', chunk=1, seeds=(0, 1), init_from=None, **params):
-    lengths = [{'steps': phase.steps, 'every': phase.every} for phase in phases]
-    config = Config('toy', 'arm', list(seeds), params, lengths, init_from)
+    config = Config('toy', 'arm', list(seeds), params, lengths(phases), init_from)
     options = Options(layout=layout, chunk=chunk, tensorboard=False)
     return run_arm(folder, phases, config, env={}, options=options)
 
@@ -149,11 +152,12 @@ def undisturbed(tmp_path_factory):
     return folder, payload
 
 
-@pytest.mark.parametrize('name', sorted(names()))
+@pytest.mark.parametrize(
+    'name', [*KINDS, *(pytest.param(n, marks=pytest.mark.slow) for n in sorted(names()))]
+)
 def test_law_2_stopped_and_started_again_equals_never_stopped(name, tmp_path, monkeypatch):
-    _, study = load(name)
     try:
-        phases = phases_of(study, resolve(study, 'tiny', {}))
+        phases = KINDS[name]() if name in KINDS else tiny(name)
     except DataMissingError as missing:
         pytest.skip(str(missing))
     assert len({phase.task for phase in phases}) == len(phases)
@@ -164,6 +168,12 @@ def test_law_2_stopped_and_started_again_equals_never_stopped(name, tmp_path, mo
     interrupted(tmp_path / 'b', monkeypatch, 5, phases)  # at the last
     run(tmp_path / 'b', phases)
     assert_same_run(tmp_path / 'b', tmp_path / 'a')
+
+
+def tiny(name):
+    """The phases of an experiment's tiny arm."""
+    _, study = load(name)
+    return phases_of(study, resolve(study, 'tiny', {}))
 
 
 def test_what_a_finished_run_holds(undisturbed):
@@ -449,7 +459,7 @@ def test_two_phases_stop_and_go_on_anywhere(step, two_phases, tmp_path, monkeypa
 
 
 def test_a_death_exactly_between_two_phases(two_phases, tmp_path, monkeypatch):
-    dying(tmp_path, monkeypatch, jaxdl.run._Engines, 'forget', TWO)
+    dying(tmp_path, monkeypatch, jaxdl.run.Stage, 'forget', TWO)
     assert load_weights(tmp_path / 'checkpoints').step == 4
     run(tmp_path, TWO)
     assert_same_run(tmp_path, two_phases)
@@ -476,7 +486,7 @@ def test_divergence_names_the_phase(tmp_path):
 
 def level(key, state, batch):
     """A measurement that never gets better."""
-    return {'score': Mean.of(jnp.ones(3)), **TASK.measure(key, state, batch)}
+    return {'score': Mean.of(jnp.ones(3), better='higher'), **TASK.measure(key, state, batch)}
 
 
 EARLY = (
@@ -581,3 +591,116 @@ def test_there_is_nothing_to_evaluate_where_nothing_was_saved(tmp_path):
     config = Config('toy', 'arm', [0, 1], {}, [])
     with pytest.raises(UsageError, match='has no checkpoint yet'):
         evaluate_arm(tmp_path, PLAIN, config, options=Options('vmap', 1))
+
+
+# ---- evaluations with cadences of their own ------------------------------------------------------
+
+OFTEN = (
+    Phase(
+        keep_best(TASK, 'accuracy'),
+        TRAIN,
+        {'test': TEST, 'rare': Eval(TEST, every=4)},
+        steps=6,
+        every=3,
+        valid=Eval(TEST, every=2),
+        best='valid/loss',
+    ),
+)
+
+
+def splits(line):
+    return sorted({name.split('/')[0] for name in line['metrics']})
+
+
+@pytest.fixture(scope='module')
+def often(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('often') / 'arm'
+    run(folder, OFTEN)
+    return folder
+
+
+def test_each_evaluation_looks_when_it_is_due(often):
+    assert [(line['step'], splits(line)) for line in read_metrics(often)] == [
+        (2, ['valid']),
+        (3, ['test', 'train']),
+        (4, ['rare', 'valid']),
+        (6, ['rare', 'test', 'train', 'valid']),
+    ]
+    steps = sorted(int(p.name) for p in (often / 'checkpoints').iterdir() if p.name.isdigit())
+    assert steps == [3, 6]
+    about = json.loads((often / 'numbers.json').read_text())
+    assert about['valid/loss'] == {'better': 'lower', 'labels': []}
+    assert about.keys() >= json.loads((often / 'DONE').read_text())['metrics'].keys()
+
+
+@pytest.mark.parametrize('step', [1, 2, 3, 4, 5])
+def test_a_run_with_cadences_goes_on_anywhere(step, often, tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, step, OFTEN)
+    run(tmp_path, OFTEN)
+    assert_same_run(tmp_path, often)
+
+
+def test_early_stopping_between_checkpoints_measures_and_saves_everything(tmp_path):
+    (phase,) = EARLY
+    phases = (phase._replace(every=6, valid=Eval(TEST, every=1)),)
+    run(tmp_path, phases)
+    lines = read_metrics(tmp_path)
+    assert [(line['step'], splits(line)) for line in lines] == [
+        (1, ['valid']),
+        (2, ['test', 'train', 'valid']),
+    ]
+    assert load_weights(tmp_path / 'checkpoints').step == 2
+    assert json.loads((tmp_path / 'DONE').read_text())['metrics'] == lines[1]['metrics']
+
+
+def test_the_best_checkpoint_is_the_one_that_is_named(tmp_path, monkeypatch):
+    scores = []
+    save = Checkpoints.save
+
+    def spy(self, tree, *, score, **more):
+        scores.append(score)
+        save(self, tree, score=score, **more)
+
+    monkeypatch.setattr(Checkpoints, 'save', spy)
+    phases = (PLAIN[0]._replace(best='test/loss'),)
+    run(tmp_path, phases)
+    losses = [np.mean(line['metrics']['test/loss']) for line in read_metrics(tmp_path)]
+    assert scores == [-loss for loss in losses]
+    for best in ('test/los', 'test/confusion'):
+        with pytest.raises(UsageError, match=f"best: '{best}' is no number that says"):
+            run(tmp_path / 'other', (PLAIN[0]._replace(best=best),))
+
+
+def test_the_last_numbers_of_every_phase_are_kept(two_phases, tmp_path):
+    lines = {line['step']: line['metrics'] for line in read_metrics(two_phases)}
+    done = json.loads((two_phases / 'DONE').read_text())['metrics']
+    before = {f'phase 0/{name}': values for name, values in lines[4].items()}
+    assert done == before | lines[7]
+    arrays = dict(np.load(two_phases / 'arrays.npz'))
+    assert arrays.keys() == {'phase 0/test/confusion', 'test/confusion'}
+    named = (TWO[0]._replace(name='pretrain'), TWO[1])
+    run(tmp_path, named)
+    done = json.loads((tmp_path / 'DONE').read_text())['metrics']
+    assert 'pretrain/test/accuracy' in done and 'phase 0/test/accuracy' not in done
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'tests': {'train': TEST}}, "tests: 'train' is what a run calls its own"),
+        ({'tests': {'valid': TEST}}, "tests: 'valid' is what a run calls its own"),
+        ({'tests': {'a/b': TEST}}, "tests: 'a/b' is no name"),
+        ({'name': 'test'}, "phase 0: the name 'test' is taken"),
+        ({'name': 'a/b'}, "phase 0: 'a/b' is no name"),
+    ],
+)
+def test_names_that_clash_are_refused(change, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        run(tmp_path, (PLAIN[0]._replace(**change),))
+
+
+def test_a_claim_on_a_number_that_is_not_measured_is_refused_before_the_first_step(tmp_path):
+    config = Config('toy', 'arm', [0, 1], {}, lengths(PLAIN))
+    with pytest.raises(UsageError, match="judges 'test/acuracy' of arm 'arm'; did you mean"):
+        run_arm(tmp_path, PLAIN, config, env={}, judged=['test/acuracy'])
+    assert read_metrics(tmp_path) == []

@@ -10,10 +10,10 @@ import optax
 import pytest
 from sklearn import metrics as sklearn
 
-from jaxdl import segmentation
-from jaxdl.metrics import Confusion, finish
+from jaxdl.confusion import Confusion
+from jaxdl.metrics import finish
 from jaxdl.models.googlenet import Heads, auxiliary_loss
-from jaxdl.segmentation import METRICS, masks, middle, segmenter
+from jaxdl.segmentation import SCORES, middle, segmenter, show_masks
 
 RNG = np.random.default_rng(0)
 CLASSES = 5
@@ -24,8 +24,8 @@ IGNORED = np.where(RNG.uniform(size=TRUTH.shape) < 0.2, 255, TRUTH)
 
 
 def numbers(truth, predicted, classes=CLASSES):
-    counts = Confusion.of(jnp.asarray(truth), jnp.asarray(predicted), classes).counts
-    return finish({name: metric(counts=counts) for name, metric in METRICS.items()})
+    pairs = jnp.asarray(truth), jnp.asarray(predicted)
+    return finish({'': Confusion.of(*pairs, classes, scores=SCORES)})
 
 
 class TestMetrics:
@@ -65,17 +65,17 @@ class TestMetrics:
 
     def test_without_pixels_there_is_no_number(self):
         got = numbers(np.full(3, 255), np.zeros(3, int))
-        assert all(np.isnan(got[name]).all() for name in METRICS if name != 'confusion')
+        assert all(np.isnan(got[name]).all() for name in SCORES)
 
     def test_parts_add_up(self):
         def counted(rows):
-            counts = Confusion.of(jnp.asarray(IGNORED[rows]), PREDICTED[rows], CLASSES).counts
-            return segmentation.MeanIoU(counts=counts)
+            pairs = jnp.asarray(IGNORED[rows]), PREDICTED[rows]
+            return Confusion.of(*pairs, CLASSES, scores=SCORES)
 
         parts = [counted(slice(start, start + 4)) for start in (0, 4)]
         total = reduce(lambda a, b: a + b, parts).value()
-        assert total == counted(slice(None)).value()
-        assert total != np.mean([part.value() for part in parts])
+        np.testing.assert_equal(total, counted(slice(None)).value())
+        assert total['mean_iou'] != np.mean([part.value()['mean_iou'] for part in parts])
 
 
 class Linear(nn.Module):
@@ -183,7 +183,7 @@ class TestSegmenter:
         task = segmenter(Linear(padding=padding), optax.sgd(0.1), classes=3)
         batch = a_batch()
         state = task.init(jax.random.key(0), batch)
-        sample = masks(jax.random.key(0), state, batch, count=3)['masks']
+        sample = show_masks(task.nets(state), batch, jax.random.key(0), count=3)['masks']
         size = (8, 6) if padding == 'SAME' else (6, 4)
         assert sample.pixels.shape == (3, *size, 2) and sample.predicted.shape == (3, *size)
         np.testing.assert_array_equal(

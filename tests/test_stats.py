@@ -11,8 +11,9 @@ from jaxdl.errors import UsageError
 from jaxdl.stats import better, holm, in_seeds, larger_lead, mean_ci, no_worse, reaches, share_ci
 
 
-def judged(claim, **arms):
-    return claim.judge({arm: {'m': np.asarray(values, float)} for arm, values in arms.items()})
+def judged(claim, direction='higher', /, **arms):
+    results = {arm: {'m': np.asarray(values, float)} for arm, values in arms.items()}
+    return claim.judge(results, {'m': direction})
 
 
 def test_mean_ci_of_a_known_sample():
@@ -54,24 +55,24 @@ def test_better_is_scipys_paired_t_test():
     assert verdict.ci95 == pytest.approx(tuple(test.confidence_interval()))
     assert verdict.effect == pytest.approx(np.mean(a - b))
     # Lower is better turns the effect and the interval round.
-    other = judged(better('a', 'b', 'm', lower=True), a=a, b=b)
+    other = judged(better('a', 'b', 'm'), 'lower', a=a, b=b)
     assert other.ci95 == pytest.approx((-verdict.ci95[1], -verdict.ci95[0]))
     assert (other.effect, other.p) == pytest.approx((-verdict.effect, verdict.p))
 
 
 @pytest.mark.parametrize(
-    ('by', 'lower', 'expected'),
+    ('by', 'direction', 'expected'),
     [
-        (0.0, False, 'supported'),
-        (0.0, True, 'refuted'),
-        (0.5, False, 'supported'),
-        (1.0, False, 'undecided'),
-        (2.0, False, 'refuted'),
+        (0.0, 'higher', 'supported'),
+        (0.0, 'lower', 'refuted'),
+        (0.5, 'higher', 'supported'),
+        (1.0, 'higher', 'undecided'),
+        (2.0, 'higher', 'refuted'),
     ],
 )
-def test_better_by_where_the_interval_lies(by, lower, expected):
+def test_better_by_where_the_interval_lies(by, direction, expected):
     a, b = [11.0, 21.1, 30.9, 41.2], [10.0, 20.0, 30.0, 40.0]  # differences 1, 1.1, 0.9, 1.2
-    verdict = judged(better('a', 'b', 'm', by=by, lower=lower), a=a, b=b)
+    verdict = judged(better('a', 'b', 'm', by=by), direction, a=a, b=b)
     assert verdict.verdict == expected
     # The interval excludes the bound exactly when p < 0.05.
     assert (verdict.p < 0.05) == (expected != 'undecided')
@@ -108,7 +109,7 @@ def test_no_worse(margin, expected):
     a, b = [0.9, 1.9, 2.88, 3.92], [1.0, 2.0, 3.0, 4.0]
     assert judged(no_worse('a', 'b', 'm', margin=margin), a=a, b=b).verdict == expected
     # The mirror image, where lower is better.
-    verdict = judged(no_worse('b', 'a', 'm', margin=margin, lower=True), a=a, b=b)
+    verdict = judged(no_worse('b', 'a', 'm', margin=margin), 'lower', a=a, b=b)
     assert verdict.verdict == expected
 
 
@@ -214,9 +215,7 @@ def test_a_claim_that_makes_no_sense_is_refused(make):
 
 
 def test_claims_say_what_they_claim():
-    assert better('a', 'b', 'loss', by=0.1, lower=True).text == (
-        'a has a lower loss than b by more than 0.1'
-    )
+    assert better('a', 'b', 'loss', by=0.1).text == ('a has a better loss than b by more than 0.1')
     assert in_seeds('a', 'modes', at_least=8).text == (
         'modes of a is at least 8 in at least 4 of 5 seeds'
     )
@@ -234,10 +233,23 @@ def test_a_larger_lead_is_a_paired_test_of_differences_of_differences():
     assert verdict.effect == pytest.approx((a - b - c + d).mean())
     assert verdict.p == pytest.approx(theirs.pvalue) and verdict.verdict == 'supported'
     # Where smaller is better every lead turns round.
-    turned = judged(larger_lead(('a', 'b'), ('c', 'd'), 'm', lower=True), a=-a, b=-b, c=-c, d=-d)
+    turned = judged(larger_lead(('a', 'b'), ('c', 'd'), 'm'), 'lower', a=-a, b=-b, c=-c, d=-d)
     assert turned.effect == pytest.approx(verdict.effect)
     other = judged(larger_lead(('c', 'd'), ('a', 'b'), 'm'), a=a, b=b, c=c, d=d)
     assert other.verdict == 'refuted' and other.effect == pytest.approx(-verdict.effect)
+
+
+def test_what_is_compared_must_say_what_is_better():
+    results = {arm: {'m': np.arange(3.0)} for arm in 'abcd'}
+    for claim in (
+        better('a', 'b', 'm'),
+        no_worse('a', 'b', 'm', margin=1),
+        larger_lead(('a', 'b'), ('c', 'd'), 'm'),
+    ):
+        with pytest.raises(UsageError, match='nothing says which values are better'):
+            claim.judge(results, {})
+    # What is held against a value needs no direction: the claim says its side.
+    assert reaches('a', 'm', at_most=9.0).judge(results, {}).verdict == 'supported'
 
 
 def test_leads_of_different_seeds_are_refused():

@@ -12,6 +12,7 @@ from jaxdl import cost
 from jaxdl.models import yolo
 from jaxdl.models.boxes import BACKGROUND, IGNORED
 from jaxdl.models.yolo import Darknet, TinyYOLOv3, YOLOv3
+from jaxdl.net import Net
 
 RNG = np.random.default_rng(0)
 SIZE = (64, 96)  # of the image
@@ -308,3 +309,29 @@ class TestDetection:
         want = [sigmoid(1) * sigmoid(2), sigmoid(1) * sigmoid(0.5)]
         np.testing.assert_allclose(found.scores[0][:2], want, rtol=1e-5)
         assert (found.boxes[0] >= 0).all() and (found.boxes[0][:, 2] <= 96).all()
+
+
+ANCHORS_2 = (((8, 9), (4, 4)), ((5, 3), (2, 6)))
+
+
+class TestModule:
+    SMALL = TinyYOLOv3(2, ANCHORS_2, width=1, stages=2)
+
+    def test_losses_and_detections_are_those_of_its_maps(self):
+        """Rows that do not count have no part: the sum is over true boxes of those that do."""
+        x = RNG.normal(size=(3, 16, 24, 3)).astype(np.float32)
+        boxes = np.array([[[2, 3, 9, 12], [10, 1, 20, 8]]] * 3, np.float32)
+        classes, mask = np.array([[0, 1]] * 3), np.array([[True, True]] * 2 + [[True, False]])
+        net = Net.init(self.SMALL, jax.random.key(0), x)
+        maps, _ = net(x)
+        size = (16, 24)
+        parts = yolo.yolo_loss(maps, boxes, mask, classes, anchors=ANCHORS_2, size=size)
+        for rows, count in ((np.array([True] * 3), 5), (np.array([True, False, True]), 3)):
+            got, _ = net(x, boxes, classes, mask, rows, method='losses')
+            for name, each in parts.items():
+                want = np.asarray(each)[rows].sum() / count
+                np.testing.assert_allclose(got[name], want, rtol=1e-4)
+        found, _ = net(x, method='detect')
+        want = yolo.detect(maps, anchors=ANCHORS_2, size=size)
+        for a, b in zip(found, want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)

@@ -4,12 +4,14 @@ Metz et al. 2017, section 3.1: standard deviation 0.02 on a ring of radius 2. A 
 modes is seen by counting them.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.keys import Key, key_for
-from jaxdl.metrics import Mean, Metric
+from jaxdl.metrics import Better, Mean, Metric
 
 ANGLES = 2 * np.pi * np.arange(8) / 8
 CENTRES = 2 * np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1).astype(np.float32)
@@ -32,13 +34,18 @@ class Modes(Metric):
     total: jax.Array
 
     def value(self) -> float:
-        """A number from 0 to 8."""
+        """A number from 0 to 8; 8 of no samples."""
         return float((self.counts >= 0.01 * self.total).sum())
+
+    def directions(self) -> Mapping[str, Better]:
+        """More are better."""
+        return {'': 'higher'}
 
 
 def coverage(points: jax.Array, mask: jax.Array) -> dict[str, Metric]:
     """Which modes the points [rows, 2] cover, and how far they are from the nearest centre."""
     distances = jnp.linalg.norm(points[:, None] - CENTRES[None], axis=-1)
     near = (distances < 3 * STD) & mask[:, None]
-    nearest, hit = Mean.of(distances.min(-1), mask), Mean.of(near.any(-1), mask)
+    nearest = Mean.of(distances.min(-1), mask, better='lower')
+    hit = Mean.of(near.any(-1), mask, better='higher')
     return {'modes': Modes(near.sum(0), mask.sum()), 'distance': nearest, 'within_3_std': hit}

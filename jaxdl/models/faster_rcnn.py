@@ -6,7 +6,7 @@ on a feature pyramid (Lin et al. 2017) with RoIAlign (He et al. 2017), as torchv
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
@@ -23,6 +23,7 @@ from jaxdl.models.rcnn import (
     Hidden,
     RegionHead,
     Regions,
+    Samples,
     region_detections,
     region_losses,
     sample_regions,
@@ -32,6 +33,7 @@ from jaxdl.models.resnet import LINEAR, Stages
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]
+T = TypeVar('T')
 
 
 class FrozenBatchNorm(nn.Module):
@@ -165,6 +167,16 @@ class Losses(NamedTuple):
     box: Array  # of the regions' offsets
 
 
+class Look(NamedTuple):
+    """A look at B images: the pyramid, what it proposes, and what the head says of some regions."""
+
+    pyramid: tuple[Array, ...]  # [B, h, w, C] of each level
+    anchors: list[Array]  # [A_l, 4] of each level
+    objectness: Array  # [B, A], of all levels' anchors
+    anchor_offsets: Array  # [B, A, 4]
+    regions: Regions  # [B, R]: of those that were chosen
+
+
 class Output(NamedTuple):
     """What was found in B images, and what it was made from; a program computes what is used."""
 
@@ -189,10 +201,10 @@ BoxHead = partial(RegionHead, hidden=BoxHidden, kernel_init=(LINEAR, LINEAR))
 class FasterRCNN(nn.Module):
     """Faster R-CNN on a feature pyramid.
 
-    It is called with images for what is found in them, and with the truth too for the losses::
+    ::
 
-        losses, net = net(images, boxes, classes, boxes_mask, key=key, train=True)
-        detections = net(images)[0].detections
+        losses, net = net(x, boxes, classes, boxes_mask, key=key, train=True, method='losses')
+        detections, _ = net(x, method='detect')
 
     The pyramid's levels have anchors at every position, level l of `sizes[l]` in all `ratios`; as
     in torchvision those across the edge of the image count too. Proposals are pooled from the level
@@ -225,58 +237,90 @@ class FasterRCNN(nn.Module):
     threshold: float = 0.5
     limit: int = 100
 
-    @nn.compact
-    def __call__(
+    def __call__(self, images: Array, *, train: bool = False) -> Output:
+        """Images [B, H, W, 3] -> what is found in them, and what it was made from.
+
+        train: of norms and dropout.
+        """
+
+        def choose(proposals: Array, mask: Array) -> tuple[Array, tuple[Array, Array]]:
+            return proposals, (proposals, mask)
+
+        look, (proposals, mask) = self.look(images, choose, told=False, train=train)
+        regions, size = look.regions, (images.shape[1], images.shape[2])
+        found = self.detections(regions, proposals, mask, size)
+        return Output(
+            *(look.pyramid, look.objectness, look.anchor_offsets, proposals, mask),
+            *(regions.logits, regions.offsets, found),
+        )
+
+    def detect(self, images: Array) -> Detections:
+        """Images [B, H, W, 3] -> what is found in them."""
+        return self(images).detections
+
+    def losses(
         self,
         images: Array,
-        boxes: Array | None = None,
-        classes: Array | None = None,
-        boxes_mask: Array | None = None,
+        boxes: Array,
+        classes: Array,
+        boxes_mask: Array,
         rows: Array | None = None,
         *,
-        train: bool = False,
-    ) -> Output | Losses:
-        """Images [B, H, W, 3] -> `Output`; with the truth -> `Losses`.
+        train: bool = True,
+    ) -> Losses:
+        """What is descended: the sum of these.
 
         boxes [B, N, 4] in pixels, classes int [B, N] in 0..K - 1, boxes_mask [B, N]: those that
         count. rows [B]: the images that count, all by default. train: of norms and dropout.
         """
-        if len({boxes is None, classes is None, boxes_mask is None}) > 1:
-            raise ValueError('the truth is boxes, classes and boxes_mask, all of them or none')
-        size = (images.shape[1], images.shape[2])
-        levels = self.pyramid(name='fpn')(self.trunk(name='trunk')(images, train=train))
-        heads = ProposalHead(len(self.ratios) * len(self.sizes[0]), name='rpn')(levels)
-        anchors = self.anchors(levels, size)
-        untold = boxes is None
-        search = partial(propose, size=size, before=self.before[untold], after=self.after[untold])
-        proposals, mask = jax.vmap(lambda heads: search(heads, anchors))(heads)
-        objectness, offsets = (jnp.concatenate(parts, axis=1) for parts in zip(*heads, strict=True))
-        pool = jax.vmap(partial(pyramid_align, size=size, canonical=self.canonical))
-        head = partial(self.head(classes=self.classes, name='head'), train=train)
-
-        if boxes is None or classes is None or boxes_mask is None:
-            regions = head(pool(levels[:-1], proposals))
-            found = self.detections(regions, proposals, mask, size)
-            return Output(
-                levels, objectness, offsets, proposals, mask, regions.logits, regions.offsets, found
-            )
         keys = jax.random.split(self.make_rng('sampling'), (2, len(images)))
+        draw = jax.vmap(partial(sample_regions, count=self.regions_drawn))
+
+        def choose(proposals: Array, mask: Array) -> tuple[Array, Samples]:
+            samples = draw(keys[1], proposals, mask, boxes, classes, boxes_mask)
+            return samples.boxes, samples
+
+        look, samples = self.look(images, choose, told=True, train=train)
         targets = jax.vmap(partial(anchor_targets, count=self.anchors_drawn), (0, None, 0, 0))(
-            keys[0], jnp.concatenate(anchors), boxes, boxes_mask
-        )
-        samples = jax.vmap(partial(sample_regions, count=self.regions_drawn))(
-            keys[1], proposals, mask, boxes, classes, boxes_mask
+            keys[0], jnp.concatenate(look.anchors), boxes, boxes_mask
         )
         if rows is not None:
             targets = targets._replace(
                 positive=targets.positive & rows[:, None], negative=targets.negative & rows[:, None]
             )
             samples = samples._replace(mask=samples.mask & rows[:, None])
-        regions = head(pool(levels[:-1], samples.boxes))
         return Losses(
-            *proposal_losses(objectness, offsets, targets),
-            *region_losses(regions, samples, beta=1 / 9),
+            *proposal_losses(look.objectness, look.anchor_offsets, targets),
+            *region_losses(look.regions, samples, beta=1 / 9),
         )
+
+    @nn.compact
+    def look(
+        self,
+        images: Array,
+        choose: Callable[[Array, Array], tuple[Array, T]],
+        *,
+        told: bool,
+        train: bool,
+    ) -> tuple[Look, T]:
+        """Everything with parameters: a look at `images`, and at the regions that are chosen.
+
+        choose(proposals [B, P, 4], mask [B, P]) -> (boxes [B, R, 4], and what is to be returned
+        beside the look). told: whether the truth is known, see `before` and `after`.
+        """
+        size = (images.shape[1], images.shape[2])
+        levels = self.pyramid(name='fpn')(self.trunk(name='trunk')(images, train=train))
+        heads = ProposalHead(len(self.ratios) * len(self.sizes[0]), name='rpn')(levels)
+        anchors = self.anchors(levels, size)
+        before, after = self.before[not told], self.after[not told]
+        search = partial(propose, size=size, before=before, after=after)
+        proposals, mask = jax.vmap(lambda heads: search(heads, anchors))(heads)
+        objectness, offsets = (jnp.concatenate(parts, axis=1) for parts in zip(*heads, strict=True))
+        boxes, chosen = choose(proposals, mask)
+        pool = jax.vmap(partial(pyramid_align, size=size, canonical=self.canonical))
+        head = self.head(classes=self.classes, name='head')
+        regions = head(pool(levels[:-1], boxes), train=train)
+        return Look(levels, anchors, objectness, offsets, regions), chosen
 
     def anchors(self, levels: Sequence[Array], size: tuple[int, int]) -> list[Array]:
         """The anchors [A_l, 4] of each level in an image of `size`."""

@@ -122,7 +122,44 @@ class Output(nn.Module):
         return x.reshape(*x.shape[:3], self.priors, numbers)
 
 
-class YOLOv3(nn.Module):
+class Grids(nn.Module):
+    """What networks share whose output is the maps of some grids: losses, and what is found.
+
+    A subclass is called with images [B, H, W, C] for the maps.
+    """
+
+    classes: int = 80
+    anchors: Anchors = COCO
+
+    def losses(
+        self,
+        images: Array,
+        boxes: Array,
+        classes: Array,
+        boxes_mask: Array,
+        rows: Array | None = None,
+        *,
+        train: bool = True,
+    ) -> dict[str, Array]:
+        """The parts of `yolo_loss`, summed over images and divided by the number of true boxes.
+
+        boxes [B, N, 4] in pixels, classes int [B, N] in 0..K - 1, boxes_mask [B, N]: those that
+        count. rows [B]: the images that count, all by default. What is descended is their sum.
+        """
+        maps = self(images, train=train)
+        rows = jnp.ones(len(images), bool) if rows is None else rows
+        size = (images.shape[1], images.shape[2])
+        parts = yolo_loss(maps, boxes, boxes_mask, classes, anchors=self.anchors, size=size)
+        count = jnp.maximum((boxes_mask & rows[:, None]).sum(), 1)
+        return {name: jnp.where(rows, part, 0).sum() / count for name, part in parts.items()}
+
+    def detect(self, images: Array) -> Detections:
+        """Images [B, H, W, C] -> what is found in them."""
+        size = (images.shape[1], images.shape[2])
+        return detect(self(images), anchors=self.anchors, size=size)
+
+
+class YOLOv3(Grids):
     """YOLOv3: 61,949,149 parameters and 32.9 G multiply-adds at 80 classes and 416x416.
 
     Image sides are multiples of 32 (of 2^stages with another backbone).
@@ -155,7 +192,7 @@ class YOLOv3(nn.Module):
         return tuple(maps)
 
 
-class TinyYOLOv3(nn.Module):
+class TinyYOLOv3(Grids):
     """Tiny YOLOv3: two scales, maximum pooling, no residuals; 8,852,366 parameters at 80 classes.
 
     With the 6,368 running statistics these are the 8,858,734 numbers of Darknet's weight file.

@@ -16,7 +16,7 @@ from jaxdl.keys import Key, key_for
 from jaxdl.metrics import Mean
 from jaxdl.rl.env import Environment, Transition, advance, whole_episodes
 from jaxdl.rl.replay import Replay, add, empty, sample
-from jaxdl.task import Batch, Metrics, State, Task, unchanged
+from jaxdl.task import Batch, Metrics, State, Task, unreviewed
 
 Array = jax.Array
 
@@ -90,7 +90,7 @@ def actor(
     Training metrics are the learner's and `return`, of the episodes that ended in this step; they
     weigh nothing where there is nothing to tell. Measured are `return` and `length`.
     """
-    if learner.review is not unchanged:
+    if learner.review is not unreviewed:
         raise ValueError('the learner of an actor is never reviewed: keep_best(actor(...)) instead')
     if replay < envs * per_step:
         raise UsageError(
@@ -124,7 +124,7 @@ def actor(
             keys, state.world, state.obs, action
         )
         returns = state.returns + transitions.reward
-        ended = Mean.of(returns, over)
+        ended = Mean.of(returns, over, better='higher')
         memory = add(state.replay, transitions)
         returns = jnp.where(over, 0.0, returns)
         return state._replace(world=world, obs=obs, returns=returns, replay=memory), ended
@@ -150,6 +150,6 @@ def actor(
             return policy.exploit(key, state.learner, obs)
 
         returns, lengths = whole_episodes(env, key, act, episodes=episodes)
-        return {'return': Mean.of(returns), 'length': Mean.of(lengths)}
+        return {'return': Mean.of(returns, better='higher'), 'length': Mean.of(lengths)}
 
-    return Task(init, step, measure)
+    return Task(init, step, measure, nets=lambda state: learner.nets(state.learner))
