@@ -6,6 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/c
 EXPERIMENT ?= digits
 # make laws WHICH='slow or thorough' takes every size and every arm too, and an hour.
 WHICH ?= slow
+ONLY ?= test
 
 # What other implementations need, in an environment of its own. A PyTorch without CUDA is smaller:
 # make parity TORCH='torch==2.13.0 --index-url ...'. torchvision's networks need no compiled operator.
@@ -30,7 +31,7 @@ test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 laws: .venv/installed-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup -m '$(WHICH)'
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup -m '$(WHICH)' -k '$(ONLY)'
 
 parity: .venv-parity/installed .venv/installed-dev
 	$(OTHERS)/python tests/parity/record.py --check

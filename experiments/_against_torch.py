@@ -18,13 +18,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxdl import machine
-from jaxdl.answer import surroundings
-from jaxdl.engine import Engine
+from jaxdl.cli.library import chosen, phases_of, resolve
+from jaxdl.cli.options import Option, parse
+from jaxdl.cli.plan import surroundings
+from jaxdl.engine.engine import Engine
 from jaxdl.errors import UsageError
-from jaxdl.library import chosen, phases_of, resolve
-from jaxdl.options import Option, parse
-from jaxdl.results import markdown_table, write_between
+from jaxdl.report.recorded import markdown_table, write_between
+from jaxdl.run import machine
 from jaxdl.study import Count, Rate, Study
 
 Racer = Callable[[int], float]  # steps -> seconds

@@ -18,7 +18,7 @@ from torch.nn import functional
 def main(network: str, batch: str, lr: str, *options: str) -> None:
     """Train when told to, with what torch.compile makes of the network or not."""
     if 'memory_kept' in options:
-        from jaxdl.machine import tune_memory
+        from jaxdl.run.machine import tune_memory
 
         tune_memory()
     train, parameters = trainer(network, int(batch), compiled='compiled' in options, lr=float(lr))

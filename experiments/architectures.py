@@ -20,13 +20,13 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxdl import cost, machine
-from jaxdl.answer import surroundings
-from jaxdl.cli import run_script
+from jaxdl.cli.main import run_script
+from jaxdl.cli.options import Option, parse
+from jaxdl.cli.plan import surroundings
+from jaxdl.engine import cost
 from jaxdl.errors import UsageError, nearest
-from jaxdl.figures import png, scatter
+from jaxdl.files import write_bytes, write_json
 from jaxdl.models.alexnet import AlexNet, alexnet2014
-from jaxdl.models.attention_blocks import CBAM, SqueezeExcitation
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
 from jaxdl.models.faster_rcnn import fasterrcnn_resnet50_fpn
 from jaxdl.models.fcn import FCNHead, fcn8s, fcn16s, fcn32s, fcn_resnet50
@@ -64,9 +64,10 @@ from jaxdl.models.vgg import (
 )
 from jaxdl.models.vit import vit_b_16, vit_b_32, vit_l_16, vit_l_32, vit_s_16, vit_s_32
 from jaxdl.models.yolo import TinyYOLOv3, YOLOv3
-from jaxdl.options import Option, parse
-from jaxdl.record import write_bytes, write_json
-from jaxdl.results import markdown_table, write_between
+from jaxdl.nn.attention_blocks import CBAM, SqueezeExcitation
+from jaxdl.report.figures import png, scatter
+from jaxdl.report.recorded import markdown_table, write_between
+from jaxdl.run import machine
 from jaxdl.study import Count, Rate
 
 

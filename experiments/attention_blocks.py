@@ -15,17 +15,16 @@ from typing import Literal
 
 import optax
 
+from jaxdl.claims import better
 from jaxdl.data.augment import affine, compose, standardise
-from jaxdl.data.images import shrunk
+from jaxdl.data.sets.mnist import mnist
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import moments
-from jaxdl.data.tfds import tfds
-from jaxdl.models.attention_blocks import CBAM, SqueezeExcitation
 from jaxdl.models.resnet import CifarResNet
-from jaxdl.objectives import classifier, show_mistakes
+from jaxdl.nn.attention_blocks import CBAM, SqueezeExcitation
+from jaxdl.objectives.classification import classifier, show_mistakes
 from jaxdl.optim import decayed
-from jaxdl.stats import better
-from jaxdl.study import Count, Eval, Phase, Rate, Study
+from jaxdl.study import BatchSize, Count, Eval, Examples, Phase, Rate, Steps, Study, each
 
 # A reduction of 16 would leave the narrow first stages a single hidden unit.
 BLOCKS = {
@@ -37,31 +36,24 @@ BLOCKS = {
 
 def trial(
     attention: Literal['none', 'se', 'cbam'] = 'none',
-    examples: Count = 2000,
+    examples: Examples = 2000,
     shrink: Count = 2,
     blocks: Count = 3,
     width: Count = 16,
-    steps: Count = 600,
-    batch: Count = 64,
+    steps: Steps = 600,
+    batch: BatchSize = 64,
     lr: Rate = 0.05,
 ) -> Phase:
     """A residual network of 6 * blocks + 2 layers.
 
     Args:
         attention: what weighs channels (and positions) at the end of each residual branch.
-        examples: training images used.
         shrink: how many times smaller height and width are made.
         blocks: in each of the three stages; 3 are 20 layers.
         width: channels of the first stage.
-        steps: optimizer steps.
-        batch: rows of a training batch.
         lr: peak learning rate of SGD with momentum 0.9, falling to zero along a cosine.
     """
-    columns = {'x': 'image', 'y': 'label'}
-    smaller = {'x': shrunk(shrink)}
-    train = tfds('mnist', f'train[:{examples}]', columns=columns).map(smaller).load()
-    few = min(10 * examples, 10_000)
-    test = tfds('mnist', f'test[:{few}]', columns=columns).map(smaller).load()
+    train, test = mnist(examples, shrink=shrink)
     standard = standardise(*moments(train, 'x'))
     distort = affine(degrees=10, scale=(0.9, 1.1), translate=0.07)
     opt = optax.chain(
@@ -83,13 +75,10 @@ def trial(
 study = Study(
     question='Does attention inside a convolutional network pay?',
     trial=trial,
-    arms={
-        **{name: {'attention': name} for name in BLOCKS},
-        'tiny': {
-            **{'attention': 'se', 'blocks': 1, 'width': 4, 'shrink': 4, 'lr': 0.005},
-            **{'examples': 40, 'steps': 8, 'batch': 16},
-        },
-    },
+    arms=each(attention=BLOCKS),
+    tiny=dict(
+        attention='se', blocks=1, width=4, shrink=4, lr=0.005, examples=40, steps=8, batch=16
+    ),
     seeds=5,
     claims=[
         better('se', 'none', 'test/accuracy'),
@@ -97,8 +86,3 @@ study = Study(
         better('cbam', 'se', 'test/accuracy'),
     ],
 )
-
-if __name__ == '__main__':
-    from jaxdl.cli import run_study
-
-    run_study(study)

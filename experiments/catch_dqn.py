@@ -13,12 +13,12 @@ Expected: return 1.00 in every seed for dqn, no_target and double, 0.7 for no_re
 
 import optax
 
+from jaxdl.claims import better, in_seeds, no_worse
 from jaxdl.data.stream import nothing
 from jaxdl.models.mlp import MLP
 from jaxdl.rl.actor import actor, epsilon_greedy
 from jaxdl.rl.catch import catch
 from jaxdl.rl.dqn import double_q_learning_loss, q_learner, q_learning_loss, q_values
-from jaxdl.stats import better, in_seeds, no_worse
 from jaxdl.study import Count, Phase, Rate, Study
 
 
@@ -61,8 +61,8 @@ study = Study(
         'no_replay': {'replay': 8},
         'no_target': {'copy_every': 1},
         'double': {'double': True},
-        'tiny': {'steps': 20, 'warm_up': 16, 'replay': 256},
     },
+    tiny=dict(steps=20, warm_up=16, replay=256),
     claims=[
         in_seeds('dqn', 'test/return', at_least=0.95),
         better('dqn', 'no_replay', 'test/return'),
@@ -70,8 +70,3 @@ study = Study(
         no_worse('double', 'dqn', 'test/return', margin=0.05),
     ],
 )
-
-if __name__ == '__main__':
-    from jaxdl.cli import run_study
-
-    run_study(study)

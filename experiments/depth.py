@@ -18,16 +18,16 @@ from typing import Literal
 
 import optax
 
+from jaxdl.claims import better, no_worse
 from jaxdl.data.augment import compose, crop, flip, shift, standardise
 from jaxdl.data.images import shrunk
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import moments
 from jaxdl.data.tfds import tfds
 from jaxdl.models.resnet import CifarResNet, padded, plain
-from jaxdl.objectives import classifier, show_mistakes
+from jaxdl.objectives.classification import classifier, show_mistakes
 from jaxdl.optim import decayed
-from jaxdl.stats import better, no_worse
-from jaxdl.study import Count, Eval, Phase, Rate, Study
+from jaxdl.study import BatchSize, Count, Eval, Examples, Phase, Rate, Steps, Study
 
 SHORTCUTS = {'residual': padded, 'plain': plain}
 AUGMENTATIONS = {'mnist': shift(1), 'cifar10': compose(crop(padding=4), flip())}
@@ -39,9 +39,9 @@ def trial(
     width: Count = 16,
     data: Literal['mnist', 'cifar10'] = 'mnist',
     shrink: Count = 2,
-    examples: Count = 50_000,
-    steps: Count = 600,
-    batch: Count = 128,
+    examples: Examples = 50_000,
+    steps: Steps = 600,
+    batch: BatchSize = 128,
     lr: Rate = 0.1,
 ) -> Phase:
     """A network of 6 * blocks + 2 layers, trained as in the paper.
@@ -52,9 +52,6 @@ def trial(
         width: channels of the first stage.
         data: the TFDS dataset.
         shrink: how many times smaller height and width are made.
-        examples: training images used.
-        steps: optimizer steps.
-        batch: rows of a training batch.
         lr: learning rate; a tenth of it from half of the steps, a hundredth from three quarters.
     """
     columns = {'x': 'image', 'y': 'label'}
@@ -86,11 +83,8 @@ study = Study(
         'residual_56': {'blocks': 9},
         'plain_20': {'network': 'plain'},
         'plain_56': {'network': 'plain', 'blocks': 9},
-        'tiny': {
-            **{'blocks': 1, 'width': 4, 'shrink': 4, 'lr': 0.01},
-            **{'examples': 256, 'steps': 8, 'batch': 16},
-        },
     },
+    tiny=dict(blocks=1, width=4, shrink=4, lr=0.01, examples=256, steps=8, batch=16),
     seeds=3,
     claims=[
         better('plain_20', 'plain_56', 'seen/accuracy', text='Depth makes a plain network worse'),
@@ -99,8 +93,3 @@ study = Study(
         better('residual_56', 'plain_56', 'test/accuracy'),
     ],
 )
-
-if __name__ == '__main__':
-    from jaxdl.cli import run_study
-
-    run_study(study)

@@ -18,20 +18,20 @@ import flax.linen as nn
 import optax
 from annotated_types import Ge
 
+from jaxdl.claims import better, reaches
 from jaxdl.data.augment import as_float, compose, flip, standardise
 from jaxdl.data.boxes import boxed
 from jaxdl.data.source import Source
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import moments
-from jaxdl.detection import detector, show_boxes
 from jaxdl.game import ema
 from jaxdl.models.faster_rcnn import BoxHead, BoxHidden, FasterRCNN
-from jaxdl.models.fpn import FeaturePyramid
 from jaxdl.models.resnet import BasicBlock, Stages
 from jaxdl.models.yolo import TinyYOLOv3
+from jaxdl.nn.fpn import FeaturePyramid
+from jaxdl.objectives.detection import detector, show_boxes
 from jaxdl.optim import decayed
-from jaxdl.stats import better, reaches
-from jaxdl.study import Count, Eval, Phase, Rate, Study
+from jaxdl.study import BatchSize, Count, Eval, Examples, Peak, Phase, Steps, Study
 
 CLASSES = ('red', 'white', 'platelet')
 Size = tuple[int, int]
@@ -72,10 +72,10 @@ def trial(
     width: Count = 256,
     channels: Count = 12,
     stages: Annotated[int, Ge(2)] = 4,
-    examples: Count = 205,
-    steps: Count = 600,
-    batch: Count = 8,
-    lr: Rate = 2e-3,
+    examples: Examples = 205,
+    steps: Steps = 600,
+    batch: BatchSize = 8,
+    lr: Peak = 2e-3,
 ) -> Phase:
     """One detector, from scratch, on images flipped both ways.
 
@@ -85,10 +85,6 @@ def trial(
         width: of the images.
         channels: of the network's first layer.
         stages: how often the network halves the images.
-        examples: training images used.
-        steps: optimizer steps.
-        batch: rows of a training batch.
-        lr: peak learning rate, falling to zero along a cosine.
     """
     size = (height, width)
     module = DETECTORS[network](size, channels, stages)
@@ -123,11 +119,8 @@ study = Study(
     arms={
         'yolo': {},
         'faster_rcnn': {'network': 'faster_rcnn', 'channels': 8, 'stages': 5},
-        'tiny': {
-            **{'height': 32, 'width': 32, 'channels': 4, 'stages': 2},
-            **{'examples': 26, 'steps': 8, 'batch': 4, 'lr': 1e-5},
-        },
     },
+    tiny=dict(height=32, width=32, channels=4, stages=2, examples=26, steps=8, batch=4, lr=1e-05),
     seeds=3,
     claims=[
         reaches('yolo', 'test/mAP50', at_least=0.80),
@@ -135,8 +128,3 @@ study = Study(
         better('faster_rcnn', 'yolo', 'test/mAP50'),
     ],
 )
-
-if __name__ == '__main__':
-    from jaxdl.cli import run_study
-
-    run_study(study)

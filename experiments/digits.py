@@ -11,14 +11,14 @@ from typing import Literal
 
 import optax
 
+from jaxdl.claims import better, reaches
 from jaxdl.data.augment import as_float
-from jaxdl.data.embedded import digits
+from jaxdl.data.sets.digits import digits
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.models.lenet import LeNet
 from jaxdl.models.mlp import MLP
-from jaxdl.objectives import classifier, show_mistakes
-from jaxdl.stats import better, reaches
-from jaxdl.study import Count, Eval, Fraction, Phase, Rate, Study
+from jaxdl.objectives.classification import classifier, show_mistakes
+from jaxdl.study import BatchSize, Eval, Fraction, Peak, Phase, Steps, Study, each
 
 NETWORKS = {
     'lenet': LeNet(features=(16, 32), dense=(64,), kernel=(3, 3), padding='SAME'),  # 13,706
@@ -28,18 +28,15 @@ NETWORKS = {
 
 def trial(
     network: Literal['lenet', 'mlp'] = 'lenet',
-    steps: Count = 1500,
-    batch: Count = 64,
-    lr: Rate = 3e-3,
+    steps: Steps = 1500,
+    batch: BatchSize = 64,
+    lr: Peak = 3e-3,
     smoothing: Fraction = 0.1,
 ) -> Phase:
     """One classifier.
 
     Args:
         network: what is trained.
-        steps: optimizer steps.
-        batch: rows of a training batch.
-        lr: peak learning rate, falling to zero along a cosine.
         smoothing: label smoothing.
     """
     train, test = digits().split(seed=0, by='y', test=1 / 3)
@@ -58,14 +55,10 @@ study = Study(
     question='Does sharing weights over positions pay on small images?',
     trial=trial,
     seeds=10,
-    arms={'lenet': {}, 'mlp': {'network': 'mlp'}, 'tiny': {'steps': 20, 'batch': 16, 'lr': 1e-4}},
+    arms=each(network=NETWORKS),
+    tiny=dict(steps=20, batch=16, lr=0.0001),
     claims=[
         better('lenet', 'mlp', 'test/accuracy'),
         reaches('lenet', 'test/accuracy', at_least=0.985),
     ],
 )
-
-if __name__ == '__main__':
-    from jaxdl.cli import run_study
-
-    run_study(study)

@@ -17,14 +17,14 @@ from typing import Literal
 import flax.linen as nn
 import optax
 
+from jaxdl.claims import better, reaches
 from jaxdl.data.augment import as_float, compose, shift
+from jaxdl.data.sets.mnist import mnist
 from jaxdl.data.stream import in_order, shuffled
-from jaxdl.data.tfds import tfds
 from jaxdl.models.lenet import LeNet, LeNet5, average_pool, max_pool, strided_conv
 from jaxdl.models.mlp import MLP
-from jaxdl.objectives import classifier, show_mistakes
-from jaxdl.stats import better, reaches
-from jaxdl.study import Count, Eval, Fraction, Phase, Rate, Study
+from jaxdl.objectives.classification import classifier, show_mistakes
+from jaxdl.study import BatchSize, Eval, Examples, Fraction, Peak, Phase, Steps, Study
 
 NETWORKS = {
     'lenet5': LeNet5(head=partial(nn.Dense, 10)),
@@ -37,25 +37,19 @@ NETWORKS = {
 
 def trial(
     network: Literal['lenet5', 'max', 'average', 'strided', 'mlp'] = 'max',
-    examples: Count = 60_000,
-    steps: Count = 4000,
-    batch: Count = 128,
-    lr: Rate = 2e-3,
+    examples: Examples = 60_000,
+    steps: Steps = 4000,
+    batch: BatchSize = 128,
+    lr: Peak = 2e-3,
     smoothing: Fraction = 0.1,
 ) -> Phase:
     """One classifier, trained on images moved by up to two pixels.
 
     Args:
         network: what is trained; the LeNets by their pooling.
-        examples: training images used.
-        steps: optimizer steps.
-        batch: rows of a training batch.
-        lr: peak learning rate, falling to zero along a cosine.
         smoothing: label smoothing.
     """
-    columns = {'x': 'image', 'y': 'label'}
-    train = tfds('mnist', f'train[:{examples}]', columns=columns)
-    test = tfds('mnist', f'test[:{min(examples, 10_000)}]', columns=columns)
+    train, test = mnist(examples)
     opt = optax.adamw(optax.cosine_decay_schedule(lr, steps), weight_decay=1e-2)
     task = classifier(NETWORKS[network], opt, classes=10, label_smoothing=smoothing)
     return Phase(
@@ -76,8 +70,8 @@ study = Study(
         'no_pooling': {'network': 'strided'},
         'mlp': {'network': 'mlp'},
         # A small rate: in its first steps Adam makes whole steps of what is only rounding.
-        'tiny': {'examples': 256, 'steps': 8, 'batch': 16, 'lr': 3e-4},
     },
+    tiny=dict(examples=256, steps=8, batch=16, lr=0.0003),
     claims=[
         reaches('max_pooling', 'test/accuracy', at_least=0.9905),
         better('lenet5', 'mlp', 'test/accuracy'),
@@ -86,8 +80,3 @@ study = Study(
         better('max_pooling', 'no_pooling', 'test/accuracy'),
     ],
 )
-
-if __name__ == '__main__':
-    from jaxdl.cli import run_study
-
-    run_study(study)

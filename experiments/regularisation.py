@@ -13,15 +13,15 @@ Expected: 94.7 % with nothing, 97.4 % with augmentation, 97.1 % with all, 96.1 %
 
 import optax
 
+from jaxdl.claims import better
 from jaxdl.data.augment import affine, as_float, compose
+from jaxdl.data.sets.mnist import mnist
 from jaxdl.data.stream import in_order, shuffled
-from jaxdl.data.tfds import tfds
 from jaxdl.models.lenet import LeNet
-from jaxdl.objectives import classifier, show_mistakes
+from jaxdl.objectives.classification import classifier, show_mistakes
+from jaxdl.objectives.keep_best import keep_best
 from jaxdl.optim import decayed
-from jaxdl.stats import better
-from jaxdl.study import Count, Eval, Fraction, Phase, Rate, Study
-from jaxdl.task import keep_best
+from jaxdl.study import BatchSize, Count, Eval, Fraction, Phase, Rate, Steps, Study
 
 
 def trial(
@@ -31,8 +31,8 @@ def trial(
     early_stopping: bool = False,
     examples: Count = 1000,
     width: Count = 16,
-    steps: Count = 1000,
-    batch: Count = 50,
+    steps: Steps = 1000,
+    batch: BatchSize = 50,
     lr: Rate = 1e-3,
 ) -> Phase:
     """One classifier on few images.
@@ -45,14 +45,9 @@ def trial(
             after five looks without a better one.
         examples: training images, held-out ones included.
         width: maps of the first convolution; the second has twice as many.
-        steps: optimizer steps.
-        batch: rows of a training batch.
         lr: learning rate of AdamW; it is constant.
     """
-    columns = {'x': 'image', 'y': 'label'}
-    train = tfds('mnist', f'train[:{examples}]', columns=columns)
-    few = min(10 * examples, 10_000)
-    test = tfds('mnist', f'test[:{few}]', columns=columns)
+    train, test = mnist(examples)
     module = LeNet((width, 2 * width), (8 * width,), padding='SAME', dropout=dropout)
     opt = optax.adamw(lr, weight_decay=weight_decay, mask=decayed)
     task = classifier(module, opt, classes=10)
@@ -88,11 +83,10 @@ study = Study(
         'none': {},
         **EACH,
         'all': {name: value for choice in EACH.values() for name, value in choice.items()},
-        'tiny': {
-            **EACH['early_stopping'],
-            **{'dropout': 0.5, 'examples': 80, 'width': 2, 'steps': 8, 'batch': 16, 'lr': 3e-4},
-        },
     },
+    tiny=dict(
+        **EACH['early_stopping'], dropout=0.5, examples=80, width=2, steps=8, batch=16, lr=0.0003
+    ),
     seeds=5,
     claims=[
         *(better(arm, 'none', 'test/accuracy') for arm in EACH),
@@ -101,8 +95,3 @@ study = Study(
         better('all', 'augmentation', 'test/accuracy'),
     ],
 )
-
-if __name__ == '__main__':
-    from jaxdl.cli import run_study
-
-    run_study(study)

@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import optax
 from annotated_types import Ge
 
-from jaxdl.data.rings import CENTRES, coverage, ring
+from jaxdl.claims import better, in_seeds, no_worse
+from jaxdl.data.sets.rings import CENTRES, coverage, ring
 from jaxdl.data.stream import synthetic
 from jaxdl.models.mlp import MLP
-from jaxdl.objectives import NON_SATURATING, WASSERSTEIN, adversarial
+from jaxdl.objectives.adversarial import NON_SATURATING, WASSERSTEIN, adversarial
 from jaxdl.samples import Points
-from jaxdl.stats import better, in_seeds, no_worse
 from jaxdl.study import Count, Eval, Phase, Rate, Study
 
 RULES = {'wasserstein': WASSERSTEIN, 'non_saturating': NON_SATURATING}
@@ -85,8 +85,8 @@ study = Study(
         'one_critic_turn': {'critic_turns': 1},
         'non_saturating_gp': {'loss': 'non_saturating'},
         'non_saturating': {'loss': 'non_saturating', 'penalty': 0.0},
-        'tiny': {'steps': 20, 'batch': 16},
     },
+    tiny=dict(steps=20, batch=16),
     claims=[
         in_seeds('wgan_gp', 'test/modes', at_least=8),
         better('wgan_gp', 'one_critic_turn', 'test/modes'),
@@ -94,8 +94,3 @@ study = Study(
         better('non_saturating_gp', 'non_saturating', 'test/modes'),
     ],
 )
-
-if __name__ == '__main__':
-    from jaxdl.cli import run_study
-
-    run_study(study)

@@ -34,7 +34,7 @@ from jaxdl.models.resnet import cifar_stem, resnet18
 from jaxdl.models.unet import UNet
 from jaxdl.models.vit import ViT
 from jaxdl.net import Net
-from jaxdl.study import Count, Phase, Rate, Study
+from jaxdl.study import Count, Phase, Rate, Steps, Study, each
 from jaxdl.task import Task
 
 Name = Literal['cnn', 'resnet18', 'unet', 'vit', 'lenet', 'small']
@@ -91,7 +91,7 @@ def trial(
     network: Name = 'small',
     batch: Count | None = None,
     precision: Literal['float32', 'bfloat16'] = 'float32',
-    steps: Count = 20,
+    steps: Steps = 20,
     lr: Rate = 1e-3,
 ) -> Phase:
     """One network, trained on noise.
@@ -100,7 +100,6 @@ def trial(
         network: what is trained.
         batch: rows of a training batch; the workload's own if you do not say.
         precision: what networks compute in; parameters are float32.
-        steps: optimizer steps.
         lr: learning rate of AdamW.
     """
     load = WORKLOADS[network]
@@ -122,14 +121,12 @@ study = Study(
     question='How fast does each network train here, and how fast does PyTorch train the same one?',
     trial=trial,
     seeds=1,
-    arms={
-        **{name: {'network': name} for name in WORKLOADS if name != 'small'},
-        'tiny': {'lr': 3e-4, 'steps': 4},
-    },
+    arms=each(network=[name for name in WORKLOADS if name != 'small']),
+    tiny=dict(lr=0.0003, steps=4),
 )
 
 if __name__ == '__main__':
     from experiments._against_torch import main
-    from jaxdl.cli import run_script
+    from jaxdl.cli.main import run_script
 
     run_script(partial(main, study))

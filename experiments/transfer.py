@@ -16,25 +16,24 @@ from typing import Literal
 import numpy as np
 import optax
 
+from jaxdl.claims import better
 from jaxdl.data.augment import as_float, compose, shift
+from jaxdl.data.sets.mnist import mnist
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import Table
-from jaxdl.data.tfds import tfds
-from jaxdl.graft import graft
 from jaxdl.models.lenet import LeNet
-from jaxdl.objectives import classifier, show_mistakes
+from jaxdl.objectives.classification import classifier, show_mistakes
 from jaxdl.optim import freeze
-from jaxdl.stats import better
-from jaxdl.study import Count, Eval, Phase, Rate, Study, Trial
+from jaxdl.study import Count, Eval, Phase, Rate, Study, Trial, each
+from jaxdl.transfer import graft
 
 CLASSES = 5
 HEAD = 'Dense_2'
 TRUNK = ('Conv_*', 'Dense_0/*', 'Dense_1/*')
 
 
-def digits(split: str, *, first: int) -> Table:
+def digits(table: Table, *, first: int) -> Table:
     """The images of five digits from `first` on; y is 0 to 4."""
-    table = tfds('mnist', split, columns={'x': 'image', 'y': 'label'})
     y = table.column('y')
     chosen = table.take((y >= first) & (y < first + CLASSES))
     return chosen.map({'y': lambda y: y - first})
@@ -70,12 +69,12 @@ def trial(
     """
     module = LeNet((width, 2 * width), classes=CLASSES)
     opt = optax.adam(optax.cosine_decay_schedule(lr, steps))
-    new = few(digits(f'train[:{examples}]', first=5), labels=labels)
-    tests = f'test[:{min(examples, 10_000)}]'
+    train, test = mnist(examples)
+    new = few(digits(train, first=5), labels=labels)
     phase = Phase(
         classifier(module, freeze(opt, *TRUNK) if start == 'frozen' else opt, classes=CLASSES),
         train=_moved(new, batch),
-        tests={'test': Eval(_still(digits(tests, first=5)), show=show_mistakes)},
+        tests={'test': Eval(_still(digits(test, first=5)), show=show_mistakes)},
         steps=steps,
         every=max(1, steps // 4),
         start=None if start == 'scratch' else graft(f'params/{HEAD}/*'),
@@ -86,8 +85,8 @@ def trial(
         classifier(
             module, optax.adam(optax.cosine_decay_schedule(lr, pretraining)), classes=CLASSES
         ),
-        train=_moved(digits(f'train[:{examples}]', first=0), batch),
-        tests={'test': _still(digits(tests, first=0))},
+        train=_moved(digits(train, first=0), batch),
+        tests={'test': _still(digits(test, first=0))},
         steps=pretraining,
         every=pretraining,
         name='pretrain',
@@ -104,17 +103,11 @@ def _still(table: Table):
     return in_order(table, batch=500, transform=as_float())
 
 
-STARTS = ('scratch', 'fine_tuned', 'frozen')
-
 study = Study(
     question='Does a network that has learned other classes learn new ones from fewer labels?',
     trial=trial,
-    arms={
-        **{f'{s}_{n}': {'start': s, 'labels': n} for n in (10, 100) for s in STARTS},
-        'tiny': {
-            **{'width': 2, 'examples': 200, 'pretraining': 4, 'steps': 4, 'batch': 16, 'lr': 3e-4}
-        },
-    },
+    arms=each(start=('scratch', 'fine_tuned', 'frozen'), labels=(10, 100)),
+    tiny=dict(width=2, examples=200, pretraining=4, steps=4, batch=16, lr=0.0003),
     seeds=5,
     claims=[
         *(better(f'fine_tuned_{n}', f'scratch_{n}', 'test/accuracy') for n in (10, 100)),
@@ -122,8 +115,3 @@ study = Study(
         *(better(f'fine_tuned_{n}', f'frozen_{n}', 'test/accuracy') for n in (10, 100)),
     ],
 )
-
-if __name__ == '__main__':
-    from jaxdl.cli import run_study
-
-    run_study(study)

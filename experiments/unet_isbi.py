@@ -19,15 +19,15 @@ from typing import Literal
 import flax.linen as nn
 import optax
 
+from jaxdl.claims import better
 from jaxdl.data.augment import Scene, affine, as_float, compose, crop, elastic, flip, standardise
 from jaxdl.data.sets.isbi import isbi_membrane
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.models.fcn import fcn8s
-from jaxdl.models.layers import BatchNorm
 from jaxdl.models.unet import UNet, no_skip
-from jaxdl.segmentation import SCORES, segmenter, show_masks
-from jaxdl.stats import better
-from jaxdl.study import Count, Eval, Phase, Rate, Study
+from jaxdl.nn.layers import BatchNorm
+from jaxdl.objectives.segmentation import SCORES, segmenter, show_masks
+from jaxdl.study import Count, Eval, Peak, Phase, Steps, Study, each
 
 
 def fcn(*, base: int, depth: int) -> nn.Module:
@@ -53,9 +53,9 @@ def trial(
     depth: Count = 4,
     window: Count = 128,
     seen: Count = 512,
-    steps: Count = 600,
+    steps: Steps = 600,
     batch: Count = 4,
-    lr: Rate = 3e-3,
+    lr: Peak = 3e-3,
 ) -> Phase:
     """One segmenter of membranes.
 
@@ -65,9 +65,7 @@ def trial(
         depth: poolings of U-Net; FCN has one more.
         window: height and width of a training window.
         seen: height and width of what is measured of each held out slice.
-        steps: optimizer steps.
         batch: windows of a training batch.
-        lr: peak learning rate, falling to zero along a cosine.
     """
     train, test = isbi_membrane('train'), isbi_membrane('test')
     test = test.map(dict.fromkeys(('x', 'segmentation'), lambda x: x[:, :seen, :seen]))
@@ -96,20 +94,8 @@ study = Study(
     question='Do the skips of U-Net help to find thin membranes?',
     trial=trial,
     seeds=5,
-    arms={
-        'unet': {},
-        'no_skips': {'network': 'no_skips'},
-        'fcn': {'network': 'fcn'},
-        'tiny': {
-            'base': 2,
-            'depth': 1,
-            'window': 16,
-            'seen': 24,
-            'steps': 4,
-            'batch': 2,
-            'lr': 1e-4,
-        },
-    },
+    arms=each(network=NETWORKS),
+    tiny=dict(base=2, depth=1, window=16, seen=24, steps=4, batch=2, lr=0.0001),
     claims=[
         better('unet', 'no_skips', 'test/dice'),
         better('unet', 'no_skips', 'test/error'),
@@ -117,8 +103,3 @@ study = Study(
         better('unet', 'fcn', 'test/error'),
     ],
 )
-
-if __name__ == '__main__':
-    from jaxdl.cli import run_study
-
-    run_study(study)

@@ -16,52 +16,44 @@ from typing import Literal
 
 import optax
 
+from jaxdl.claims import better, larger_lead
 from jaxdl.data.augment import compose, shift, standardise
-from jaxdl.data.images import shrunk
+from jaxdl.data.sets.mnist import mnist
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import moments
-from jaxdl.data.tfds import tfds
 from jaxdl.models.resnet import CifarResNet
 from jaxdl.models.vit import ViT
-from jaxdl.objectives import classifier, show_mistakes
+from jaxdl.objectives.classification import classifier, show_mistakes
 from jaxdl.optim import decayed
-from jaxdl.stats import better, larger_lead
-from jaxdl.study import Count, Eval, Phase, Rate, Study
+from jaxdl.study import BatchSize, Count, Eval, Examples, Phase, Rate, Steps, Study
 
 SIZES = {'1k': 1000, '10k': 10_000, '60k': 60_000}
 
 
 def trial(
     network: Literal['resnet', 'vit'] = 'resnet',
-    examples: Count = 60_000,
+    examples: Examples = 60_000,
     shrink: Count = 2,
     width: Count = 64,
     depth: Count = 3,
-    steps: Count = 1000,
-    batch: Count = 64,
+    steps: Steps = 1000,
+    batch: BatchSize = 64,
     lr: Rate = 2e-3,
 ) -> Phase:
     """One classifier.
 
     Args:
         network: what is trained.
-        examples: training images used.
         shrink: how many times smaller height and width are made.
         width: channels of the ResNet's last stage, and of the transformer's tokens.
         depth: blocks of each of the ResNet's three stages; the transformer has two more.
-        steps: optimizer steps.
-        batch: rows of a training batch.
         lr: peak learning rate of AdamW, after a tenth of the steps; it falls along a cosine.
     """
     modules = {
         'resnet': CifarResNet((depth,) * 3, widths=(width // 4, width // 2, width)),
         'vit': ViT(width, depth + 2, heads=4, mlp=35 * width // 8, patch=2, classes=10),
     }
-    columns = {'x': 'image', 'y': 'label'}
-    smaller = {'x': shrunk(shrink)}
-    train = tfds('mnist', f'train[:{examples}]', columns=columns).map(smaller).load()
-    few = min(10 * examples, 10_000)
-    test = tfds('mnist', f'test[:{few}]', columns=columns).map(smaller).load()
+    train, test = mnist(examples, shrink=shrink)
     standard = standardise(*moments(train, 'x'))
     schedule = optax.warmup_cosine_decay_schedule(0.0, lr, max(1, steps // 10), steps)
     opt = optax.chain(
@@ -86,19 +78,11 @@ study = Study(
             for network in ('resnet', 'vit')
         },
         # A small rate: a key's bias has no gradient but rounding, and Adam makes whole steps of it.
-        'tiny': {
-            **{'network': 'vit', 'shrink': 7, 'width': 8, 'depth': 1, 'lr': 1e-5},
-            **{'examples': 40, 'steps': 8, 'batch': 16},
-        },
     },
+    tiny=dict(network='vit', shrink=7, width=8, depth=1, lr=1e-05, examples=40, steps=8, batch=16),
     seeds=3,
     claims=[
         *(better(f'resnet_{size}', f'vit_{size}', 'test/accuracy') for size in SIZES),
         larger_lead(('resnet_1k', 'vit_1k'), ('resnet_60k', 'vit_60k'), 'test/accuracy'),
     ],
 )
-
-if __name__ == '__main__':
-    from jaxdl.cli import run_study
-
-    run_study(study)

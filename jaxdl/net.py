@@ -115,6 +115,21 @@ def nets(state: Any) -> list[Net]:
     return [node for node in jax.tree.leaves(state, is_leaf=is_net) if isinstance(node, Net)]
 
 
+def named_nets(state: Any) -> dict[str, Net]:
+    """The nets of a state by player; the trained ones of a state that is kept twice."""
+    found: dict[str, Net] = {}
+    for path, node in jax.tree_util.tree_leaves_with_path(state, is_leaf=is_net):
+        if isinstance(node, Net):
+            found.setdefault(player_of(path), node)
+    return found
+
+
+def player_of(path: tuple[Any, ...]) -> str:
+    """The player whose net stands at a path: the innermost name in a mapping."""
+    keys = [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
+    return str(keys[-1]) if keys else ''
+
+
 def trainable(state: Any) -> int:
     """The number of trainable parameters in a state: not of shadows, nor of what never moves."""
     moving = [net.params for net in nets(state) if not net.frozen]

@@ -1,28 +1,40 @@
 """A study: one question, arms that differ in named choices, seeds, and claims to be judged."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from __future__ import annotations
 
-import numpy as np
+import itertools
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
 from annotated_types import Ge, Gt, Interval
 
-from jaxdl.data.source import Source
 from jaxdl.errors import UsageError
-from jaxdl.keys import Key
-from jaxdl.metrics import Better
-from jaxdl.samples import Sample
-from jaxdl.task import Batch, Metrics, State, Task
 
-# The types of a trial's parameters: they are its ranges on the command line.
+# Types only: a list of studies, or the help of a command, need not wait for jax.
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jaxdl.data.source import Source
+    from jaxdl.keys import Key
+    from jaxdl.metrics import Better
+    from jaxdl.samples import Sample
+    from jaxdl.task import Batch, Metrics, State, Task
+
+# The types of a trial's parameters: they are its ranges on the command line, and the text of one
+# is its help there where the trial's docstring says no more.
 Count = Annotated[int, Ge(1)]
 Rate = Annotated[float, Gt(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
+Steps = Annotated[int, Ge(1), 'optimizer steps']
+BatchSize = Annotated[int, Ge(1), 'rows of a training batch']
+Examples = Annotated[int, Ge(1), 'training examples used, the first ones']
+Peak = Annotated[float, Gt(0), 'peak learning rate, falling to zero along a cosine']
 
 # Final numbers: {arm: {metric: one value a seed}}.
-Results = Mapping[str, Mapping[str, np.ndarray]]
+Results = Mapping[str, Mapping[str, 'np.ndarray']]
 # Of numbers that say it: whether higher or lower is better.
-Directions = Mapping[str, Better]
+Directions = Mapping[str, 'Better']
 
 
 class Eval(NamedTuple):
@@ -136,10 +148,11 @@ class Study(NamedTuple):
 
     question: one sentence.
     trial: its signature is the configuration and the command line.
-    arms: named overrides of the trial's parameters. The arm 'tiny' is what the tests run; it is
-        left out unless asked for.
+    arms: named overrides of the trial's parameters; see `each`.
     seeds: how many seeds each arm is trained with.
-    claims: see `jaxdl.stats` for tests.
+    claims: see `jaxdl.claims` for tests.
+    tiny: overrides that make an arm of seconds, called 'tiny': what the tests run, left out unless
+        asked for. None: there is none.
     """
 
     question: str
@@ -147,3 +160,20 @@ class Study(NamedTuple):
     arms: Mapping[str, Mapping[str, Any]]
     seeds: int = 5
     claims: Sequence[Claim] = ()
+    tiny: Mapping[str, Any] | None = None
+
+    def named(self) -> dict[str, Mapping[str, Any]]:
+        """Every arm that can be asked for, 'tiny' at the end."""
+        return {**self.arms, **({} if self.tiny is None else {'tiny': self.tiny})}
+
+
+def each(**choices: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    """An arm for each value of a parameter, called after it; of several, for each combination.
+
+    ``each(start=('scratch', 'frozen'), labels=(10, 100))`` has the arms scratch_10, scratch_100,
+    frozen_10 and frozen_100.
+    """
+    return {
+        '_'.join(map(str, values)): dict(zip(choices, values, strict=True))
+        for values in itertools.product(*choices.values())
+    }

@@ -25,7 +25,7 @@ Program = Callable[[Any], list[np.ndarray]]
 # Rounding that is always allowed, of a tensor's own norm and of its share of the whole gradient's:
 # where the plain gradients happen to be exact, three times nothing is nothing.
 OWN, SHARE = 1e-6, 1e-6
-DRAWS, ULPS = 4, 4  # of the plain gradient's rounding, and how far its arguments are moved
+DRAWS, ULPS = 16, 4  # of the plain gradient's rounding, and how far its arguments are moved
 PLAIN = {'JAXDL_PLAIN_LAYERS': '1'}
 
 

@@ -9,16 +9,16 @@ import jax
 import optax
 import toy
 
-from jaxdl.data.rings import coverage, ring
+from jaxdl.data.sets.rings import coverage, ring
 from jaxdl.data.stream import nothing, synthetic
-from jaxdl.graft import graft
 from jaxdl.models.mlp import MLP
-from jaxdl.objectives import WASSERSTEIN, adversarial
+from jaxdl.objectives.adversarial import WASSERSTEIN, adversarial
+from jaxdl.objectives.keep_best import keep_best
 from jaxdl.rl.actor import actor, epsilon_greedy
 from jaxdl.rl.catch import catch
 from jaxdl.rl.dqn import q_learner, q_values
 from jaxdl.study import Eval, Phase
-from jaxdl.task import keep_best
+from jaxdl.transfer import graft
 
 
 def ragged() -> tuple[Phase, ...]:

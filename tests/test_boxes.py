@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from jax.extend.core import Literal
 
-from jaxdl.models import boxes as bx
+from jaxdl import boxes as bx
 from jaxdl.models import faster_rcnn, rcnn, yolo
+from jaxdl.nn import regions as rois
 
 RNG = np.random.default_rng(0)
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -102,6 +103,7 @@ class TestGeometry:
         a, b = jnp.array([0.0, 0, 2, 2]), jnp.array([5.0, 0, 7, 2])
         assert jax.grad(lambda a: bx.generalised_iou(a, b))(a)[2] > 0
 
+    @pytest.mark.slow
     def test_its_gradient_is_there_whatever_is_computed_twice(self):
         """Behind other arithmetic, as a network's boxes are, away from ties."""
         rng = np.random.default_rng(0)
@@ -232,6 +234,7 @@ class TestMatch:
 class TestTies:
     match = staticmethod(functools.partial(bx.match, high=0.9, low=0.3, force_best=True))
 
+    @pytest.mark.slow
     def test_the_best_is_found_whatever_is_computed_twice(self):
         rng = np.random.default_rng(0)
         truths, anchors = random_boxes(30, rng=rng), random_boxes(500, rng=rng)
@@ -241,6 +244,7 @@ class TestTies:
         assert (want[best] >= 0).all()
         np.testing.assert_array_equal(recomputed(run, truths, anchors), want)
 
+    @pytest.mark.slow
     def test_all_that_tie_are_forced_whatever_is_computed_twice(self):
         """Anchors of one size that hold the truth, and a better one that does not exist."""
         truth = np.array([[40.2, 40.3, 43.7, 45.1]], np.float32)
@@ -437,7 +441,7 @@ class TestRegions:
     def test_roi_align_equals_the_loop(self, output, samples, aligned):
         f = RNG.normal(size=(8, 12, 3)).astype(np.float32)
         options = {'output': output, 'scale': 1 / 8, 'samples': samples, 'aligned': aligned}
-        got = jax.jit(functools.partial(bx.roi_align, **options))(f, REGIONS)
+        got = jax.jit(functools.partial(rois.roi_align, **options))(f, REGIONS)
         want = loop_roi_align(f, REGIONS, output, 1 / 8, samples, aligned)
         np.testing.assert_allclose(got, want, atol=2e-5)
 
@@ -449,7 +453,7 @@ class TestRegions:
         options = {'output': (3, 4), 'scale': 1 / 8, 'samples': 2, 'aligned': aligned}
 
         def product(f, boxes):
-            return (bx.roi_align(f, boxes, **options) * g).sum()
+            return (rois.roi_align(f, boxes, **options) * g).sum()
 
         df, dboxes = jax.jit(jax.grad(product, (0, 1)))(f, REGIONS)
         assert not dboxes.any()
@@ -458,13 +462,13 @@ class TestRegions:
             np.testing.assert_allclose((df * other).sum(), product(other, REGIONS), rtol=1e-3)
 
     def test_a_constant_map_gives_that_constant(self):
-        got = bx.roi_align(jnp.full((8, 12, 2), 3.0), REGIONS[:1], scale=1 / 8)
+        got = rois.roi_align(jnp.full((8, 12, 2), 3.0), REGIONS[:1], scale=1 / 8)
         np.testing.assert_allclose(got, 3, rtol=1e-6)
 
     @pytest.mark.parametrize('output', [(7, 7), (2, 3)])
     def test_roi_pool_equals_the_loop(self, output):
         f = RNG.normal(size=(8, 12, 3)).astype(np.float32) - 3  # negative: an empty bin shows
-        got = jax.jit(functools.partial(bx.roi_pool, output=output, scale=1 / 8))(f, REGIONS)
+        got = jax.jit(functools.partial(rois.roi_pool, output=output, scale=1 / 8))(f, REGIONS)
         want = loop_roi_pool(f, REGIONS, output, 1 / 8)
         np.testing.assert_array_equal(got, want.astype(np.float32))
         assert (want == 0).any()
@@ -472,7 +476,7 @@ class TestRegions:
     def test_gradient_of_roi_pool_goes_to_the_maxima(self):
         f = RNG.permutation(96).reshape(8, 12, 1).astype(np.float32)
         boxes = jnp.array([[0.0, 0, 11, 7]])
-        g = jax.grad(lambda f: bx.roi_pool(f, boxes, output=(2, 2), scale=1.0).sum())(f)
+        g = jax.grad(lambda f: rois.roi_pool(f, boxes, output=(2, 2), scale=1.0).sum())(f)
         want = np.zeros_like(f)
         for block in (np.s_[:4, :6], np.s_[:4, 6:], np.s_[4:, :6], np.s_[4:, 6:]):
             want[block] = f[block] == f[block].max()
@@ -493,7 +497,7 @@ class TestRegions:
             mean = y.mean((0, 1, 2), keepdims=True)
             variance = ((y - mean) ** 2).mean((0, 1, 2), keepdims=True)
             y = (y - mean) * jax.lax.rsqrt(variance + 1e-5) + shift
-            pool = functools.partial(bx.roi_pool, output=(3, 3), scale=6 / 64)
+            pool = functools.partial(rois.roi_pool, output=(3, 3), scale=6 / 64)
             return jax.vmap(pool, (0, None))(y, boxes).sum()
 
         pooled = jax.checkpoint(pooled) if remat else pooled
@@ -502,6 +506,7 @@ class TestRegions:
         gradient = gradient(x, kernel, jnp.zeros(x.shape))
         assert gradient.sum() == 3 * 3 * 3 * 3  # of regions and bins and channels, one each
 
+    @pytest.mark.slow
     def test_gradient_of_roi_pool_is_there_whatever_is_computed_twice(self):
         rng = np.random.default_rng(0)
         f = rng.normal(size=(8, 12, 3)).astype(np.float32)
@@ -509,7 +514,7 @@ class TestRegions:
         regions = REGIONS + 0.3  # whose edges no rounding moves
 
         def total(f):
-            return (bx.roi_pool(1.5 * f, regions, output=(3, 4), scale=1 / 8) * g).sum()
+            return (rois.roi_pool(1.5 * f, regions, output=(3, 4), scale=1 / 8) * g).sum()
 
         want = jax.grad(total)(f)
         np.testing.assert_allclose(recomputed(jax.grad(total), f), want, rtol=1e-5, atol=1e-6)
@@ -517,12 +522,12 @@ class TestRegions:
     def test_of_equal_maxima_the_first_has_the_gradient(self):
         f = np.zeros((2, 3, 1), np.float32)
         boxes = jnp.array([[0.0, 0, 2, 1]])
-        g = jax.grad(lambda f: bx.roi_pool(f, boxes, output=(1, 1), scale=1.0).sum())(f)
+        g = jax.grad(lambda f: rois.roi_pool(f, boxes, output=(1, 1), scale=1.0).sum())(f)
         assert g[..., 0].tolist() == [[1, 0, 0], [0, 0, 0]]
 
     def test_a_region_of_infinities_is_not_an_empty_one(self):
         f, box = jnp.full((4, 4, 1), -jnp.inf), jnp.array([[0.0, 0, 3, 3], [90, 90, 95, 95]])
-        inside, outside = bx.roi_pool(f, box, output=(1, 1), scale=1.0).ravel()
+        inside, outside = rois.roi_pool(f, box, output=(1, 1), scale=1.0).ravel()
         assert inside == -jnp.inf and outside == 0
 
 
@@ -570,11 +575,12 @@ class TestNothing:
             assert jax.eval_shape(one, a).shape[0] == 0
         masks = bx.sample_balanced(jax.random.key(0), self.absent, self.absent, count=4, fraction=1)
         assert all(mask.shape == (0,) for mask in masks)
-        for pool in (bx.roi_align, bx.roi_pool):
+        for pool in (rois.roi_align, rois.roi_pool):
             gradient = jax.jit(jax.grad(lambda f, pool=pool: pool(f, a, scale=1.0).sum()))
             assert not gradient(jnp.ones((4, 5, 2))).any()
         assert bx.take(a, jnp.zeros((2, 3), int)).tolist() == np.zeros((2, 3, 4)).tolist()
 
+    @pytest.mark.slow
     def test_losses_of_faster_rcnn_are_those_of_padding(self):
         """A batch in which no image has a true box: everything is background."""
         anchors = jnp.asarray(random_boxes(20))

@@ -8,10 +8,10 @@ import pytest
 
 from jaxdl.errors import UsageError
 from jaxdl.game import Player, ema, game
-from jaxdl.graft import graft
 from jaxdl.models.mlp import MLP
-from jaxdl.objectives import classifier
-from jaxdl.task import keep_best
+from jaxdl.objectives.classification import classifier
+from jaxdl.objectives.keep_best import keep_best
+from jaxdl.transfer import graft
 
 
 def state(seed, features=(4, 3), kept=False):

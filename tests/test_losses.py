@@ -433,6 +433,7 @@ def test_shapes_that_would_broadcast_are_refused(call):
 
 
 @pytest.mark.parametrize('name', ['huber', 'smooth_l1', 'hinge_binary', 'hinge_multi_class'])
+@pytest.mark.slow
 def test_gradients_are_there_whatever_is_computed_twice(name):
     rng = np.random.default_rng(0)
     x = rng.normal(0, 2, (200, 5)).astype(np.float32)

@@ -10,9 +10,9 @@ import toy
 from jaxdl.errors import UsageError
 from jaxdl.game import ema
 from jaxdl.net import Net
-from jaxdl.objectives import classifier
-from jaxdl.task import keep_best
-from jaxdl.weights import with_variables
+from jaxdl.objectives.classification import classifier
+from jaxdl.objectives.keep_best import keep_best
+from jaxdl.transfer import with_variables, with_weights
 
 KEYS = jax.random.split(jax.random.key(0), 2)
 X = jnp.asarray(toy.X[:4])
@@ -118,3 +118,66 @@ def test_weights_that_fit_several_nets_fit_none():
 
 def test_a_state_without_nets():
     assert said({'x': jnp.zeros((2, 3))}, variables()) == 'there is no net in the state'
+
+
+# ---- from another run ---------------------------------------------------------------------------
+
+
+def as_saved(node):
+    """A state as a checkpoint gives it back: nested dicts of arrays."""
+    if isinstance(node, Net):
+        return {name: as_saved(getattr(node, name)) for name in ('params', 'memory', 'shadow')}
+    if hasattr(node, '_asdict'):
+        node = node._asdict()
+    if isinstance(node, dict):
+        return {name: as_saved(child) for name, child in node.items() if child is not None}
+    return np.asarray(node) if isinstance(node, jax.Array) else {}
+
+
+def trained(*, kept=False, shadow=None):
+    """The states of a classifier's task, with a leading axis of two seeds."""
+    task = classifier(toy.Small(), toy.optax.sgd(0.1), classes=2, shadow=shadow)
+    task = keep_best(task, 'accuracy') if kept else task
+    return jax.vmap(lambda key: task.init(key, BATCH))(KEYS)
+
+
+def other(tree):
+    return jax.tree.map(lambda x: x + 1, tree)
+
+
+@pytest.mark.parametrize('kept', [(False, False), (True, True), (True, False), (False, True)])
+def test_the_outcome_of_another_run_is_taken_player_by_player(kept):
+    saved = trained(kept=kept[0])
+    best = other(saved.best) if kept[0] else saved
+    saved = saved._replace(best=best) if kept[0] else saved
+    state = trained(kept=kept[1])
+    after = with_weights(state, as_saved(saved), 'runs/x')
+    for part in (after.live, after.best) if kept[1] else (after,):
+        for got, want in zip(
+            jax.tree.leaves((part['net'].net.params, part['net'].net.memory)),
+            jax.tree.leaves((best['net'].net.params, best['net'].net.memory)),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_a_slow_copy_begins_as_the_net_where_there_was_none():
+    saved = other(trained())
+    after = with_weights(trained(shadow=ema(0.9)), as_saved(saved), 'runs/x')['net'].net
+    jax.tree.map(np.testing.assert_array_equal, after.shadow.params, saved['net'].net.params)
+
+
+def test_what_another_run_does_not_have_is_named():
+    saved = as_saved(trained())
+    for state, message in (
+        (seeds(toy.Small()), r"--init-from runs/x: no net 'p0'"),
+        ({'nett': trained()['net']}, r"no net 'nett'; did you mean 'net'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            with_weights(state, saved, 'runs/x')
+    saved['net']['net']['params']['Dense_0']['kernel'] = np.zeros((2, 3, 8))
+    with pytest.raises(UsageError, match=r"'net/params/Dense_0/kernel' is \[3, 8\], not \[5, 8\]"):
+        with_weights(trained(), saved, 'runs/x')
+    del saved['net']['net']['params']['Dense_0']
+    with pytest.raises(UsageError, match="no array 'net/params/Dense_0/kernel'"):
+        with_weights(trained(), saved, 'runs/x')

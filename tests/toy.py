@@ -11,7 +11,7 @@ import optax
 from jaxdl.data.source import Source
 from jaxdl.game import ema
 from jaxdl.net import Net
-from jaxdl.objectives import classifier
+from jaxdl.objectives.classification import classifier
 from jaxdl.task import Batch, Task
 
 RNG = np.random.default_rng(0)

@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 
+from jaxdl.boxes import pad_boxes
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.data.tfds import tfds
-from jaxdl.models.boxes import pad_boxes
 
 BLOCK = 32  # images decoded at once: they are larger than what is kept of them
 

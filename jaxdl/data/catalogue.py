@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from jaxdl.data.embedded import digits
 from jaxdl.data.prepared import all_prepared, data_dir, find
 from jaxdl.data.public import download, public_sets
+from jaxdl.data.sets.digits import digits
 from jaxdl.data.table import Table
 from jaxdl.data.tfds import NEEDS_TENSORFLOW, leaves, tfds
 from jaxdl.errors import DataMissingError, JaxdlError, UsageError, nearest

@@ -48,7 +48,7 @@ def public_sets() -> dict[str, PublicSet]:
         importlib.import_module(f'{sets.__name__}.{module.name}')
         for module in pkgutil.iter_modules(sets.__path__)
     ]
-    return {module.SET.name: module.SET for module in modules}
+    return {module.SET.name: module.SET for module in modules if hasattr(module, 'SET')}
 
 
 def locate(name: str, file: str) -> Path:

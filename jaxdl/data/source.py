@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from jaxdl.keys import Key
+import jax
+
+from jaxdl.keys import Key, key_at, key_for
 from jaxdl.task import Batch
 
 
@@ -34,3 +36,10 @@ class Source:
     batches: int | None = None
     private: bool = False
     name: str = ''
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches themselves, for a loop of one's own: one pass, or endless ones."""
+        make = jax.jit(self.make)
+        root = key_for(jax.random.key(0), 'batches')
+        for index, sent in enumerate(self.open(0, 0)):
+            yield make(key_at(root, index), self.resident, sent)

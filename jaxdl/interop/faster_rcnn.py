@@ -15,8 +15,8 @@ from jaxdl.models.faster_rcnn import (
     FasterRCNN,
     fasterrcnn_resnet50_fpn,
 )
-from jaxdl.models.fpn import FeaturePyramid
 from jaxdl.models.resnet import BasicBlock, Stages
+from jaxdl.nn.fpn import FeaturePyramid
 
 NAMES = {
     r'^trunk/layer(\d)_(\d+)/': r'backbone.body.layer\1.\2.',

@@ -17,7 +17,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdl.errors import UsageError
-from jaxdl.record import write_bytes
+from jaxdl.files import write_bytes
 
 Array = np.ndarray
 ABOUT = 'jaxdl'  # the entry that makes an .npz file a weights file

@@ -7,10 +7,10 @@ from typing import Any
 
 from jaxdl.interop.reference import DENSE, KERAS, TORCH, Place, Reference, Rule, layered, reshaped
 from jaxdl.models import resnet
-from jaxdl.models.attention_blocks import CBAM, SqueezeExcitation
-from jaxdl.models.layers import BatchNorm, Conv
 from jaxdl.models.resnet import Bottleneck, ResNet
 from jaxdl.models.vit import ViT
+from jaxdl.nn.attention_blocks import CBAM, SqueezeExcitation
+from jaxdl.nn.layers import BatchNorm, Conv
 
 SIZES: Mapping[str, Callable[..., ResNet]] = {
     'resnet18': resnet.resnet18,

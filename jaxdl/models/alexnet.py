@@ -9,8 +9,8 @@ import jax
 from jax import lax
 from jax.nn import initializers
 
-from jaxdl.models.layers import Conv, Dense, max_pool
-from jaxdl.models.pooling import adaptive_average_pool
+from jaxdl.nn.layers import Conv, Dense, max_pool
+from jaxdl.nn.pooling import adaptive_average_pool
 
 Array = jax.Array
 Map = Callable[[Array], Array]

@@ -15,8 +15,8 @@ is an argument: ``CNN(classes=200)``.
 
 from functools import partial
 
-from jaxdl.models.layers import average_pool
 from jaxdl.models.lenet import LeNet
+from jaxdl.nn.layers import average_pool
 
 CNN = partial(LeNet, features=(32, 64), dense=(256,), kernel=(3, 3), padding='SAME')
 

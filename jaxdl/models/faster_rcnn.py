@@ -15,10 +15,8 @@ import optax
 from jax import lax
 from jax.nn import initializers
 
-from jaxdl.models import boxes as bx
-from jaxdl.models.boxes import BACKGROUND, Detections
-from jaxdl.models.fpn import FeaturePyramid, pyramid_align
-from jaxdl.models.layers import Conv, Dense
+from jaxdl import boxes as bx
+from jaxdl.boxes import BACKGROUND, Detections
 from jaxdl.models.rcnn import (
     Hidden,
     RegionHead,
@@ -30,6 +28,8 @@ from jaxdl.models.rcnn import (
     two_terms,
 )
 from jaxdl.models.resnet import LINEAR, Stages
+from jaxdl.nn.fpn import FeaturePyramid, pyramid_align
+from jaxdl.nn.layers import Conv, Dense
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]

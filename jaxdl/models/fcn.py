@@ -17,10 +17,10 @@ import numpy as np
 from jax.nn import initializers
 
 from jaxdl.models.googlenet import Heads
-from jaxdl.models.layers import BatchNorm, Conv, ConvTranspose
-from jaxdl.models.pooling import ceil_max_pool
 from jaxdl.models.resnet import LINEAR, Bottleneck, Stages
 from jaxdl.models.vgg import Trunk
+from jaxdl.nn.layers import BatchNorm, Conv, ConvTranspose
+from jaxdl.nn.pooling import ceil_max_pool
 
 Array = jax.Array
 Layer = Callable[..., Any]

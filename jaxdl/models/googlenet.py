@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax.nn import initializers
 
 from jaxdl.models.alexnet import local_response_norm
-from jaxdl.models.layers import BatchNorm, Conv, Dense, average_pool, max_pool
-from jaxdl.models.pooling import adaptive_average_pool, ceil_max_pool
+from jaxdl.nn.layers import BatchNorm, Conv, Dense, average_pool, max_pool
+from jaxdl.nn.pooling import adaptive_average_pool, ceil_max_pool
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]

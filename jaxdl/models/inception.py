@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 
 from jaxdl.models.googlenet import ConvUnit, Heads, auxiliary_loss
-from jaxdl.models.layers import BatchNorm, Dense, average_pool, max_pool
+from jaxdl.nn.layers import BatchNorm, Dense, average_pool, max_pool
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import initializers
 
-from jaxdl.models.layers import Conv, Dense, average_pool, convolution, max_pool
+from jaxdl.nn.layers import Conv, Dense, average_pool, convolution, max_pool
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax
 
-from jaxdl.models.layers import Dense
+from jaxdl.nn.layers import Dense
 
 
 class MLP(nn.Module):

@@ -19,11 +19,12 @@ import jax.numpy as jnp
 import optax
 from jax.nn import initializers
 
-from jaxdl.models import boxes as bx
+from jaxdl import boxes as bx
+from jaxdl.boxes import BACKGROUND, Detections
 from jaxdl.models.alexnet import AlexNetFeatures
-from jaxdl.models.boxes import BACKGROUND, Detections
-from jaxdl.models.layers import Dense
 from jaxdl.models.vgg import VGGFeatures
+from jaxdl.nn.layers import Dense
+from jaxdl.nn.regions import roi_pool
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]
@@ -247,7 +248,7 @@ class FastRCNN(nn.Module):
     def __call__(self, images: Array, boxes: Array, *, train: bool = False) -> Regions:
         """Images [B, H, W, C] and proposals [B, R, 4], padded or not -> regions [B, R]."""
         maps = self.trunk(name='trunk')(images, train=train)
-        pooled = jax.vmap(lambda x, b: bx.roi_pool(x, b, output=self.output, scale=self.scale))(
+        pooled = jax.vmap(lambda x, b: roi_pool(x, b, output=self.output, scale=self.scale))(
             maps, jax.lax.stop_gradient(boxes)
         )
         return self.head(classes=self.classes, name='head')(pooled, train=train)

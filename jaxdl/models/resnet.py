@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from jaxdl.models.layers import BatchNorm, Conv, Dense, max_pool
+from jaxdl.nn.layers import BatchNorm, Conv, Dense, max_pool
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]
@@ -72,7 +72,7 @@ class Block(nn.Module):
     norm(use_running_average=, name=) -> module.
     shortcut(x, features=, stride=, conv=, norm=) -> what is added: `projection`, `padded`, `plain`.
     attention(name=) -> module, called (y, train=) on the residual branch before the addition: see
-        `jaxdl.models.attention_blocks`.
+        `jaxdl.nn.attention_blocks`.
     drop() -> module, called (y, train=) on the residual branch last: stochastic depth.
     """
 

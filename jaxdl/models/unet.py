@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from jaxdl.models.layers import BatchNorm, Conv, ConvTranspose, max_pool
+from jaxdl.nn.layers import BatchNorm, Conv, ConvTranspose, max_pool
 
 Array = jax.Array
 Layer = Callable[..., Any]

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 from jax.nn import initializers
 
-from jaxdl.models.layers import BatchNorm, Conv, Dense, max_pool
-from jaxdl.models.pooling import adaptive_average_pool
+from jaxdl.nn.layers import BatchNorm, Conv, Dense, max_pool
+from jaxdl.nn.pooling import adaptive_average_pool
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]

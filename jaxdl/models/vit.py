@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from jaxdl.models import layers
-from jaxdl.models.layers import Conv, Dense, attention
+from jaxdl.nn import layers
+from jaxdl.nn.layers import Conv, Dense, attention
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]

@@ -17,9 +17,9 @@ import numpy as np
 import optax
 from jax.nn import initializers
 
-from jaxdl.models import boxes as bx
-from jaxdl.models.boxes import Detections
-from jaxdl.models.layers import BatchNorm, Conv, max_pool
+from jaxdl import boxes as bx
+from jaxdl.boxes import Detections
+from jaxdl.nn.layers import BatchNorm, Conv, max_pool
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]

@@ -1,0 +1,1 @@
+"""Checkpoints: states on disk that survive a kill and are verified before they are used."""

@@ -1,0 +1,104 @@
+"""What a study costs on this machine: layers and parameters, and measured time per step."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+from rich.table import Table
+
+from jaxdl.cli.library import chosen, phases_of, resolve
+from jaxdl.engine import cost
+from jaxdl.engine.engine import Engine
+from jaxdl.net import applications
+from jaxdl.run import machine
+from jaxdl.study import Phase, Study
+from jaxdl.task import Task
+
+FOREVER = 10**9  # steps
+
+
+def summarise(
+    study: Study, arms: tuple[str, ...], overrides: Mapping[str, Any]
+) -> Iterator[Table | str]:
+    """For each arm a line of totals and, for each of its networks, a table of layers."""
+    for label, phase in _phases(study, arms, overrides):
+        engine = Engine(phase.task, phase.train, seeds=[0])
+        yield (
+            f'{label}: {engine.parameters():,} parameters, '
+            f'{cost.quantity(engine.flops())}FLOP and {cost.quantity(engine.step_bytes())}B '
+            f'a training step' + (f' of {engine.rows} rows' if engine.rows else '')
+        )
+        state, _, batch = engine.shapes
+
+        # The step, not the measure: a critic is trained and never measured. And a function of its
+        # own: jax would remember what the engine traced, and call no network again.
+        def step(*args: Any, task: Task = phase.task) -> Any:
+            return task.step(*args)
+
+        for module, inputs in applications(step, state, batch):
+            yield cost.summary(module, *inputs)
+
+
+def bench(
+    name: str,
+    study: Study,
+    overrides: Mapping[str, Any],
+    *,
+    arm: tuple[str, ...],
+    seeds: int | None,
+    layout: str,
+    chunk: int | None,
+    seconds: float,
+) -> Table:
+    """Time training steps of each arm, for one seed and for several."""
+    peak = machine.peak_flops()
+    table = Table(
+        *('arm', 'seeds', 'layout', 'compile s', 'ms/step', 'examples/s', 'GFLOP/step'),
+        *('share of peak', 'peak MB'),
+        title=f'{name} on {jax.devices()[0].device_kind}, measured peak {peak / 1e9:.0f} GFLOP/s',
+        caption='a step is one step of all seeds; peak MB is the most this process has held so far',
+    )
+    for label, phase in _phases(study, arm, overrides):
+        for count in sorted({1, seeds or study.seeds}):
+            table.add_row(label, str(count), *_measured(phase, count, layout, chunk, seconds, peak))
+    return table
+
+
+def _measured(
+    phase: Phase, seeds: int, layout: str, chunk: int | None, seconds: float, peak: float
+) -> list[str]:
+    """The cells of one row, from the layout on."""
+    engine = Engine(phase.task, phase.train, seeds=range(seeds), layout_name=layout, chunk=chunk)
+    begun = time.perf_counter()
+    ticks = engine.train(engine.init(), start=0, stop=FOREVER, cadences=[FOREVER])
+    next(ticks).drain()  # the first chunk compiles
+    first = time.perf_counter() - begun
+    steps, begun = 0, time.perf_counter()
+    for tick in ticks:
+        steps += engine.chunk
+        if time.perf_counter() - begun >= seconds:
+            tick.drain()  # what was dispatched is counted, so it is waited for
+            break
+    per_step = (time.perf_counter() - begun) / steps
+    ticks.close()
+    flops = engine.flops() * seeds
+    return [
+        engine.choice.name + (', scan' if engine.choice.scan else ''),
+        f'{max(0.0, first - per_step * engine.chunk):.1f}',
+        f'{per_step * 1e3:.3g}',
+        f'{engine.rows * seeds / per_step:,.0f}' if engine.rows else '-',
+        f'{flops / 1e9:.3g}',
+        f'{flops / per_step / peak:.1%}',
+        f'{machine.peak_memory() / 1e6:,.0f}',
+    ]
+
+
+def _phases(
+    study: Study, arms: tuple[str, ...], overrides: Mapping[str, Any]
+) -> Iterator[tuple[str, Phase]]:
+    """Every phase of some arms, by a name."""
+    for arm in chosen(study, arms):
+        phases = phases_of(study, resolve(study, arm, overrides))
+        for index, phase in enumerate(phases):
+            yield f'{arm}, phase {index}' if len(phases) > 1 else arm, phase

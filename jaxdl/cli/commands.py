@@ -1,0 +1,394 @@
+"""The commands: what each reads from the command line, does, and prints.
+
+Each reads its options before it imports what it works with: help and mistakes do not wait for jax.
+"""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from jaxdl.cli.options import Option, Parsed, parse, signature_options
+from jaxdl.errors import UsageError, nearest
+from jaxdl.run.interruption import preemptible
+from jaxdl.study import Count, Rate, Study
+
+LayoutName = Literal['auto', 'vmap', 'loop', 'seeds', 'batch', 'seeds+batch', 'pmap']
+
+DEBUG = Option('debug', bool, False, 'show the traceback of an error')
+ARM = Option('arm', tuple[str, ...], (), 'which arms; all but tiny if none is named')
+SEEDS = Option('seeds', Count | None, None, 'how many seeds; the study says if you do not')
+LAYOUT = Option('layout', LayoutName, 'auto', 'how seeds and batches lie over devices')
+CHUNK = Option('chunk', Count | None, None, 'steps between two looks of the host')
+RUN_OPTIONS = [
+    ARM,
+    SEEDS,
+    Option('workdir', Path | None, None, 'where the run lives; runs/NAME if you do not say'),
+    LAYOUT,
+    CHUNK,
+    Option('init_from', Path | None, None, "weights to start from: another run's arm, or a file"),
+    Option('tensorboard', bool, True, 'write TensorBoard files'),
+    Option('print_config', bool, False, 'print what would run, and run nothing'),
+    Option('smoke', bool, False, 'a few steps of everything, in a folder of its own'),
+]
+BENCH_OPTIONS = [
+    ARM,
+    SEEDS,
+    LAYOUT,
+    CHUNK,
+    Option('seconds', Rate, 3.0, 'how long each measurement takes'),
+]
+RECORD_OPTIONS = [
+    Option(
+        'remark', str | None, None, 'what readers of a recorded result must know; records no run'
+    )
+]
+
+CONVERT_OPTIONS = [
+    Option('arch', str | None, None, 'which network it is, by the names of --list'),
+    Option('layout', str | None, None, 'whose names its tensors have there'),
+    Option('config', tuple[str, ...], (), 'options of the network: classes=10'),
+    Option('out', Path | None, None, 'the file to write; FILE.jaxdl.npz for weights that come in'),
+    Option('without', tuple[str, ...], (), "arrays to leave out: 'params/fc/*', a head"),
+    Option('strict', bool, True, 'refuse tensors that the network has no place for'),
+    Option('seed', int | None, None, 'which seed of an arm; its first if you do not say'),
+    Option('net', str | None, None, 'which net of an arm, where several fit'),
+    Option('list', bool, False, 'show the networks and whose weights they take'),
+]
+
+
+def _positional(
+    command: str, words: list[str], options: Sequence[Option], example: str
+) -> tuple[str, list[str]]:
+    """The first word of a command, which names what it is about, and the rest."""
+    if words and not words[0].startswith('-'):
+        return words[0], words[1:]
+    if words and words[0] in ('-h', '--help'):
+        _parse(command, options, words[:1])
+    raise UsageError(f'jaxdl {command}: say what first, as in: jaxdl {command} {example}')
+
+
+def _parse(
+    command: str, options: Sequence[Option], words: list[str], *, about: str | None = None
+) -> Parsed:
+    """The options of a command; its help where that was asked for."""
+    name = command.split()[0]
+    prog = f'jaxdl {command}'
+    if about is None:
+        about, prog = COMMANDS[name].about, f'{prog} {COMMANDS[name].words}'.rstrip()
+        if options and options[0] is ARM and name != 'eval':
+            about += f'\n\nA study has parameters of its own: jaxdl {command} digits --help'
+    return parse(prog, [*options, DEBUG], words, about=about)
+
+
+def _studied(
+    command: str, words: list[str], extra: Sequence[Option]
+) -> tuple[str, Study, Parsed, dict[str, Any]]:
+    """A study by name, the parsed options, and those of its trial that were typed."""
+    word, rest = _positional(command, words, extra, 'digits')
+
+    from jaxdl.cli.library import load
+
+    name, study = load(word)
+    own = signature_options(study.trial, group='trial')
+    if clash := {o.name for o in own} & {o.name for o in (*extra, DEBUG)}:
+        raise UsageError(f'{name}: its trial has a parameter {clash.pop()!r}, which is an option')
+    arms = '\n'.join(f'  {arm:<20}{_settings(study, arm)}' for arm in study.named())
+    about = f'{study.question}\n\narms, and what they change of the trial:\n{arms}'
+    parsed = _parse(f'{command} {word}', [*extra, *own], rest, about=about)
+    overrides = {o.name: parsed.values[o.name] for o in own if o.name in parsed.given}
+    return name, study, parsed, overrides
+
+
+def _settings(study: Study, arm: str) -> str:
+    return ', '.join(f'{name} {value}' for name, value in study.named()[arm].items()) or '-'
+
+
+def _show(*parts: Any) -> None:
+    """Print tables and texts; where nobody looks they need not fit a screen."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 120))
+    for part in parts:
+        console.print(part)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _run(words: list[str]) -> None:
+    name, study, parsed, overrides = _studied('run', words, RUN_OPTIONS)
+    values = parsed.values
+
+    from jaxdl.cli.plan import Plan, plan_arms, run_study, workdir
+    from jaxdl.report.result import verdict_lines
+    from jaxdl.run.arm import Options
+
+    plan = Plan(
+        name=name,
+        word=words[0],
+        arms=values['arm'],
+        seeds=values['seeds'],
+        overrides=overrides,
+        workdir=values['workdir'],
+        init_from=values['init_from'],
+        smoke=values['smoke'],
+    )
+    if values['print_config']:
+        arms = {
+            arm: {'seeds': config.seeds, 'params': config.params, 'init_from': config.init_from}
+            for arm, config in plan_arms(study, plan).items()
+        }
+        what = {'study': name, 'workdir': str(workdir(plan)), 'arms': arms}
+        print(json.dumps(what, indent=2, default=str))
+        return
+    options = Options(values['layout'], values['chunk'], values['tensorboard'])
+    command = shlex.join(['jaxdl', 'run', *words])
+    with preemptible():
+        result = run_study(study, plan, command=command, options=options)
+        _show(verdict_lines(result, workdir(plan)))
+
+
+def _eval(words: list[str]) -> None:
+    word, rest = _positional('eval', words, [ARM, LAYOUT], 'digits')
+    values = _parse('eval', [ARM, LAYOUT], rest).values
+
+    from rich.table import Table
+
+    from jaxdl.cli.library import load, phases_of
+    from jaxdl.cli.plan import arms_in, recall
+    from jaxdl.run import machine
+    from jaxdl.run.arm import Options, evaluate_arm
+    from jaxdl.run.config import read_config
+
+    folder, experiment = _run_folder(word)
+    arms = arms_in(folder)
+    for arm in values['arm']:
+        if arm not in arms:
+            raise UsageError(f'--arm: no arm {arm!r} in {folder}{nearest(arm, arms)}')
+    _, study = load(experiment)
+    machine.tune_memory()
+    table = Table('arm', 'step', 'metric', 'mean', 'per seed')
+    for arm in values['arm'] or arms:
+        config = read_config(folder / arm)
+        phases = phases_of(study, recall(study, config))
+        options = Options(layout=values['layout'])
+        step, numbers = evaluate_arm(folder / arm, phases, config, options=options, say=_say)
+        for metric, seeds in numbers.items():
+            each = ' '.join(f'{x:.6g}' for x in seeds)
+            table.add_row(arm, str(step), metric, f'{sum(seeds) / len(seeds):.6g}', each)
+    _show(table)
+
+
+def _report(words: list[str]) -> None:
+    word, rest = _positional('report', words, [], 'digits')
+    _parse('report', [], rest)
+
+    from jaxdl.cli.library import load
+    from jaxdl.cli.plan import arms_in, write_answer
+    from jaxdl.files import read_json
+    from jaxdl.report.result import verdict_lines
+    from jaxdl.run.config import read_config
+
+    folder, experiment = _run_folder(word)
+    arm = folder / arms_in(folder)[0]
+    _, study = load(experiment)
+    command = read_json(arm / 'env.json')['command']
+    result = write_answer(study, read_config(arm).study, folder, command=command)
+    _show(verdict_lines(result, folder))
+
+
+def _record(words: list[str]) -> None:
+    word, rest = _positional('record', words, RECORD_OPTIONS, 'digits')
+    text = _parse('record', RECORD_OPTIONS, rest).values['remark']
+
+    from jaxdl.report.recorded import record_run, remark, write_table
+
+    experiments = Path('experiments')
+    if not experiments.is_dir():
+        raise UsageError('jaxdl record: there is no folder experiments here')
+    if text is None:
+        path = record_run(_run_folder(word)[0], experiments / 'results')
+    else:
+        path = remark(experiments / 'results', word, text)
+    write_table(experiments / 'results', experiments / 'README.md')
+    print(f'wrote {path} and the table in {experiments / "README.md"}')
+
+
+def _convert(words: list[str]) -> None:
+    if words == ['--list']:
+        _show(_architectures())
+        return
+    word, rest = _positional(
+        'convert', words, CONVERT_OPTIONS, 'resnet50.safetensors --arch resnet50 --layout ...'
+    )
+    values = _parse('convert', CONVERT_OPTIONS, rest).values
+    if values.pop('list'):
+        raise UsageError('--list: it stands alone, as in: jaxdl convert --list')
+    values.pop('debug')
+
+    from jaxdl.cli.convert import convert
+
+    print(convert(Path(word), **values))
+
+
+def _architectures() -> Any:
+    """The networks whose weights are converted, as a table."""
+    from rich.table import Table
+
+    from jaxdl import interop
+
+    layouts: dict[str, list[str]] = {}
+    for arch, layout in interop.list_references():
+        layouts.setdefault(arch, []).append(layout)
+    table = Table('arch', 'layouts', 'options')
+    for arch, names in layouts.items():
+        table.add_row(arch, ', '.join(names), ', '.join(interop.options(arch, names[0])))
+    return table
+
+
+def _summary(words: list[str]) -> None:
+    _, study, parsed, overrides = _studied('summary', words, [ARM])
+
+    from jaxdl.cli.bench import summarise
+
+    _show(*summarise(study, parsed.values['arm'], overrides))
+
+
+def _bench(words: list[str]) -> None:
+    name, study, parsed, overrides = _studied('bench', words, BENCH_OPTIONS)
+
+    from jaxdl.cli.bench import bench
+    from jaxdl.run import machine
+
+    machine.tune_memory()
+    options = {option.name: parsed.values[option.name] for option in BENCH_OPTIONS}
+    _show(bench(name, study, overrides, **options))
+
+
+def _list(words: list[str]) -> None:
+    _parse('list', [], words)
+
+    from rich.table import Table
+
+    from jaxdl.cli.library import names
+    from jaxdl.cli.outline import outline
+
+    table = Table('experiment', 'question', 'arms', 'seeds')
+    for name, path in names().items():
+        try:
+            found = outline(path)
+        except UsageError as broken:
+            table.add_row(name, f'broken: {broken}', '', '')
+        else:
+            arms = '...' if found.arms is None else ', '.join(found.arms)
+            table.add_row(name, found.question, arms, str(found.seeds))
+    _show(table)
+
+
+def _data(words: list[str]) -> None:
+    actions = ('list', 'prepare', 'show')
+    action, rest = (words[0], words[1:]) if words else ('', [])
+    if action in ('-h', '--help'):
+        _parse('data', [], [action])
+    match action:
+        case 'list':
+            about = 'The datasets that are here, and how to get others.'
+            _parse('data list', [], rest, about=about)
+        case 'prepare':
+            about = 'Download a dataset and prepare it for reading.'
+            name, parsed = _dataset(action, about, [], rest)
+        case 'show':
+            about = 'What a dataset looks like: splits, columns, classes, a few examples.'
+            split = Option('split', str | None, None, 'which split; the first if you do not say')
+            name, parsed = _dataset(action, about, [split], rest)
+        case '':
+            raise UsageError('jaxdl data: say what: list, prepare NAME, or show NAME')
+        case _:
+            raise UsageError(f'jaxdl data: unknown action {action!r}{nearest(action, actions)}')
+
+    from jaxdl.data import catalogue
+
+    match action:
+        case 'list':
+            _show(catalogue.table())
+        case 'prepare':
+            _show(catalogue.prepare(name))
+        case 'show':
+            _show(catalogue.show(name, parsed.values['split']))
+
+
+def _dataset(
+    action: str, about: str, options: Sequence[Option], words: list[str]
+) -> tuple[str, Parsed]:
+    """The dataset that `data prepare` and `data show` are about, and the options."""
+    if words and words[0] in ('-h', '--help'):
+        _parse(f'data {action} NAME', options, words[:1], about=about)
+    name, rest = _positional(f'data {action}', words, options, 'mnist')
+    return name, _parse(f'data {action} {name}', options, rest, about=about)
+
+
+def _doctor(words: list[str]) -> None:
+    _parse('doctor', [], words)
+
+    from jaxdl.run import machine
+
+    _show(machine.doctor())
+
+
+def _run_folder(word: str) -> tuple[Path, str]:
+    """A run by its study's name or file, or by its folder; and what its study is loaded by.
+
+    Raises UsageError where there is none.
+    """
+    from jaxdl.files import read_json
+
+    file = Path(word).suffix == '.py'
+    if not file and (Path(word) / 'config.json').is_file():
+        arm = Path(word).resolve()
+        raise UsageError(f'{word} is an arm: say {Path(word).parent} --arm {arm.name}')
+    places = [Path(word), Path('runs') / word]
+    for folder in [Path('runs') / Path(word).stem] if file else places:
+        if arms := sorted(folder.glob('*/config.json')):
+            env = arms[0].with_name('env.json')
+            known = read_json(env).get('experiment') if env.is_file() else None
+            return folder, word if file else known or read_json(arms[0])['study']
+    there = [path.name for path in sorted(Path('runs').glob('*')) if path.is_dir()]
+    raise UsageError(f'no run {word!r} here or in runs/{nearest(word, there)}')
+
+
+class Command(NamedTuple):
+    """A command: what it does with its words, what they are, and what it is for."""
+
+    run: Callable[[list[str]], None]
+    words: str
+    about: str
+
+
+COMMANDS = {
+    'list': Command(_list, '', 'the experiments that are here, and their questions'),
+    'run': Command(_run, 'NAME|FILE.py', 'train every arm with every seed, resume, answer, report'),
+    'eval': Command(_eval, 'NAME|FOLDER', 'measure the newest valid checkpoint of every arm again'),
+    'report': Command(_report, 'NAME|FOLDER', 'judge the claims and write the report again'),
+    'record': Command(
+        _record, 'NAME|FOLDER', "copy a finished run's result to experiments/results"
+    ),
+    'convert': Command(
+        _convert, 'FILE|ARM_FOLDER', "another implementation's weights to ours, and back"
+    ),
+    'summary': Command(
+        _summary, 'NAME|FILE.py', 'parameters, FLOPs, memory, and a table of layers'
+    ),
+    'bench': Command(
+        _bench,
+        'NAME|FILE.py',
+        "compile time, ms per step, examples/s, share of this machine's peak, memory",
+    ),
+    'data': Command(_data, 'list|prepare|show', 'the datasets: which there are, get one, see one'),
+    'doctor': Command(_doctor, '', 'versions, devices, data, and what is missing'),
+}

@@ -1,0 +1,174 @@
+"""The experiments that are here: finding them by name, loading them, resolving their arms."""
+
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jaxdl
+from jaxdl.cli.options import check, flag
+from jaxdl.errors import JaxdlError, UsageError, nearest
+from jaxdl.study import Count, Phase, Study, evaluations, phase_names
+
+_SCRIPT = re.compile(rb'^ *run_script\(', re.MULTILINE)
+_STUDY = re.compile(rb'^study\b', re.MULTILINE)
+
+
+def folders() -> list[Path]:
+    """Where experiments are looked for: the working directory's, then the checkout's."""
+    checkout = Path(jaxdl.__file__).resolve().parent.parent / 'experiments'
+    here = Path.cwd() / 'experiments'
+    return [f for f in dict.fromkeys((here.resolve(), checkout)) if f.is_dir()]
+
+
+def names() -> dict[str, Path]:
+    """Experiments by name. A file with `run_script` and no `study` is only a command."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob('*.py')):
+            if path.name.startswith('_'):
+                continue
+            text = path.read_bytes()
+            if _STUDY.search(text) or not _SCRIPT.search(text):
+                found.setdefault(path.stem, path)
+    return found
+
+
+def load(name: str) -> tuple[str, Study]:
+    """The study called `name`, or in the file `name`, with its name.
+
+    Raises UsageError where there is none, with the nearest name, and where the file is broken,
+    with the line and what happened there.
+    """
+    path = Path(name)
+    if path.suffix == '.py':
+        if not path.is_file():
+            raise UsageError(f'no file {name!r}')
+    elif name in (known := names()):
+        path = known[name]
+    else:
+        raise UsageError(f'unknown experiment {name!r}{nearest(name, known)}; or a file: FILE.py')
+    study = getattr(_module(path), 'study', None)
+    if not isinstance(study, Study):
+        raise UsageError(f'{path} defines no Study called `study`')
+    if not study.arms:
+        raise UsageError(f"{path}: the study has no arms; one is enough: arms={{'base': {{}}}}")
+    if 'tiny' in study.arms:
+        raise UsageError(f"{path}: the arm 'tiny' is a field of its own: tiny={{...}}")
+    for arm in study.arms:
+        if not re.fullmatch(r'\w[\w.+-]*', arm) or arm == 'figures':
+            raise UsageError(f'{path}: an arm cannot be called {arm!r}: its name is a folder')
+    return path.stem, study
+
+
+def _module(path: Path) -> Any:
+    """The module in a file. What its folder and the working directory hold can be imported."""
+    for folder in (str(path.absolute().parent), str(Path.cwd())):
+        if folder not in sys.path:
+            sys.path.append(folder)
+    name = f'experiments.{path.stem}'
+    spec = importlib.util.spec_from_file_location(name, path.absolute())
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise _blamed(error, path) from error
+    return module
+
+
+def _blamed(error: BaseException, path: Path) -> JaxdlError:
+    """The line for an exception that a user's file raised: where in the file, and what."""
+    if isinstance(error, JaxdlError):
+        return error
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
+    if isinstance(error, SyntaxError) and error.filename == str(path.absolute()):
+        lines.append(error.lineno)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    where = f'{shown}:{lines[-1]}' if lines else str(shown)
+    message = error.msg if isinstance(error, SyntaxError) else next(iter(str(error).split('\n')))
+    return UsageError(f'{where}: {type(error).__name__}: {message} (--debug shows the traceback)')
+
+
+def defaults(study: Study) -> dict[str, Any]:
+    """The trial's parameters where no arm says otherwise; `Parameter.empty` has no default."""
+    parameters = inspect.signature(study.trial).parameters
+    return {name: p.default for name, p in parameters.items()}
+
+
+def chosen(study: Study, asked: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The arms asked for, once each; if there are none, all but 'tiny'.
+
+    Raises UsageError for an unknown arm.
+    """
+    for arm in asked:
+        if arm not in study.named():
+            raise UsageError(f'--arm: unknown arm {arm!r}{nearest(arm, study.named())}')
+    return tuple(dict.fromkeys(asked)) or tuple(study.arms)
+
+
+def resolve(study: Study, arm: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of an arm: the trial's defaults, then the arm's, then the overrides.
+
+    Raises UsageError for an unknown arm, or an arm that sets an unknown parameter or sets one to
+    what its type does not allow.
+    """
+    chosen(study, (arm,))
+    params = defaults(study)
+    kinds = typing.get_type_hints(study.trial, include_extras=True)
+    for name, value in {**study.named()[arm], **overrides}.items():
+        if name not in params:
+            raise UsageError(f'arm {arm!r} sets {name!r}{nearest(name, params)}')
+        if name not in overrides:
+            check(f'arm {arm!r}, {name}', value, kinds.get(name, Any))
+        params[name] = value
+    missing = [name for name, value in params.items() if value is inspect.Parameter.empty]
+    if missing:
+        raise UsageError(f'arm {arm!r} leaves {missing[0]!r} without a value')
+    return params
+
+
+def refuse_sameness(study: Study, arms: tuple[str, ...], overrides: Mapping[str, Any]) -> None:
+    """Raise UsageError where an override would make arms equal in what they are compared in."""
+    for name in overrides:
+        values = {arm: {**defaults(study), **study.named()[arm]}.get(name) for arm in arms}
+        if any(value != values[arms[0]] for value in values.values()):
+            said = ', '.join(f'{arm} with {value}' for arm, value in values.items())
+            raise UsageError(
+                f'{flag(name)}: the arms are compared in it ({said}) and cannot all have the same; '
+                'name one arm with --arm'
+            )
+
+
+def phases_of(study: Study, params: Mapping[str, Any]) -> tuple[Phase, ...]:
+    """The phases of a trial with these parameters.
+
+    Raises UsageError where the trial does, with the line and what happened there, and where it
+    returns no phases, or phases without steps.
+    """
+    path = Path(inspect.getsourcefile(study.trial) or '')
+    try:
+        trial = study.trial(**params)
+    except Exception as error:
+        raise _blamed(error, path) from error
+    phases = (trial,) if isinstance(trial, Phase) else trial
+    kinds = {type(each) for each in phases} if isinstance(phases, tuple) else set()
+    if kinds != {Phase}:
+        raise UsageError(
+            f'{path}: the trial must return a Phase, or a tuple of them, not {trial!r:.80}'
+        )
+    for index, phase in enumerate(phases):
+        check(f'phase {index}, steps', phase.steps, Count)
+        check(f'phase {index}, every', phase.every, Count | None)
+        for name, test in evaluations(phase).items():
+            check(f'phase {index}, {name}, every', test.every, Count)
+    phase_names(phases)
+    return phases

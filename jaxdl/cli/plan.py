@@ -1,0 +1,189 @@
+"""From a question to its answer: every arm of a study, then the report."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxdl.cli.library import chosen, defaults, phases_of, refuse_sameness, resolve
+from jaxdl.data.source import Source
+from jaxdl.errors import UsageError
+from jaxdl.nn.layers import cpu_formulations
+from jaxdl.report.result import write_report
+from jaxdl.run import machine
+from jaxdl.run.arm import Options, run_arm
+from jaxdl.run.config import Config, as_json, changes
+from jaxdl.study import Eval, Phase, Study, cadence, evaluations, phase_names
+
+SMOKE_STEPS, SMOKE_SEEDS = 4, 2
+
+
+class Plan(NamedTuple):
+    """What a command asks for.
+
+    name: of the study. word: its name or file, as it was typed. arms: which; () is all but 'tiny'.
+    seeds: how many; None is the study's. overrides: trial parameters for every arm. workdir: None
+    is runs/NAME. init_from: a run whose weights every arm starts from. smoke: a few steps of
+    everything, in a folder of its own.
+    """
+
+    name: str
+    word: str
+    arms: tuple[str, ...] = ()
+    seeds: int | None = None
+    overrides: Mapping[str, Any] = {}
+    workdir: Path | None = None
+    init_from: Path | None = None
+    smoke: bool = False
+
+
+def plan_arms(study: Study, plan: Plan) -> dict[str, Config]:
+    """The configuration of each arm that would run, its phases not yet known.
+
+    Raises UsageError for what cannot be.
+    """
+    arms = chosen(study, plan.arms)
+    refuse_sameness(study, arms, plan.overrides)
+    count = study.seeds if plan.seeds is None else plan.seeds
+    if plan.smoke:
+        count = min(count, SMOKE_SEEDS)
+    return {
+        arm: Config(
+            study=plan.name,
+            arm=arm,
+            seeds=list(range(count)),
+            params=resolve(study, arm, plan.overrides),
+            phases=[],
+            init_from=str(plan.init_from) if plan.init_from else None,
+            smoke=plan.smoke,
+        )
+        for arm in arms
+    }
+
+
+def workdir(plan: Plan) -> Path:
+    """The folder of a run: --workdir, or runs/NAME."""
+    name = f'{plan.name}-smoke' if plan.smoke else plan.name
+    return plan.workdir or Path('runs') / name
+
+
+def run_study(
+    study: Study,
+    plan: Plan,
+    *,
+    command: str,
+    options: Options,
+) -> dict[str, Any]:
+    """Run what `plan` asks for and write the report; returns what result.json holds."""
+    folder = workdir(plan)
+    configs = plan_arms(study, plan)
+    _writable(folder)
+    tuned = machine.tune_memory()  # before anything asks jax for its devices
+    env = {**surroundings(), 'command': command, 'experiment': plan.word}
+    for arm, config in configs.items():
+        if _done(folder / arm, config):
+            continue
+        phases = phases_of(study, config.params)
+        if plan.smoke:
+            phases = tuple(_shortened(phase) for phase in phases)
+        run_arm(
+            folder / arm,
+            phases,
+            config._replace(phases=lengths(phases)),
+            env=env,
+            options=options,
+            notes=[tuned] if tuned else [],
+            judged=[claim.metric for claim in study.claims if arm in claim.arms],
+        )
+    return write_answer(study, plan.name, folder, command=command)
+
+
+def lengths(phases: Sequence[Phase]) -> list[dict[str, Any]]:
+    """What config.json says of phases: names, steps, and the steps between evaluations."""
+    return [
+        {
+            'name': name,
+            'steps': phase.steps,
+            'every': {'': cadence(phase)} | {n: e.every for n, e in evaluations(phase).items()},
+        }
+        for name, phase in zip(phase_names(phases), phases, strict=True)
+    ]
+
+
+def _done(folder: Path, config: Config) -> bool:
+    """Whether the arm in `folder` is finished: then not even its data are needed."""
+    if not (folder / 'DONE').exists():
+        return False
+    return all(path.startswith('phases') for path in changes(folder, config))
+
+
+def recall(study: Study, config: Config) -> dict[str, Any]:
+    """The parameters that a config.json holds, as the trial takes them: tuples are tuples again."""
+    known = {**defaults(study), **study.named().get(config.arm, {})}
+    return {
+        name: known[name]
+        if as_json(known.get(name)) == value
+        else (tuple(value) if isinstance(value, list) else value)
+        for name, value in config.params.items()
+    }
+
+
+def write_answer(study: Study, name: str, folder: Path, *, command: str) -> dict[str, Any]:
+    """Judge the claims over the finished arms in `folder` and write result.json and the report."""
+    return write_report(
+        folder,
+        study=name,
+        question=study.question,
+        claims=study.claims,
+        command=command,
+        order=list(study.named()),
+        defaults=defaults(study),
+    )
+
+
+def surroundings() -> dict[str, Any]:
+    """What env.json says of the machine and the versions a run's numbers were made with."""
+    found = machine.describe()
+    devices, cpu, git = found.pop('devices'), found.pop('cpu'), found.pop('git')
+    kind = devices['kind']
+    if kind == 'cpu':
+        kind = f'{cpu["model"]}, {cpu["cores"]} core' + 's' * (cpu['cores'] != 1)
+    commit = git['commit'] + ('-dirty' if git['dirty'] else '') if git else None
+    return {
+        'versions': found['versions'],
+        'devices': [kind] * devices['count'],
+        'platform': found['os'],
+        'memory': found['memory'],
+        'commit': commit,
+        'layers': 'formulations for CPU' if cpu_formulations() else 'plain',
+    }
+
+
+def arms_in(folder: Path) -> Sequence[str]:
+    """The arms of a run folder. Raises UsageError where it is no run folder."""
+    if not folder.is_dir():
+        raise UsageError(f'no run in {folder}: there is no such folder')
+    arms = sorted(path.parent.name for path in folder.glob('*/config.json'))
+    if not arms:
+        raise UsageError(f'no run in {folder}: it holds no arm')
+    return arms
+
+
+def _shortened(phase: Phase) -> Phase:
+    steps = min(phase.steps, SMOKE_STEPS)
+    every = max(1, steps // 2)
+
+    def often(test: Source | Eval | None) -> Any:
+        return test._replace(every=None) if isinstance(test, Eval) else test
+
+    tests = {name: often(test) for name, test in phase.tests.items()}
+    return phase._replace(steps=steps, every=every, valid=often(phase.valid), tests=tests)
+
+
+def _writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f'--workdir: cannot make {folder}: {error.strerror}') from error
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f'--workdir: {folder} is not writable')

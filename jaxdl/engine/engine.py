@@ -1,0 +1,468 @@
+"""The engine: the only training loop, and the only place that compiles a step.
+
+    advance = jit(donated)( map over seeds ( scan over steps ( task.step ) ) )
+
+The steps of one seed are `Engine._advance_one`; a layout makes them a program for all seeds;
+`train` calls it and hands the host what it needs to log, measure, save or stop. The host never
+waits for the device inside the loop: numbers of one chunk are read after the next was dispatched.
+"""
+
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.data.source import Source
+from jaxdl.engine import cost
+from jaxdl.engine.choice import Choice, choose
+from jaxdl.engine.feed import chunks, first_sent, prefetch, stacked
+from jaxdl.engine.layout import Layout, Program, layout, program_bytes
+from jaxdl.errors import DivergedError, UsageError
+from jaxdl.keys import Key, key_at, key_for
+from jaxdl.metrics import About, Metric, Number, describe, finish, total, widened
+from jaxdl.net import named_nets, trainable
+from jaxdl.samples import Sample
+from jaxdl.study import Eval
+from jaxdl.task import (
+    Batch,
+    Finished,
+    Metrics,
+    State,
+    Task,
+    never,
+    unchanged,
+    unreviewed,
+)
+
+Look = Callable[[Key, State, Batch], Any]  # at the state of a seed and a batch
+
+CHUNK_BYTES = 64 * 2**20  # of batches sent ahead of the device; bounds the chunk of streamed data
+CHUNK_STEPS = 100  # a chunk is what one Ctrl-C waits for
+
+
+class Tally(NamedTuple):
+    """What a stretch of steps adds up to.
+
+    totals: the sum of the steps' metrics.
+    bad: the first step whose metrics were not finite, -1 if there is none.
+    """
+
+    totals: dict[str, Metric]
+    bad: jax.Array
+
+
+@dataclass
+class Tick:
+    """The moment between two chunks: what the owner of the loop may look at and change.
+
+    step: steps done. states: what the next chunk starts from; assign to change it, and keep no
+    other reference, because its buffers are given to the next chunk. finished: the tallies read
+    since the last tick, as (step, host metrics with a leading axis of seeds), one chunk late except
+    where `boundary` is true: there everything up to `step` is in. drain() waits for the rest.
+    """
+
+    step: int
+    states: Any
+    boundary: bool
+    drain: Callable[[], list[tuple[int, dict[str, Metric]]]]
+    finished: list[tuple[int, dict[str, Metric]]] = field(default_factory=list)
+
+
+class Engine:
+    """A task and its training source, compiled for some seeds and one layout.
+
+    seeds: their numbers; the seed of a run is the only thing that makes it differ from another.
+    stage: a name folded into every key, so that two phases of a run draw differently.
+    layout_name: see `jaxdl.engine.layout`; 'auto' takes the rule's choice.
+    chunk: steps between two looks of the host; None takes the rule's choice.
+    scan: whether the steps of a chunk are one program; None takes the rule's choice.
+    evaluations: what may be measured and shown, by name; see `jaxdl.study.evaluations`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        train: Source,
+        *,
+        seeds: Sequence[int],
+        stage: str = 'phase 0',
+        layout_name: str = 'auto',
+        chunk: int | None = None,
+        scan: bool | None = None,
+        evaluations: Mapping[str, Eval] = MappingProxyType({}),
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.task, self.seeds, self._source, self._say = task, list(seeds), train, say
+        self.evaluations = evaluations
+        self._data_key = key_for(jax.random.key(0), stage)
+        seed_keys = jax.vmap(lambda s: key_for(jax.random.key(s), stage))(jnp.array(self.seeds))
+        # Opened once: what is sent for step 0 gives the shapes, the chunk and the first states.
+        self._sent = first_sent(train)
+        self.shapes = self._trace(seed_keys[0])
+        state, _, batch = self.shapes
+        self._cost = cost.cost(task.step, jax.random.key(0), state, batch)
+        self.choice = self._choose(layout_name, scan)
+        self.layout: Layout = layout(self.choice.name, len(self.seeds))
+        self.chunk = chunk or self._chunk_rule()
+        self._keys = self.layout.unstack(seed_keys)
+        self._shared = self.layout.share(jax.random.key_data(self._data_key))
+        self._step = self._program('step', self._advance_one, donate=(0,), work=self._work())
+        self._init = self._program('init', self._init_one, once=True)
+        self._seldom: dict[Callable[..., Any], Program] = {}
+        self._adapted: dict[Callable[..., Any], Look] = {}
+        self._looks: dict[tuple[Look, bool], Program] = {}
+        self._placed: dict[str, tuple[Program, Any]] = {}
+
+    # ---- the programs of one seed: pure, named after what they do -------------------------------
+
+    def _batch(self, source: Source, name: str, key: Key, ours: Any, step: Any, sent: Any) -> Batch:
+        """The batch of one step: drawn with a key all seeds share, unless the source is private."""
+        data, resident = ours
+        root = key if source.private else jax.random.wrap_key_data(data)
+        made = source.make(key_at(key_for(root, name), step), resident, sent)
+        return self.layout.constrain(made)
+
+    def _init_one(self, key: Key, sent: Any, ours: Any) -> tuple[State]:
+        batch = self._batch(self._source, 'train', key, ours, 0, sent)
+        return (self.task.init(key_for(key, 'init'), batch),)
+
+    def _advance_one(
+        self, state: State, tally: Tally, key: Key, mine: Any, first: Any, sent: Any, ours: Any
+    ) -> tuple[State, Tally]:
+        """The steps `first` [n] of one seed; `sent` (or `mine`, if private) has n leading rows."""
+        private = self._source.private
+
+        def one(carry: tuple[State, Tally], x: tuple[Any, Any]) -> tuple[tuple[State, Tally], None]:
+            (state, tally), (step, sent) = carry, x
+            batch = self._batch(self._source, 'train', key, ours, step, sent)
+            state, metrics = self.task.step(key_at(key_for(key, 'step'), step), state, batch)
+            finite = jnp.array(True)
+            for leaf in jax.tree.leaves(metrics):
+                if jnp.issubdtype(leaf.dtype, jnp.floating):
+                    finite &= jnp.isfinite(leaf).all()
+            bad = jnp.where((tally.bad < 0) & ~finite, step, tally.bad)
+            totals = {name: tally.totals[name] + metric for name, metric in metrics.items()}
+            return (state, Tally(totals, bad)), None
+
+        sent = mine if private else sent
+        length = first.shape[0]
+        if length == 1:
+            carry, _ = one((state, tally), jax.tree.map(lambda x: x[0], (first, sent)))
+            return carry
+        carry, _ = jax.lax.scan(one, (state, tally), (first, sent))
+        return carry
+
+    # ---- what it costs, and what follows from that ----------------------------------------------
+
+    def _trace(self, key: Key) -> tuple[Any, Any, Any]:
+        """Shapes of one seed's (state, metrics, batch), without computing anything."""
+
+        def run(key: Key, resident: Any, sent: Any) -> tuple[State, Metrics, Batch]:
+            batch = self._source.make(key, resident, sent)
+            state = self.task.init(key, batch)
+            return state, self.task.step(key, state, batch)[1], batch
+
+        return jax.eval_shape(run, key, self._source.resident, self._sent)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a training batch; 0 for a task that makes its own data."""
+        leaves = jax.tree.leaves(self.shapes[2])
+        return leaves[0].shape[0] if leaves and leaves[0].shape else 0
+
+    def flops(self) -> float:
+        """Floating-point operations of one step of one seed."""
+        return float(self._cost.products)
+
+    def step_bytes(self) -> int:
+        """Memory of the compiled step of one seed: arguments, results and temporaries."""
+        state, _, batch = self.shapes
+        compiled = jax.jit(self.task.step).lower(jax.random.key(0), state, batch).compile()
+        return program_bytes(compiled)
+
+    def parameters(self) -> int:
+        """Trainable parameters of one seed: of every player's net."""
+        return trainable(named_nets(self.shapes[0]))
+
+    def _work(self) -> str:
+        return f', {self.flops() * len(self.seeds) / 1e9:.2g} GFLOP'
+
+    def _choose(self, name: str, scan: bool | None) -> Choice:
+        choice = choose(
+            seeds=len(self.seeds),
+            flops=self.flops(),
+            convolution=self._cost.convolutions > 0,
+            platform=jax.default_backend(),
+            devices=jax.device_count(),
+        )
+        if name != 'auto':
+            choice = choice._replace(name=name, why='asked for')
+        return choice if scan is None else choice._replace(scan=scan)
+
+    def _chunk_rule(self) -> int:
+        """As many steps as are worth a look of the host, bounded by the bytes sent ahead."""
+        size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(self._sent))
+        size *= len(self.seeds) if self._source.private else 1
+        return max(1, min(CHUNK_STEPS, CHUNK_BYTES // max(size, 1)))
+
+    # ---- programs for all seeds -----------------------------------------------------------------
+
+    def _program(self, kind: str, fn: Callable[..., tuple[Any, ...]], **options: Any) -> Program:
+        return Program(kind, fn, self.layout, self._say, **options)
+
+    def _once(self, kind: str, fn: Callable[..., Any]) -> Program:
+        """The program of a function of one seed's state and more, which runs now and then."""
+        if fn not in self._seldom:
+            self._seldom[fn] = self._program(kind, lambda *mine: (fn(*mine),), once=True)
+        return self._seldom[fn]
+
+    def _mine(self, per_seed: Sequence[Any]) -> Any:
+        """One host value a seed, in the layout's form."""
+        return self.layout.unstack(jax.tree.map(lambda *xs: np.stack(xs), *per_seed))
+
+    @cached_property
+    def _ours(self) -> Any:
+        """What all seeds share of training: the data key, and the source's arrays, placed once."""
+        return self._shared, self.layout.share(self._source.resident)
+
+    def init(self) -> Any:
+        """The states before the first step."""
+        if self._source.private:
+            sent = self._mine([first_sent(self._source, seed) for seed in self.seeds])
+        else:
+            sent = self._mine([self._sent] * len(self.seeds))
+        (states,) = self._init((self._keys, sent), (self._ours,))
+        return states
+
+    def template(self) -> Any:
+        """Shapes of `stack(states)`: what a checkpoint of this engine holds."""
+        count = len(self.seeds)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), self.shapes[0]
+        )
+
+    def no_totals(self) -> Any:
+        """Training totals of no steps at all: zeros with a leading axis of seeds, on the host.
+
+        Their types are those of the host's sums, which is what a checkpoint holds.
+        """
+        return widened(self._zeros())
+
+    def _zeros(self) -> Any:
+        """What the totals of a chunk start from, in the types of the program."""
+        count = len(self.seeds)
+        return jax.tree.map(lambda s: np.zeros((count, *s.shape), s.dtype), self.shapes[1])
+
+    def start(self, fn: Callable[[State, State], State], before: Any, fresh: Any) -> Any:
+        """States that take from the outcome of the phase before: `fn(before, fresh)` per seed."""
+        (states,) = self._once('start', fn)((before, fresh))
+        return states
+
+    def review(self, states: Any, numbers: Mapping[str, Sequence[float]]) -> Any:
+        """What finished numbers of the validation split, one a seed, change in the states."""
+        if self.task.review is unreviewed:
+            return states
+        known = self.about['valid']
+        told = {
+            name: Finished(np.asarray(values, np.float32), known[name].better)
+            for name, values in numbers.items()
+        }
+        mine = (states, self.layout.unstack(told))
+        (states,) = self._once('review', self.task.review)(mine)
+        return states
+
+    def outcome(self, states: Any) -> Any:
+        """The states that count."""
+        if self.task.outcome is unchanged:
+            return states
+        (states,) = self._once('outcome', self.task.outcome)((states,))
+        return states
+
+    def all_stopped(self, states: Any) -> bool:
+        """Whether no seed would change any more (early stopping)."""
+        if self.task.stopped is never:
+            return False
+        (flags,) = self._once('stopped', self.task.stopped)((states,))
+        return bool(jax.device_get(self.layout.stack(flags)).all())
+
+    # ---- evaluations ----------------------------------------------------------------------------
+
+    @cached_property
+    def about(self) -> dict[str, dict[str, About]]:
+        """What each split's numbers are, before any is measured: {'test': {'accuracy': ...}}.
+
+        Raises UsageError where two numbers have one name, where training metrics cannot be summed,
+        and where the task's review does not get what it needs.
+        """
+        state, metrics, _ = self.shapes
+        for name, metric in metrics.items():
+            if metric.joins():
+                raise UsageError(
+                    f'train/{name}: a {type(metric).__name__} joins rows, and what is measured in '
+                    'training is summed; measure it in an evaluation'
+                )
+        found, key = {'train': describe(metrics)}, jax.random.key(0)
+        for name, test in self.evaluations.items():
+            source = test.source
+            batch = jax.eval_shape(source.make, key, source.resident, first_sent(source))
+            found[name] = describe(jax.eval_shape(self._measure(test), key, state, batch))
+        self._check_review(found.get('valid'))
+        return found
+
+    def _check_review(self, valid: Mapping[str, About] | None) -> None:
+        """Raise UsageError where the task's review does not get what it needs."""
+        if self.task.review is unreviewed:
+            return
+        if valid is None:
+            raise UsageError('the task keeps its best state, and its phase has no split `valid`')
+        scalar = jax.ShapeDtypeStruct((), jnp.float32)
+        told = {name: Finished(scalar, it.better) for name, it in valid.items() if not it.shape}
+        jax.eval_shape(self.task.review, self.shapes[0], told)
+
+    def _measure(self, test: Eval) -> Look:
+        """The measure of an evaluation, one function for all that share it."""
+        if test.measure is None:
+            return self.task.measure
+        return self._of_nets(test.measure)
+
+    def _of_nets(self, fn: Callable[[Any, Batch, Key], Any]) -> Look:
+        """A function of (nets, batch, key) as one of (key, state, batch)."""
+        if fn not in self._adapted:
+            self._adapted[fn] = lambda key, state, batch: fn(self.task.nets(state), batch, key)
+        return self._adapted[fn]
+
+    def _batches(self, name: str) -> Iterator[Any]:
+        """The batches of an evaluation, made on the device: of each seed, or one for all."""
+        source = self.evaluations[name].source
+        if name not in self._placed:
+
+            def make(key: Key, resident: Any, index: Any, sent: Any) -> tuple[Batch]:
+                return (source.make(key_at(key_for(key, 'measure'), index), resident, sent),)
+
+            def make_shared(data: Any, *rest: Any) -> tuple[Batch]:
+                return make(jax.random.wrap_key_data(data), *rest)
+
+            program = self._program(f'{name} batch', make if source.private else make_shared)
+            self._placed[name] = program, self.layout.share(source.resident)
+        program, resident = self._placed[name]
+        for index, sent in enumerate(source.open(0, 0)):
+            ours = (resident, np.int32(index), sent)
+            if source.private:
+                yield program((self._keys,), ours, sent=sent)[0]
+            else:
+                yield program((), (self._shared, *ours), sent=sent)[0]
+
+    def _look(self, kind: str, fn: Look, states: Any, batch: Any, *, index: int, name: str) -> Any:
+        """`fn(key, state, batch)` of each seed: one program for all batches of one shape."""
+        private = self.evaluations[name].source.private
+        if (fn, private) not in self._looks:
+
+            def one(state: State, key: Key, mine: Any, index: Any, ours: Any) -> tuple[Any]:
+                batch = self.layout.constrain(mine if private else ours)
+                return (fn(key_at(key_for(key, kind), index), state, batch),)
+
+            self._looks[fn, private] = self._program(kind, one, once=kind == 'show')
+        program = self._looks[fn, private]
+        mine = (states, self._keys, batch if private else self._keys)
+        ours = (np.int32(index), () if private else batch)
+        return program(mine, ours, sent=batch, of=name)[0]
+
+    def measure(self, states: Any, name: str) -> list[dict[str, Metric]]:
+        """Exact totals over one pass of an evaluation, of each seed, on the host."""
+        fn, parts = self._measure(self.evaluations[name]), []
+        for index, batch in enumerate(self._batches(name)):
+            part = self._look('measure', fn, states, batch, index=index, name=name)
+            parts.append(self.layout.stack(part))
+        host = jax.device_get(parts)
+        seeds = range(len(self.seeds))
+        return [total([jax.tree.map(lambda x, i=i: x[i], part) for part in host]) for i in seeds]
+
+    def show(self, states: Any, name: str) -> Mapping[str, Sample]:
+        """What an evaluation shows of its first batch and the first seed, on the host."""
+        show = self.evaluations[name].show
+        if show is None:
+            return {}
+        fn, batch = self._of_nets(show), next(self._batches(name))
+        shown = self._look('show', fn, states, batch, index=0, name=name)
+        return jax.device_get(jax.tree.map(lambda x: x[0], self.layout.stack(shown)))
+
+    # ---- the loop -------------------------------------------------------------------------------
+
+    def train(
+        self, states: Any, *, start: int, stop: int, cadences: Collection[int]
+    ) -> Generator[Tick, None, None]:
+        """Steps start..stop as a generator that yields between chunks.
+
+        Chunks end at multiples of each of the `cadences` and at `stop`: there `Tick.boundary` is
+        true. Raises DivergedError, naming the step and the seed, when a metric is not finite.
+        """
+        zero: Any = Tally(self._zeros(), jnp.full(len(self.seeds), -1, jnp.int32))
+        zero = self.layout.unstack(zero)
+        pending: list[tuple[int, Any]] = []
+
+        def read(late: int) -> list[tuple[int, dict[str, Metric]]]:
+            """The pending tallies but for the last `late`, which the device may still work on."""
+            ready = pending[: len(pending) - late]
+            del pending[: len(ready)]
+            return [self._read(*entry) for entry in ready]
+
+        tick = Tick(start, states, False, lambda: read(0))
+        for stretch in self._feed(start, stop, cadences):
+            tally = zero
+            for steps, mine, sent in stretch:
+                tick.states, tally = self._step(
+                    (tick.states, tally, self._keys, mine),
+                    (steps, sent, self._ours),
+                    sent=(steps, mine if self._source.private else (), sent),
+                    of=len(steps),
+                )
+                tick.step = int(steps[-1]) + 1
+            tick.boundary = tick.step == stop or any(tick.step % every == 0 for every in cadences)
+            pending.append((tick.step, self.layout.stack(tally)))
+            tick.finished = read(late=0 if tick.boundary else 1)
+            yield tick
+
+    def _read(self, step: int, tally: Any) -> tuple[int, dict[str, Metric]]:
+        host: Tally = jax.device_get(tally)
+        for seed, bad in zip(self.seeds, host.bad, strict=True):
+            if bad >= 0:
+                raise DivergedError(f'the loss of seed {seed} is not finite at step {bad + 1}')
+        return step, widened(host.totals)
+
+    def _feed(
+        self, start: int, stop: int, cadences: Collection[int]
+    ) -> Iterator[list[tuple[Any, Any, Any]]]:
+        """For each chunk the calls it takes, as (steps, mine, sent); made ahead on a thread."""
+        stride = self.chunk if self.choice.scan else 1
+        private = self._source.private
+        roots = self.seeds if private else [0]
+
+        def make() -> Iterator[list[tuple[Any, Any, Any]]]:
+            streams = [self._source.open(root, start) for root in roots]
+            for first, last in chunks(start, stop, cadences, self.chunk):
+                stretch = []
+                for low in range(first, last, stride):
+                    steps = np.arange(low, min(low + stride, last), dtype=np.int32)
+                    sent = [stacked([next(stream) for _ in steps]) for stream in streams]
+                    mine = self._mine(sent) if private else self._keys
+                    shared = () if private else self.layout.share(sent[0])
+                    stretch.append((steps, mine, shared))
+                yield stretch
+
+        return prefetch(make())
+
+
+def split_seeds(totals: dict[str, Metric], count: int) -> list[dict[str, Metric]]:
+    """Host totals with a leading axis of seeds, one by one."""
+    return [jax.tree.map(lambda x, i=i: x[i], totals) for i in range(count)]
+
+
+def finish_each(totals: Sequence[Mapping[str, Metric]]) -> dict[str, list[Number]]:
+    """The finished numbers of every seed: {name: [one a seed]}."""
+    finished = [finish(each) for each in totals]
+    return {name: [numbers[name] for numbers in finished] for name in finished[0]}

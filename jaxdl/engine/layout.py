@@ -1,0 +1,382 @@
+"""A layout: where arrays live and how seeds are mapped. Tasks never mention it.
+
+A task speaks of one seed and one batch. A layout turns a function of one seed into a program for
+all of them; the numbers are the same whichever is taken:
+
+    vmap         all seeds in one program on one device
+    loop         one program, seed after seed
+    seeds        one program, seeds over devices (jit over a mesh)
+    batch        one program, the batch over devices, seeds by vmap (jit over a mesh)
+    seeds+batch  both
+    pmap         seeds over devices, the same program compiled by pmap
+
+Under `batch` the mean over a batch, BatchNorm's included, is over the global batch by
+construction, because the compiler partitions the program and not the mathematics.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxdl.errors import UsageError, nearest
+
+LAYOUTS = ('vmap', 'loop', 'seeds', 'batch', 'seeds+batch', 'pmap')
+
+
+# How XLA:CPU compiles what runs once or twice. Fully optimised, the sixty draws of a ResNet-20's
+# first state take 48 s to compile and 0.04 s to run; so they take 9 s and 0.03 s, with equal bits.
+LITTLE = {'xla_backend_optimization_level': 1}
+
+
+Shapes = tuple[tuple[tuple[int, ...], Any], ...]
+
+
+class Compiled(NamedTuple):
+    """A program for all seeds: `call(*mine, *ours)`, its compile time and its memory in bytes."""
+
+    call: Callable[..., Any]
+    seconds: float
+    bytes: int
+
+
+class Layout(Protocol):
+    """How one-seed functions become programs. `mine` arguments have one value a seed.
+
+    compile(fn, mine, ours, donate, once=): the program of `fn(*mine of one seed, *ours)` for all
+        seeds. once: it runs a few times only, so compiling it is what takes time.
+        `fn` returns a tuple, and so does the program, of values in this layout's form; `donate`
+        are positions in `mine` whose buffers the program may reuse.
+    compile_shared(fn, ours): the program of `fn(*ours)`, whose values all seeds use.
+    stack(tree), unstack(tree): between this layout's form of one value a seed and arrays with a
+        leading axis of seeds, which is what checkpoints and numbers use.
+    share(tree): put what all seeds use where the program wants it.
+    constrain(batch): inside the program, lay a batch over devices.
+    """
+
+    name: str
+
+    def compile(
+        self,
+        fn: Callable[..., Any],
+        mine: Sequence[Any],
+        ours: Sequence[Any],
+        donate: Sequence[int] = (),
+        *,
+        once: bool = False,
+    ) -> Compiled:
+        """The program of `fn` for all seeds."""
+        ...
+
+    def compile_shared(self, fn: Callable[..., Any], ours: Sequence[Any]) -> Compiled:
+        """The program of `fn`, run once for all seeds."""
+        ...
+
+    def stack(self, tree: Any) -> Any:
+        """One value a seed -> arrays with a leading axis of seeds."""
+        ...
+
+    def unstack(self, tree: Any) -> Any:
+        """Arrays with a leading axis of seeds -> one value a seed, placed on the devices."""
+        ...
+
+    def share(self, tree: Any) -> Any:
+        """Place what all seeds use."""
+        ...
+
+    def constrain(self, batch: Any) -> Any:
+        """Inside a program: lay the rows of a batch over devices, if this layout does."""
+        ...
+
+
+class Mesh:
+    """Seeds by vmap in one program, over a mesh of devices with axes 'seed' and 'batch'."""
+
+    def __init__(self, name: str, seed_devices: int, batch_devices: int) -> None:
+        self.name = name
+        self._batch_devices = batch_devices
+        devices = jax.devices()[: seed_devices * batch_devices]
+        self._mesh = jax.make_mesh(
+            (seed_devices, batch_devices),
+            ('seed', 'batch'),
+            axis_types=(AxisType.Auto, AxisType.Auto),
+            devices=devices,
+        )
+        self._mine = NamedSharding(self._mesh, PartitionSpec('seed'))
+        self._ours = NamedSharding(self._mesh, PartitionSpec())
+
+    def compile(
+        self,
+        fn: Callable[..., Any],
+        mine: Sequence[Any],
+        ours: Sequence[Any],
+        donate: Sequence[int] = (),
+        *,
+        once: bool = False,
+    ) -> Compiled:
+        """One program: vmap over seeds, partitioned over the mesh."""
+        mapped = jax.vmap(fn, in_axes=(0,) * len(mine) + (None,) * len(ours))
+        jitted = jax.jit(mapped, donate_argnums=tuple(donate), out_shardings=self._mine)
+        return _compile(jitted, (*mine, *ours), once=once)
+
+    def compile_shared(self, fn: Callable[..., Any], ours: Sequence[Any]) -> Compiled:
+        """One program, its values on every device."""
+        return _compile(jax.jit(fn, out_shardings=self._ours), ours, once=False)
+
+    def stack(self, tree: Any) -> Any:
+        """The same: seeds are a leading axis already."""
+        return tree
+
+    def unstack(self, tree: Any) -> Any:
+        """Lay the leading axis over the devices."""
+        return jax.device_put(tree, self._mine)
+
+    def share(self, tree: Any) -> Any:
+        """A copy on every device."""
+        return jax.device_put(tree, self._ours)
+
+    def constrain(self, batch: Any) -> Any:
+        """Lay rows over the 'batch' axis; leaves whose rows do not divide are left alone."""
+        if self._batch_devices == 1:
+            return batch
+        rows = NamedSharding(self._mesh, PartitionSpec('batch'))
+
+        def lay(leaf: Any) -> Any:
+            if leaf.ndim == 0 or leaf.shape[0] % self._batch_devices:
+                return leaf
+            return jax.lax.with_sharding_constraint(leaf, rows)
+
+        return jax.tree.map(lay, batch)
+
+
+class Loop:
+    """One program for one seed, called seed after seed: each has all threads of the machine."""
+
+    name = 'loop'
+
+    def __init__(self, seeds: int) -> None:
+        self._seeds = seeds
+
+    def compile(
+        self,
+        fn: Callable[..., Any],
+        mine: Sequence[Any],
+        ours: Sequence[Any],
+        donate: Sequence[int] = (),
+        *,
+        once: bool = False,
+    ) -> Compiled:
+        """The program of one seed, and a call that runs it for each."""
+        jitted = jax.jit(fn, donate_argnums=tuple(donate))
+        one = _compile(jitted, (*(values[0] for values in mine), *ours), once=once)
+        count = len(mine)
+
+        def call(*args: Any) -> Any:
+            outs = [one.call(*(a[i] for a in args[:count]), *args[count:]) for i in self.order]
+            return tuple(list(column) for column in zip(*outs, strict=True))
+
+        return Compiled(call, one.seconds, one.bytes)
+
+    def compile_shared(self, fn: Callable[..., Any], ours: Sequence[Any]) -> Compiled:
+        """One program."""
+        return _compile(jax.jit(fn), ours, once=False)
+
+    @property
+    def order(self) -> range:
+        """The seeds, in the order in which they run."""
+        return range(self._seeds)
+
+    def stack(self, tree: Any) -> Any:
+        """A list with one tree a seed -> one tree of stacked arrays."""
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *tree)
+
+    def unstack(self, tree: Any) -> Any:
+        """One tree of stacked arrays -> a list with one tree a seed."""
+        return [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), tree) for i in self.order]
+
+    def share(self, tree: Any) -> Any:
+        """On the one device."""
+        return jax.device_put(tree)
+
+    def constrain(self, batch: Any) -> Any:
+        """Nothing to lay."""
+        return batch
+
+
+class Pmap:
+    """Seeds over devices by `jax.pmap`; several seeds on a device are mapped by vmap.
+
+    It is the seeds and not the batch that pmap divides: a step that sees a part of the batch
+    would have to average gradients, statistics and masked means itself, inside the science, and
+    would draw other noise than one device does. `batch` divides the batch without either.
+    """
+
+    name = 'pmap'
+
+    def __init__(self, seeds: int) -> None:
+        self._devices = math.gcd(seeds, jax.local_device_count())
+        self._shape = (self._devices, seeds // self._devices)
+
+    def compile(
+        self,
+        fn: Callable[..., Any],
+        mine: Sequence[Any],
+        ours: Sequence[Any],
+        donate: Sequence[int] = (),
+        *,
+        once: bool = False,
+    ) -> Compiled:
+        """The program of one device, replicated by pmap."""
+        axes = (0,) * len(mine) + (None,) * len(ours)
+        devices = jax.local_devices()[: self._devices]
+        mapped = jax.pmap(
+            jax.vmap(fn, in_axes=axes), in_axes=axes, devices=devices, donate_argnums=tuple(donate)
+        )
+        return _compile(mapped, (*mine, *ours), once=once)
+
+    def compile_shared(self, fn: Callable[..., Any], ours: Sequence[Any]) -> Compiled:
+        """One program, on the first device; pmap broadcasts its values."""
+        return _compile(jax.jit(fn), ours, once=False)
+
+    def stack(self, tree: Any) -> Any:
+        """[devices, seeds per device, ...] -> [seeds, ...]."""
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+    def unstack(self, tree: Any) -> Any:
+        """[seeds, ...] -> [devices, seeds per device, ...], one slice on each device."""
+        devices = jax.local_devices()[: self._devices]
+        mesh = jax.make_mesh((self._devices,), ('seed',), (AxisType.Auto,), devices=devices)
+        mine = NamedSharding(mesh, PartitionSpec('seed'))
+        return jax.tree.map(
+            lambda x: jax.device_put(jnp.asarray(x).reshape(*self._shape, *x.shape[1:]), mine), tree
+        )
+
+    def share(self, tree: Any) -> Any:
+        """Left to pmap, which broadcasts what is not mapped."""
+        return tree
+
+    def constrain(self, batch: Any) -> Any:
+        """Nothing to lay."""
+        return batch
+
+
+def layout(name: str, seeds: int) -> Layout:
+    """The layout called `name` for this many seeds on the devices that are here.
+
+    Raises UsageError for an unknown name, or where the devices cannot be divided so.
+    """
+    devices = jax.device_count()
+    if name == 'vmap':
+        return Mesh(name, 1, 1)
+    if name == 'loop':
+        return Loop(seeds)
+    if name == 'batch':
+        return Mesh(name, 1, devices)
+    if name == 'seeds+batch':
+        across = math.gcd(seeds, devices)
+        return Mesh(name, across, devices // across)
+    if name in ('seeds', 'pmap'):
+        if seeds % devices and devices % seeds:
+            raise UsageError(
+                f'--layout {name}: {seeds} seeds cannot be laid evenly over {devices} devices; '
+                f"take a multiple of {devices} seeds, or 'seeds+batch'"
+            )
+        return Pmap(seeds) if name == 'pmap' else Mesh(name, math.gcd(seeds, devices), 1)
+    raise UsageError(f'--layout: unknown layout {name!r}{nearest(name, (*LAYOUTS, "auto"))}')
+
+
+def _compile(jitted: Any, args: Sequence[Any], *, once: bool) -> Compiled:
+    start = time.perf_counter()
+    lowered = jitted.lower(*args)
+    compiled = lowered.compile(LITTLE) if once and _may_hurry() else lowered.compile()
+    seconds = time.perf_counter() - start
+    return Compiled(compiled, seconds, program_bytes(compiled))
+
+
+def _may_hurry() -> bool:
+    """Whether XLA may be told to optimise little: on CPU, where XLA_FLAGS do not say how much."""
+    asked = any(option in os.environ.get('XLA_FLAGS', '') for option in LITTLE)
+    return jax.default_backend() == 'cpu' and not asked
+
+
+def program_bytes(compiled: Any) -> int:
+    """Memory of a compiled program: arguments, results and temporaries; 0 where unknown."""
+    memory = compiled.memory_analysis()
+    if memory is None:
+        return 0
+    return int(
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
+
+
+class Program:
+    """`fn(*mine of one seed, *ours)`, which returns a tuple, for all seeds of a layout.
+
+    It is compiled again for every new shape of what is `sent`, the arguments that do not come from
+    a program of ours, and says so: a recompilation that nobody notices is a slow run.
+
+    kind: what it does, for the log. donate: positions in `mine` whose buffers it may reuse.
+    once: it runs a few times only. work: for the log, what one call computes.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        fn: Callable[..., tuple[Any, ...]],
+        layout: Layout,
+        say: Callable[[str], None],
+        *,
+        donate: Sequence[int] = (),
+        once: bool = False,
+        work: str = '',
+    ) -> None:
+        self._kind, self._fn, self._layout, self._say = kind, fn, layout, say
+        self._donate, self._once, self._work = donate, once, work
+        self._compiled: dict[Shapes, Compiled] = {}
+        self._latest: dict[Any, Shapes] = {}
+
+    def __call__(
+        self, mine: Sequence[Any], ours: Sequence[Any] = (), *, sent: Any = (), of: Any = None
+    ) -> tuple[Any, ...]:
+        """The values for all seeds, in the layout's form; without `mine`, one for all of them.
+
+        of: what has one shape as a rule; another one's may differ (how many steps are scanned).
+        """
+        shapes = tuple((np.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(sent))
+        compiled = self._compiled.get(shapes)
+        if compiled is None:
+            if of in self._latest:
+                changes = _changes(sent, self._latest[of])
+                self._say(f'warning: {self._kind} recompiles: {changes}')
+            compiled = self._compiled[shapes] = self._compile(mine, ours)
+            self._say(
+                f'compiling {self._kind}: {compiled.seconds:.1f} s{self._work}, '
+                f'{compiled.bytes / 1e6:.0f} MB'
+            )
+        self._latest[of] = shapes
+        return tuple(compiled.call(*mine, *ours))
+
+    def _compile(self, mine: Sequence[Any], ours: Sequence[Any]) -> Compiled:
+        if not mine:
+            return self._layout.compile_shared(self._fn, ours)
+        return self._layout.compile(self._fn, mine, ours, self._donate, once=self._once)
+
+
+def _changes(sent: Any, shapes: Shapes) -> str:
+    """Which arguments have other shapes or types than before, by name."""
+    named = jax.tree_util.tree_leaves_with_path(sent)
+    changed = [
+        f'{jax.tree_util.keystr(path)} {old_type}{list(old)} -> {x.dtype}{list(np.shape(x))}'
+        for (path, x), (old, old_type) in zip(named, shapes, strict=False)
+        if (np.shape(x), x.dtype) != (old, old_type)
+    ]
+    return '; '.join(changed) or 'the structure of the batch changed'

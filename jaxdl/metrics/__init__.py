@@ -1,0 +1,33 @@
+"""Metrics: numbers that add over steps, batches and devices; one kind a file."""
+
+from jaxdl.metrics.base import (
+    About,
+    Better,
+    Mean,
+    Metric,
+    Number,
+    add,
+    describe,
+    finish,
+    flatten,
+    joined,
+    known_mean,
+    total,
+    widened,
+)
+
+__all__ = [
+    'About',
+    'Better',
+    'Mean',
+    'Metric',
+    'Number',
+    'add',
+    'describe',
+    'finish',
+    'flatten',
+    'joined',
+    'known_mean',
+    'total',
+    'widened',
+]

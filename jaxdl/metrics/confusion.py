@@ -1,0 +1,149 @@
+"""The confusion matrix, and the numbers that follow of it.
+
+The scores are plain functions of the counts n_ij of members of class i predicted as j, whether
+rows or pixels, with t_i = sum_j n_ij and p_j = sum_i n_ij. A class that is neither there nor
+predicted has no value, NaN, and no part in a mean.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxdl.metrics.base import Better, Metric, Number, known_mean
+
+Array = jax.Array
+
+
+class Score(NamedTuple):
+    """A number of a confusion matrix: a function of the counts, and which values are better."""
+
+    of: Callable[[np.ndarray], Number]
+    better: Better | None = 'higher'
+
+
+class Confusion(Metric):
+    """Counts of (true class, predicted class), shape [classes, classes], and what follows of them.
+
+    Its numbers are the matrix, 'confusion', and its `scores` by name. Rows are the truth.
+    """
+
+    counts: Array
+    scores: tuple[tuple[str, Score], ...] = struct.field(pytree_node=False, default=())
+    names: tuple[str, ...] = struct.field(pytree_node=False, default=())
+
+    @classmethod
+    def of(
+        cls,
+        labels: Array,
+        predicted: Array,
+        classes: int | Sequence[str],
+        mask: Any = None,
+        *,
+        scores: Mapping[str, Score] | None = None,
+    ) -> 'Confusion':
+        """Count pairs of int arrays of one shape, where `mask` (same shape) is true.
+
+        A pair with a number outside 0..classes - 1 (an "ignore" label) is not counted. `classes`:
+        how many, or their names, which reach the figures.
+        """
+        names = () if isinstance(classes, int) else tuple(classes)
+        count = classes if isinstance(classes, int) else len(names)
+        known = (labels >= 0) & (labels < count) & (predicted >= 0) & (predicted < count)
+        pairs = jnp.where(known, labels * count + predicted, count * count).ravel()
+        weight = jnp.ones_like(pairs) if mask is None else jnp.asarray(mask, jnp.int32).ravel()
+        counts = jnp.zeros(count * count, jnp.int32).at[pairs].add(weight, mode='drop')
+        items = tuple((scores or {}).items())
+        return cls(counts=counts.reshape(count, count), scores=items, names=names)
+
+    def value(self) -> dict[str, Number]:
+        """The matrix and the scores."""
+        counts = np.asarray(self.counts)
+        exact = counts.astype(np.int64)
+        return {**{name: score.of(exact) for name, score in self.scores}, 'confusion': counts}
+
+    def directions(self) -> Mapping[str, Better]:
+        """Those of the scores."""
+        return {name: score.better for name, score in self.scores if score.better}
+
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """The names of the classes, for the matrix and for scores of each class."""
+        return dict.fromkeys(['confusion', *dict(self.scores)], self.names) if self.names else {}
+
+
+# ---- scores: from counts, int64 [classes, classes], on the host ---------------------------------
+
+
+def accuracy(counts: np.ndarray) -> float:
+    """The part that is right: sum_i n_ii / sum_i t_i. It is micro F1 too; NaN without members."""
+    hits, truth, _ = _parts(counts)
+    return float(_ratio(hits.sum(), truth.sum()))
+
+
+def error(counts: np.ndarray) -> float:
+    """The part that is wrong."""
+    return 1 - accuracy(counts)
+
+
+def recall(counts: np.ndarray) -> np.ndarray:
+    """n_ii / t_i, [classes]."""
+    hits, truth, _ = _parts(counts)
+    return _ratio(hits, truth)
+
+
+def precision(counts: np.ndarray) -> np.ndarray:
+    """n_ii / p_i, [classes]."""
+    hits, _, predicted = _parts(counts)
+    return _ratio(hits, predicted)
+
+
+def f1(counts: np.ndarray) -> np.ndarray:
+    """2 n_ii / (t_i + p_i), [classes]: Dice's coefficient of each class."""
+    hits, truth, predicted = _parts(counts)
+    return _ratio(2 * hits, truth + predicted)
+
+
+def macro_f1(counts: np.ndarray) -> float:
+    """The mean of F1 over classes."""
+    return known_mean(f1(counts))
+
+
+def dice(counts: np.ndarray) -> float:
+    """The mean of F1 over classes but 0, the background: of two classes that of class 1."""
+    return known_mean(f1(counts)[1:])
+
+
+def mean_accuracy(counts: np.ndarray) -> float:
+    """The mean of recall over the classes that are there (Long et al. 2015, section 5)."""
+    return known_mean(recall(counts))
+
+
+def iou(counts: np.ndarray) -> np.ndarray:
+    """Intersection over union (Jaccard index), n_ii / (t_i + p_i - n_ii), [classes]."""
+    hits, truth, predicted = _parts(counts)
+    return _ratio(hits, truth + predicted - hits)
+
+
+def mean_iou(counts: np.ndarray) -> float:
+    """The mean of IoU over classes (Long et al. 2015, section 5)."""
+    return known_mean(iou(counts))
+
+
+def weighted_iou(counts: np.ndarray) -> float:
+    """IoU weighted by the frequency of the class: sum_i t_i IoU_i / sum_i t_i (as above)."""
+    _, truth, _ = _parts(counts)
+    there = truth > 0
+    return float(_ratio((truth * iou(counts))[there].sum(), truth.sum()))
+
+
+def _parts(n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """n_ii, t_i and p_i."""
+    return n.diagonal(), n.sum(1), n.sum(0)
+
+
+def _ratio(a: Any, b: Any) -> np.ndarray:
+    """a / b, NaN where b is zero."""
+    return np.divide(a, b, out=np.full(np.shape(b), np.nan), where=np.asarray(b) > 0)

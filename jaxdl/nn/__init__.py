@@ -1,0 +1,1 @@
+"""What networks are built of: layers, blocks and the parts that families share."""

@@ -1,0 +1,1 @@
+"""Formulations of layers that XLA:CPU runs faster; `jaxdl.nn.layers` chooses them."""

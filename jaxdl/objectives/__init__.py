@@ -1,0 +1,1 @@
+"""Objectives: functions from networks and optimizers to tasks, one kind a file."""

@@ -1,0 +1,82 @@
+"""A GAN as a game of two players."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdl import losses
+from jaxdl.game import Nets, Player, Shadow, game
+from jaxdl.keys import Key, key_for
+from jaxdl.task import Batch, Metrics, Task
+
+
+class Rules(NamedTuple):
+    """What critic and generator descend: functions of the critic's scores [B] of real and fake."""
+
+    critic: Callable[[jax.Array, jax.Array], jax.Array]
+    generator: Callable[[jax.Array], jax.Array]
+
+
+NON_SATURATING = Rules(losses.non_saturating_discriminator, losses.non_saturating_generator)
+WASSERSTEIN = Rules(losses.wasserstein_critic, losses.wasserstein_generator)
+
+
+def adversarial(
+    generator: nn.Module,
+    critic: nn.Module,
+    measure: Callable[[Nets, Batch, Key], Metrics],
+    *,
+    rules: Rules,
+    noise: int,
+    generator_opt: optax.GradientTransformation,
+    critic_opt: optax.GradientTransformation,
+    critic_turns: int = 1,
+    penalty: float = 0.0,
+    shadow: Shadow | None = None,
+) -> Task:
+    """A GAN: generator(z [B, noise]) against critic(x [B, ...]) -> scores [B, 1].
+
+    The players are 'critic', who moves first and `critic_turns` times a step, each time on its own
+    part of the batch, and 'generator'. penalty: weight of the gradient penalty (Gulrajani et al.
+    2017, eq. 3). shadow: a slow copy of the generator.
+    """
+
+    def score(nets: Nets, x: jax.Array) -> jax.Array:
+        return nets['critic'](x, train=True)[0][:, 0]
+
+    def generate(nets: Nets, batch: Batch, key: Key) -> tuple[jax.Array, Nets]:
+        z = jax.random.normal(key_for(key, 'noise'), (len(batch['x']), noise))
+        fake, net = nets['generator'](z, key=key_for(key, 'generator'), train=True)
+        return fake, {**nets, 'generator': net}
+
+    def critic_loss(nets: Nets, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Nets, Metrics]]:
+        real, fake = batch['x'], generate(nets, batch, key)[0]
+        scores, net = nets['critic'](real, key=key_for(key, 'critic'), train=True)
+        nets = {**nets, 'critic': net}
+        value = rules.critic(scores[:, 0], score(nets, fake))
+        if penalty:
+            mix = key_for(key, 'mix')
+            value += penalty * losses.gradient_penalty(lambda x: score(nets, x), real, fake, mix)
+        return value, (nets, {})
+
+    def generator_loss(
+        nets: Nets, batch: Batch, key: Key
+    ) -> tuple[jax.Array, tuple[Nets, Metrics]]:
+        fake, nets = generate(nets, batch, key)
+        return rules.generator(score(nets, fake)), (nets, {})
+
+    def latents(batch: Batch) -> tuple[jax.Array]:
+        return (jnp.zeros((len(batch['x']), noise)),)
+
+    def images(batch: Batch) -> tuple[jax.Array]:
+        return (batch['x'],)
+
+    players = {
+        'critic': Player(critic, critic_loss, critic_opt, images, turns=critic_turns),
+        'generator': Player(generator, generator_loss, generator_opt, latents, shadow=shadow),
+    }
+    return game(players, measure)

@@ -1,0 +1,83 @@
+"""The best state on a validation split, and early stopping: a task made from a task."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdl.errors import UsageError, nearest
+from jaxdl.keys import Key
+from jaxdl.task import Batch, Metrics, Numbers, State, Task
+
+
+class Kept(NamedTuple):
+    """A state that is trained, the best one so far, its score, and reviews since it was found."""
+
+    live: State
+    best: State
+    score: jax.Array
+    waited: jax.Array
+
+
+def keep_best(task: Task, metric: str, *, patience: int | None = None) -> Task:
+    """The same task, whose outcome is its best state on the validation split, seed by seed.
+
+    metric: any number measured there that says which values are better: 'accuracy', 'mAP'.
+    patience: stop a seed (early stopping) after this many reviews without a better score; its
+        steps then change nothing and its training metrics weigh nothing.
+
+    Its review raises UsageError where there is no such number, or nothing says what is better.
+    """
+
+    def init(key: Key, batch: Batch) -> Kept:
+        live = task.init(key, batch)
+        # Copies: the state is donated, and a buffer may be donated only once.
+        best = jax.tree.map(jnp.copy, live)
+        return Kept(live, best, jnp.float32(-jnp.inf), jnp.int32(0))
+
+    def stopped(kept: Kept) -> jax.Array:
+        return jnp.array(False) if patience is None else kept.waited >= patience
+
+    def step(key: Key, kept: Kept, batch: Batch) -> tuple[Kept, Metrics]:
+        live, metrics = task.step(key, kept.live, batch)
+        if patience is None:
+            return kept._replace(live=live), metrics
+        halt = stopped(kept)
+        live = _select(halt, kept.live, live)
+        return kept._replace(live=live), jax.tree.map(lambda x: jnp.where(halt, 0, x), metrics)
+
+    def review(kept: Kept, numbers: Numbers) -> Kept:
+        score = _score(numbers, metric)
+        better = (score > kept.score) & ~stopped(kept)
+        return Kept(
+            live=kept.live,
+            best=_select(better, kept.live, kept.best),
+            score=jnp.where(better, score, kept.score),
+            waited=jnp.where(better, 0, kept.waited + 1),
+        )
+
+    return Task(
+        init,
+        step,
+        measure=lambda key, kept, batch: task.measure(key, kept.live, batch),
+        nets=lambda kept: task.nets(kept.live),
+        review=review,
+        outcome=lambda kept: kept._replace(live=jax.tree.map(jnp.copy, kept.best)),
+        stopped=stopped,
+    )
+
+
+def _score(numbers: Numbers, metric: str) -> jax.Array:
+    """The number that keeps a state, so that more is better."""
+    if metric not in numbers:
+        raise UsageError(f'keep_best: no number {metric!r} is measured{nearest(metric, numbers)}')
+    number = numbers[metric]
+    if number.better is None:
+        raise UsageError(
+            f"keep_best: nothing says which {metric!r} is better; its metric does: better='higher'"
+        )
+    return number.value if number.better == 'higher' else -number.value
+
+
+def _select(condition: jax.Array, yes: State, no: State) -> State:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

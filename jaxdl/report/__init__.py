@@ -1,0 +1,1 @@
+"""Reports: what finished arms answer, as tables, pages and figures."""

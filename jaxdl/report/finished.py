@@ -1,0 +1,120 @@
+"""A finished arm of a study, as its folder holds it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxdl.errors import UsageError
+from jaxdl.files import read_arrays, read_json
+from jaxdl.metrics import Better
+from jaxdl.run.record import read_metrics
+from jaxdl.study import Results
+
+
+class Curve(NamedTuple):
+    """A metric over a run: steps [t] and values [t, seeds]; NaN where it is not finite."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+class Arm:
+    """What runs/NAME/ARM holds once it is done: configuration, numbers, curves, samples.
+
+    better: which values of a number are, where that was said. labels: what the entries of an array
+    stand for, where that was said.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.name = folder.name
+        self.config: dict[str, Any] = read_json(folder / 'config.json')
+        self.env: dict[str, Any] = read_json(folder / 'env.json')
+        self.done: dict[str, Any] = read_json(folder / 'DONE')
+        told = read_json(folder / 'numbers.json')
+        self.better: dict[str, Better] = {n: it['better'] for n, it in told.items() if it['better']}
+        self.labels: dict[str, list[str]] = {n: it['labels'] for n, it in told.items()}
+        self.seeds: list[int] = self.config['seeds']
+        self.metrics: dict[str, np.ndarray] = {
+            name: _floats(values) for name, values in sorted(self.done['metrics'].items())
+        }
+
+    @property
+    def ends(self) -> dict[str, int]:
+        """The last step of each phase but the last, by the phase's name."""
+        phases = self.config['phases']
+        ends = np.cumsum([phase['steps'] for phase in phases])[:-1]
+        return {phase['name']: int(end) for phase, end in zip(phases, ends, strict=False)}
+
+    @cached_property
+    def curves(self) -> dict[str, Curve]:
+        """Every metric over the steps at which it was measured."""
+        found: dict[str, list[tuple[int, Sequence[float | None]]]] = {}
+        for event in read_metrics(self.folder):
+            for name, values in event['metrics'].items():
+                found.setdefault(name, []).append((event['step'], values))
+        return {
+            name: Curve(
+                np.array([step for step, _ in rows]), np.array([_floats(v) for _, v in rows])
+            )
+            for name, rows in sorted(found.items())
+        }
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Final numbers that are not scalars, [seeds, ...] each."""
+        return read_arrays(self.folder / 'arrays.npz')
+
+    @property
+    def samples(self) -> dict[str, Path]:
+        """The newest sample file of each kind."""
+        # Names end in the step, eight digits: in the order of names the newest is the last.
+        files = sorted((self.folder / 'samples').glob('*_*.*'))
+        return {file.stem.rsplit('_', 1)[0]: file for file in files}
+
+
+def finished_names(folder: Path) -> list[str]:
+    """The names of the arms under a run's folder that are done."""
+    return sorted(path.parent.name for path in folder.glob('*/DONE'))
+
+
+def finished_arms(folder: Path, *, first: Iterable[str] = ()) -> list[Arm]:
+    """The arms under a run's folder that are done: those named in `first`, then by name."""
+    done = finished_names(folder)
+    order = [name for name in dict.fromkeys(first) if name in done]
+    order += [name for name in done if name not in order]
+    return [Arm(folder / name) for name in order]
+
+
+def unfinished_arms(folder: Path) -> list[str]:
+    """The names of arms under a run's folder that were started and are not done."""
+    started = sorted(path.parent for path in folder.glob('*/config.json'))
+    return [arm.name for arm in started if not (arm / 'DONE').exists()]
+
+
+def results_of(arms: Sequence[Arm]) -> tuple[Results, list[int]]:
+    """The final numbers of some arms over the seeds that all of them have, and these seeds."""
+    shared = [seed for seed in arms[0].seeds if all(seed in arm.seeds for arm in arms)]
+    results = {}
+    for arm in arms:
+        rows = [arm.seeds.index(seed) for seed in shared]
+        results[arm.name] = {name: values[rows] for name, values in arm.metrics.items()}
+    return results, shared
+
+
+def directions(arms: Sequence[Arm]) -> Mapping[str, Better]:
+    """Which values of each number are better. Raises UsageError where arms disagree."""
+    found: dict[str, Better] = {}
+    for arm in arms:
+        for name, better in arm.better.items():
+            if found.setdefault(name, better) != better:
+                raise UsageError(f'{name}: {better} is better in {arm.name}, and not in others')
+    return found
+
+
+def _floats(values: Sequence[float | None]) -> np.ndarray:
+    """Numbers from JSON, where null was not a finite one."""
+    return np.array([np.nan if value is None else value for value in values], np.float64)

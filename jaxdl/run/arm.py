@@ -1,0 +1,427 @@
+"""The run of one arm: a folder, its lock, its checkpoints, its records, and the loop over ticks.
+
+Everything that can happen to a run on the host is here: it resumes, evaluates, saves, is
+interrupted, diverges, is done. What it computes is in `engine.py`.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxdl.checkpoint.manager import Checkpoints, Saved, load_weights
+from jaxdl.engine.engine import Engine, Tick, finish_each, split_seeds
+from jaxdl.errors import DivergedError, UsageError, nearest
+from jaxdl.files import read_json, write_json
+from jaxdl.metrics import About, Metric
+from jaxdl.run.config import Config, agree
+from jaxdl.run.interruption import note_signals, stopped_by
+from jaxdl.run.lock import locked
+from jaxdl.run.record import Record, read_metrics
+from jaxdl.study import Eval, Phase, cadence, evaluations, phase_names
+from jaxdl.transfer import with_variables, with_weights
+
+Numbers = dict[str, list[Any]]  # {'test/accuracy': [one a seed]}
+
+
+class Options(NamedTuple):
+    """How an arm is run: nothing here changes what it computes.
+
+    layout, chunk: see `jaxdl.engine.engine.Engine`. tensorboard: whether to write its files too.
+    """
+
+    layout: str = 'auto'
+    chunk: int | None = None
+    tensorboard: bool = True
+
+
+def run_arm(
+    folder: Path,
+    phases: Sequence[Phase],
+    config: Config,
+    *,
+    env: Mapping[str, Any],
+    options: Options = Options(),  # noqa: B008 (immutable)
+    notes: Sequence[str] = (),
+    judged: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Train one arm in `folder`, or go on with it, or return its numbers if it is done.
+
+    env: what env.json is to say of the machine. notes: lines for the log. judged: the numbers that
+    claims need of this arm.
+    Returns what DONE holds: {'parameters', 'steps', 'seconds', 'metrics': {name: [one a seed]}}.
+    Raises UsageError where the folder holds another config or another process runs in it, or where
+    phases, evaluations or claims do not fit each other; DivergedError; PreemptedError and
+    InterruptedRunError once everything is saved.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(locked(folder))
+        stop = stack.enter_context(note_signals())
+        say = _Voice(notes)
+        checkpoints = stack.enter_context(Checkpoints(folder / 'checkpoints', say=say))
+        recorded = bool(read_metrics(folder))
+        agree(folder, config, trained=recorded or bool(checkpoints.steps()))
+        if (folder / 'DONE').exists():
+            return read_json(folder / 'DONE')
+        stages = make_stages(phases, config.seeds, options, say=say)
+        about = numbers_of(stages)
+        for name in judged:
+            if name not in about:
+                close = nearest(name, about)
+                raise UsageError(f'a claim judges {name!r} of arm {config.arm!r}{close}')
+        saved = checkpoints.restore(lambda phase: stages[phase].template())
+        record = stack.enter_context(
+            Record(
+                folder,
+                title=f'{config.study} {config.arm}',
+                seeds=config.seeds,
+                steps=sum(phase.steps for phase in phases),
+                resume_at=saved.step if saved else 0,
+                tensorboard=options.tensorboard,
+            )
+        )
+        say.open(record)
+        if recorded and not saved:
+            record.say('nothing was saved yet: starting from step 0')
+        layout = stages[saved.phase if saved else 0].engine.layout
+        write_json(folder / 'env.json', {**env, 'layout': layout.name})
+        record.describe(about)
+        run = _Run(stages, record, checkpoints, stop, _seconds(folder))
+        payload = run.go(saved, init_from=config.init_from)
+        record.done(payload)
+    if stop:  # after the last step: this arm is done, and what would follow is not
+        raise stopped_by(stop[0], f'{folder} is done')
+    return payload
+
+
+def evaluate_arm(
+    folder: Path,
+    phases: Sequence[Phase],
+    config: Config,
+    *,
+    options: Options,
+    say: Callable[[str], None] = print,
+) -> tuple[int, dict[str, list[float]]]:
+    """The newest valid checkpoint of an arm, measured again: (step, {metric: [one a seed]}).
+
+    Raises CheckpointError where no checkpoint is valid, UsageError where there is none.
+    """
+    with locked(folder), Checkpoints(folder / 'checkpoints', say=say) as checkpoints:
+        stages = make_stages(phases, config.seeds, options)
+        saved = checkpoints.restore(lambda phase: stages[phase].template())
+    if saved is None:
+        raise UsageError(f'{folder} has no checkpoint yet')
+    stage = stages[saved.phase]
+    states = stage.engine.outcome(stage.engine.layout.unstack(saved.state['states']))
+    numbers: Numbers = {}
+    for name in stage.tests:
+        numbers |= stage.measure(states, name)
+    return saved.step, _scalars(numbers)
+
+
+class _Voice:
+    """Lines for the log, kept until the record is open: it must know first where to go on."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._early = list(lines)
+        self._record: Record | None = None
+
+    def __call__(self, text: str) -> None:
+        if self._record is None:
+            self._early.append(text)
+        else:
+            self._record.say(text)
+
+    def open(self, record: Record) -> None:
+        """Say what was kept, and from now on everything at once."""
+        self._record = record
+        for text in self._early:
+            record.say(text)
+
+
+class Stage:
+    """A phase of a run: its engine, its evaluations, and when each of them is due.
+
+    prefix: of its numbers among the run's results, '' for the last phase.
+    """
+
+    def __init__(self, index: int, prefix: str, phase: Phase, engine: Engine) -> None:
+        self.index, self.prefix, self.phase, self.engine = index, prefix, phase, engine
+        self.evaluations: Mapping[str, Eval] = engine.evaluations
+        self.tests = [name for name in self.evaluations if name != 'valid']
+        self.every = cadence(phase)
+        self.cadences = {
+            self.every,
+            *(test.every or self.every for test in self.evaluations.values()),
+        }
+        self.about = {
+            f'{split}/{name}': it
+            for split, numbers in engine.about.items()
+            for name, it in numbers.items()
+        }
+        best = phase.best
+        if best is not None and (best not in self.about or not self.about[best].better):
+            known = [name for name, it in self.about.items() if it.better]
+            raise UsageError(
+                f'best: {best!r} is no number that says which values are better'
+                f'{nearest(best, known)}'
+            )
+
+    def template(self) -> Any:
+        """Shapes of what a checkpoint of this phase holds."""
+        return {'states': self.engine.template(), 'totals': self.engine.no_totals()}
+
+    def forget(self) -> None:
+        """Give back the data and the programs: the phase is over."""
+        del self.engine
+
+    def is_due(self, name: str, step: int) -> bool:
+        """Whether an evaluation looks at this step of the phase."""
+        return step % (self.evaluations[name].every or self.every) == 0
+
+    def measure(self, states: Any, name: str) -> Numbers:
+        """The finished numbers of an evaluation, 'test/accuracy'."""
+        return _named(name, finish_each(self.engine.measure(states, name)))
+
+    def trained(self, totals: dict[str, Metric]) -> Numbers:
+        """The finished numbers of training, 'train/loss'."""
+        return _named('train', finish_each(split_seeds(totals, len(self.engine.seeds))))
+
+    def score(self, numbers: Numbers) -> float | None:
+        """What the checkpoint of these numbers is worth, if the phase says so; more is better."""
+        best = self.phase.best
+        if best is None or best not in numbers:
+            return None
+        mean = float(np.mean(numbers[best]))
+        sign = 1 if self.about[best].better == 'higher' else -1
+        return sign * mean if math.isfinite(mean) else None
+
+
+def make_stages(
+    phases: Sequence[Phase],
+    seeds: Sequence[int],
+    options: Options,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Stage]:
+    """The stages of a run; nothing is compiled or put on a device yet."""
+    stages = []
+    for index, (phase, name) in enumerate(zip(phases, phase_names(phases), strict=True)):
+        engine = Engine(
+            phase.task,
+            phase.train,
+            seeds=seeds,
+            stage=f'phase {index}',
+            layout_name=options.layout,
+            chunk=options.chunk,
+            evaluations=evaluations(phase),
+            say=say,
+        )
+        prefix = '' if index == len(phases) - 1 else f'{name}/'
+        stages.append(Stage(index, prefix, phase, engine))
+    return stages
+
+
+def numbers_of(stages: Sequence[Stage]) -> dict[str, About]:
+    """Every number that a run will have, those of earlier phases by their names."""
+    return {stage.prefix + name: it for stage in stages for name, it in stage.about.items()}
+
+
+class _Run:
+    """The host's side of a run: what to do at each tick."""
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        record: Record,
+        checkpoints: Checkpoints,
+        stop: list[int],
+        seconds: float,
+    ) -> None:
+        self._stages, self._record, self._checkpoints = stages, record, checkpoints
+        self._stop = stop
+        self._began = time.perf_counter() - seconds
+
+    def go(self, saved: Saved | None, *, init_from: str | None) -> dict[str, Any]:
+        """Every phase from where it stands, to the final numbers."""
+        first = saved.phase if saved else 0
+        offset = sum(stage.phase.steps for stage in self._stages[:first])
+        outcome: Any = None  # of the phase before, with a leading axis of seeds
+        for stage in self._stages[first:]:
+            engine, phase = stage.engine, stage.phase
+            self._introduce(stage)
+            if saved and stage.index == first:
+                self._record.say(f'going on at step {saved.step}')
+                states, start = engine.layout.unstack(saved.state['states']), saved.step - offset
+                totals = jax.device_get(saved.state['totals'])
+            else:
+                states, start, totals = engine.init(), 0, engine.no_totals()
+                if outcome is not None and phase.start is not None:
+                    before = engine.layout.unstack(outcome)
+                    states = engine.start(phase.start, before, states)
+                if init_from and stage.index == 0:
+                    states = self._weights(states, Path(init_from))
+            # Killed after the last step of a phase was saved, and before what comes after it?
+            if not (start == phase.steps or (start and engine.all_stopped(states))):
+                states = self._train(stage, states, totals, start=start, offset=offset)
+            outcome = engine.layout.stack(engine.outcome(states))
+            offset += phase.steps
+            parameters = engine.parameters()
+            stage.forget()
+            del engine
+        self._checkpoints.wait()
+        return {
+            'parameters': parameters,
+            'steps': offset,
+            'seconds': round(time.perf_counter() - self._began, 1),
+            'metrics': self._results(),
+        }
+
+    def _results(self) -> dict[str, Any]:
+        """The last numbers of every phase, as metrics.jsonl has them."""
+        latest = {line['phase']: line['metrics'] for line in read_metrics(self._record.folder)}
+        return {
+            stage.prefix + name: values
+            for stage in self._stages
+            for name, values in latest.get(stage.index, {}).items()
+        }
+
+    def _introduce(self, stage: Stage) -> None:
+        engine, choice = stage.engine, stage.engine.choice
+        name = stage.prefix.removesuffix('/') or f'phase {stage.index}'
+        self._record.say(
+            f'{name}: {stage.phase.steps} steps, {engine.parameters():,} parameters, '
+            f'{stage.phase.train.name}; layout {choice.name} ({choice.why}), '
+            f'{engine.chunk} steps a look{", scanned" if choice.scan else ""}'
+        )
+
+    def _weights(self, states: Any, source: Path) -> Any:
+        """The first states with weights from a file, or from another run's newest checkpoint."""
+        from jaxdl.interop.files import SUFFIXES, read_weights  # imports every network there is
+
+        layout = self._stages[0].engine.layout
+        stacked = layout.stack(states)
+        if source.is_file() or source.suffix in SUFFIXES:
+            weights = read_weights(source)
+            what = f'{source} ({weights.arch}, {weights.layout})'
+            loaded = with_variables(stacked, weights.variables, what, without=weights.without)
+            left = f', without {", ".join(weights.without)}' if weights.without else ''
+            self._record.say(f'weights from {what}{left}')
+        else:
+            saved = load_weights(source / 'checkpoints', say=self._record.say)
+            loaded = with_weights(stacked, saved.state['states'], str(source))
+            self._record.say(f'weights from {source}, step {saved.step}')
+        return layout.unstack(loaded)
+
+    def _train(self, stage: Stage, states: Any, totals: Any, *, start: int, offset: int) -> Any:
+        """The steps of a phase from `start` on; the states they end in."""
+        engine, phase = stage.engine, stage.phase
+        examples = engine.rows * len(engine.seeds)
+        ticks = engine.train(states, start=start, stop=phase.steps, cadences=stage.cadences)
+        tick: Tick | None = None
+        with closing(ticks), self._diverging(stage):
+            for tick in ticks:
+                totals = _sum(totals, tick.finished)
+                self._record.progress(offset + tick.step, examples=examples)
+                last = saved = False
+                if tick.boundary:
+                    last, saved = self._look(stage, tick, totals, offset=offset)
+                if saved:
+                    totals = engine.no_totals()
+                if self._stop:
+                    if not saved:
+                        totals = _sum(totals, tick.drain())
+                        self._save(stage, tick.states, totals, step=offset + tick.step)
+                    self._leave(offset + tick.step)
+                if last:
+                    break
+        assert tick is not None
+        return tick.states
+
+    def _look(self, stage: Stage, tick: Tick, totals: Any, *, offset: int) -> tuple[bool, bool]:
+        """Measure, review, show and record what is due; whether this was the last, and was saved.
+
+        What is reviewed may end the phase, and at its end everything is due.
+        """
+        engine, phase, step = stage.engine, stage.phase, offset + tick.step
+        ends = tick.step == phase.steps
+        numbers: Numbers = {}
+        if 'valid' in stage.evaluations and (ends or stage.is_due('valid', tick.step)):
+            numbers = stage.measure(tick.states, 'valid')
+            scalars = {name.removeprefix('valid/'): x for name, x in _scalars(numbers).items()}
+            tick.states = engine.review(tick.states, scalars)
+        if not ends and engine.all_stopped(tick.states):
+            self._record.say(f'every seed stopped early, at step {step}')
+            ends = True
+        saves = ends or tick.step % stage.every == 0
+        if saves:
+            numbers = {**stage.trained(totals), **numbers}
+        due = [name for name in stage.tests if ends or stage.is_due(name, tick.step)]
+        outcome = engine.outcome(tick.states) if due else None
+        for name in due:
+            numbers |= stage.measure(outcome, name)
+            for kind, sample in engine.show(outcome, name).items():
+                self._record.samples(step, {f'{name}/{kind}': sample})
+        self._write(stage, numbers, step=step)
+        if saves:
+            score = stage.score(numbers)
+            self._save(stage, tick.states, engine.no_totals(), step=step, score=score)
+        return ends, saves
+
+    def _write(self, stage: Stage, numbers: Numbers, *, step: int) -> None:
+        """Scalars go to metrics.jsonl, arrays to arrays.npz."""
+        scalars = _scalars(numbers)
+        arrays = {k: np.array(v) for k, v in numbers.items() if k not in scalars}
+        if arrays:
+            self._record.arrays({stage.prefix + name: x for name, x in arrays.items()})
+        seconds = round(time.perf_counter() - self._began, 2)
+        self._record.metrics(step, phase=stage.index, seconds=seconds, values=scalars)
+
+    @contextmanager
+    def _diverging(self, stage: Stage) -> Iterator[None]:
+        """Say of a state that is not finite in which phase it was, and what is left."""
+        try:
+            yield
+        except DivergedError as error:
+            self._record.say(str(error))
+            self._checkpoints.wait()
+            steps = self._checkpoints.steps()
+            left = f'step {steps[-1]} is the last good checkpoint' if steps else 'nothing was saved'
+            phase = f' phase {stage.index}:' if len(self._stages) > 1 else ''
+            raise DivergedError(f'{self._record.folder}:{phase} {error}; {left}') from error
+
+    def _save(
+        self, stage: Stage, states: Any, totals: Any, *, step: int, score: float | None = None
+    ) -> None:
+        tree = {'states': stage.engine.layout.stack(states), 'totals': totals}
+        self._checkpoints.save(tree, step=step, phase=stage.index, score=score)
+
+    def _leave(self, step: int) -> None:
+        self._checkpoints.wait()
+        self._record.say(f'saved at step {step}')
+        raise stopped_by(self._stop[0], f'stopped and saved at step {step}')
+
+
+def _seconds(folder: Path) -> float:
+    """Time already spent on a run that goes on."""
+    lines = read_metrics(folder)
+    return float(lines[-1]['seconds']) if lines else 0.0
+
+
+def _sum(totals: dict[str, Metric], finished: list[tuple[int, dict[str, Metric]]]) -> Any:
+    for _, metrics in finished:
+        totals = {name: totals[name] + metric for name, metric in metrics.items()}
+    return totals
+
+
+def _named(split: str, numbers: Mapping[str, Any]) -> Numbers:
+    return {f'{split}/{name}': values for name, values in numbers.items()}
+
+
+def _scalars(numbers: Numbers) -> dict[str, list[float]]:
+    """The numbers that are not arrays."""
+    return {k: [float(v) for v in vs] for k, vs in numbers.items() if np.ndim(vs[0]) == 0}

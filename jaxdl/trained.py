@@ -1,0 +1,50 @@
+"""Trained networks, outside of a study."""
+
+from pathlib import Path
+
+import jax
+
+from jaxdl.checkpoint.manager import Checkpoints
+from jaxdl.cli.library import load, phases_of
+from jaxdl.cli.plan import recall
+from jaxdl.errors import UsageError, nearest
+from jaxdl.files import read_json
+from jaxdl.net import Net, is_net
+from jaxdl.run.arm import Options, make_stages
+from jaxdl.run.config import read_config
+from jaxdl.run.lock import locked
+
+
+def load_net(folder: Path | str, seed: int = 0, *, net: str | None = None) -> Net:
+    """The network that an arm has trained, in its newest valid checkpoint.
+
+    It is the outcome: the best one, where the arm keeps a best one. A slow copy is its `shadow`.
+
+    folder: of the arm, 'runs/digits/lenet'; its experiment must be found as when it ran.
+    seed: which of those it was trained with.
+    net: of which player, where there are several.
+    Raises UsageError where there is no such arm, seed or net, CheckpointError where no checkpoint
+    is valid.
+    """
+    folder = Path(folder)
+    if not (folder / 'config.json').is_file():
+        raise UsageError(f'{folder} is no arm of a run: it has no config.json')
+    config = read_config(folder)
+    if seed not in config.seeds:
+        raise UsageError(f'{folder} has no seed {seed}; it has {config.seeds}')
+    _, study = load(read_json(folder / 'env.json')['experiment'])
+    phases = phases_of(study, recall(study, config))
+    stages = make_stages(phases, config.seeds, Options(layout='vmap'))
+    with locked(folder), Checkpoints(folder / 'checkpoints') as checkpoints:
+        saved = checkpoints.restore(lambda phase: stages[phase].template())
+    if saved is None:
+        raise UsageError(f'{folder} has no checkpoint yet')
+    index, task = config.seeds.index(seed), phases[saved.phase].task
+    state = jax.tree.map(lambda x: x[index], saved.state['states'])
+    nets = task.nets(task.outcome(state))
+    found = {str(name): each for name, each in dict(nets).items() if is_net(each)}
+    if net is None and len(found) == 1:
+        return next(iter(found.values()))
+    if net not in found:
+        raise UsageError(f'{folder}: which net? {net!r} is none of them{nearest(str(net), found)}')
+    return found[net]

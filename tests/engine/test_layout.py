@@ -1,0 +1,86 @@
+"""The rule that chooses a layout, and the forms a layout gives to one value a seed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.engine.choice import choose
+from jaxdl.engine.layout import LAYOUTS, layout
+from jaxdl.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    'seeds,flops,convolution,platform,devices,name,scan',
+    [
+        (5, 1e6, False, 'cpu', 1, 'vmap', True),  # small: together, scanned
+        (5, 1e6, True, 'cpu', 1, 'loop', False),  # convolutions
+        (5, 1e9, False, 'cpu', 1, 'loop', False),  # heavy
+        (5, 1e9, True, 'gpu', 1, 'vmap', True),
+        (8, 1e9, True, 'tpu', 8, 'seeds', True),
+        (5, 1e9, True, 'tpu', 8, 'seeds+batch', True),
+        (4, 1e9, True, 'cpu', 2, 'seeds', False),
+    ],
+)
+def test_the_rule(seeds, flops, convolution, platform, devices, name, scan):
+    choice = choose(
+        seeds=seeds, flops=flops, convolution=convolution, platform=platform, devices=devices
+    )
+    assert (choice.name, choice.scan) == (name, scan) and choice.why
+
+
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_unstack_and_stack_are_inverse(name):
+    tree = {'a': jnp.arange(12.0).reshape(4, 3), 'key': jax.random.split(jax.random.key(0), 4)}
+    lay = layout(name, 4)
+    back = lay.stack(lay.unstack(tree))
+    np.testing.assert_array_equal(back['a'], tree['a'])
+    key_data = jax.random.key_data
+    np.testing.assert_array_equal(key_data(back['key']), key_data(tree['key']))
+
+
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_a_program_sees_one_seed_and_what_all_share(name):
+    lay = layout(name, 4)
+    mine = lay.unstack(jnp.arange(4.0))
+    shared = lay.share(jnp.float32(10))
+    program = lay.compile(lambda x, y: (x + y, x * y), (mine,), (shared,))
+    added, multiplied = program.call(mine, shared)
+    np.testing.assert_array_equal(lay.stack(added), [10, 11, 12, 13])
+    np.testing.assert_array_equal(lay.stack(multiplied), [0, 10, 20, 30])
+
+
+@pytest.mark.parametrize(
+    'name,sharded', [('seeds', 4), ('batch', 1), ('seeds+batch', 2), ('vmap', 1)]
+)
+def test_seeds_lie_on_their_devices(name, sharded):
+    count = 2 if name == 'seeds+batch' else 4
+    mine = layout(name, count).unstack(jnp.arange(float(count)))
+    assert len({str(shard.index) for shard in mine.addressable_shards}) == sharded
+
+
+def test_rows_are_laid_over_devices_where_they_divide():
+    lay = layout('batch', 1)
+    x = jnp.ones((8, 3))
+
+    def program(mine, batch):
+        return (lay.constrain(batch)['x'].sum() + mine,)
+
+    mine, batch = lay.unstack(jnp.zeros(1)), lay.share({'x': x})
+    text = str(jax.make_jaxpr(jax.vmap(program, in_axes=(0, None)))(mine, batch))
+    assert 'sharding_constraint' in text
+    (total,) = lay.compile(program, (mine,), (batch,)).call(mine, batch)
+    assert total.tolist() == [24]
+
+
+@pytest.mark.parametrize(
+    'name,seeds,words',
+    [
+        ('vmp', 4, "unknown layout 'vmp'; did you mean 'vmap'"),
+        ('seeds', 3, '3 seeds cannot be laid evenly over 4 devices'),
+        ('pmap', 6, '6 seeds cannot be laid evenly over 4 devices'),
+    ],
+)
+def test_what_cannot_be_is_said(name, seeds, words):
+    with pytest.raises(UsageError, match=words):
+        layout(name, seeds)

@@ -1,0 +1,256 @@
+"""The law of gradients: of every network and every experiment, compiled as users get them.
+
+The float32 gradient with the CPU's formulations is as near to the exact one as the plain layers'.
+A few networks stand for all in `make test`. The whole table at one size each and the tiny arms are
+in `make laws`; every size, and every arm at its own, in `make laws WHICH='slow or thorough'`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import gradients
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.architectures import TABLE
+from jaxdl.cli.library import load, names, phases_of, resolve
+from jaxdl.errors import DataMissingError
+from jaxdl.models import googlenet
+from jaxdl.models.alexnet import AlexNet
+from jaxdl.models.faster_rcnn import BoxHead, BoxHidden, FasterRCNN
+from jaxdl.models.fcn import FCN, DilatedFCN
+from jaxdl.models.googlenet import GoogLeNet
+from jaxdl.models.inception import InceptionV3
+from jaxdl.models.lenet import LeNet, LeNet5
+from jaxdl.models.mlp import MLP
+from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet, Stages, cifar_stem, resnet18
+from jaxdl.models.unet import UNet, no_norm
+from jaxdl.models.vgg import VGG, vgg11_bn
+from jaxdl.models.vit import ViT
+from jaxdl.models.yolo import Darknet, TinyYOLOv3, YOLOv3
+from jaxdl.nn.fpn import FeaturePyramid
+
+Shape = tuple[int, ...]
+KEY = jax.random.key(0)
+
+# Batches, heights and widths, odd ones among them.
+IMAGES = ((2, 64, 64), (3, 49, 75), (4, 96, 96))
+DIGITS = ((8, 28, 28), (3, 31, 29), (16, 32, 32))
+LARGE = ((1, 224, 224), (2, 227, 235), (3, 192, 256))
+
+
+# Of GoogLeNet's nine modules one of each kind, narrow: its pooling and its heads are as they were.
+FEW = {
+    'inception3b': (32, 24, 48, 24, 32, 24),
+    'inception4a': (48, 24, 48, 24, 24, 32),
+    'inception4d': (32, 32, 48, 24, 32, 32),
+    'inception4e': (48, 24, 64, 24, 32, 32),
+}
+
+
+@pytest.fixture(autouse=True)
+def few_modules(monkeypatch):
+    monkeypatch.setattr(googlenet, 'TABLE', FEW)
+
+
+class Narrow(NamedTuple):
+    """A network of few maps and blocks, which keeps its kinds of layers, and images for it."""
+
+    module: nn.Module
+    sizes: tuple[Shape, ...]
+
+
+def narrow(module: Any, image: Shape) -> Narrow:
+    """A narrow and shallow network of the same family, for images of `image`'s channels."""
+    few = {'classes': 10}
+    match module:
+        case MLP():
+            return Narrow(module.clone(features=(64, 32, 10)), DIGITS)
+        case LeNet5():
+            return Narrow(module, ((8, 32, 32), (3, 32, 32), (16, 32, 32)))
+        case LeNet():
+            return Narrow(module, DIGITS)
+        case AlexNet():
+            slim = module.clone(features=(24, 32, 48, 48, 32), hidden=(32, 32), **few)
+            return Narrow(slim, LARGE)
+        case VGG():
+            slim = module.clone(
+                convolutions=(1, 1, 2, 1, 1), features=(8, 16, 24, 32, 32), hidden=(32, 32), **few
+            )
+            return Narrow(slim, IMAGES)
+        case GoogLeNet():
+            return Narrow(module.clone(**few), LARGE[:1] if module.auxiliary else IMAGES[:2])
+        case InceptionV3():
+            # Its auxiliary head needs all of 299 pixels, which take minutes.
+            sizes = ((1, 299, 299),) if module.auxiliary else ((2, 75, 107), (1, 107, 75))
+            return Narrow(module.clone(**few), sizes)
+        case ResNet() if module.stem is cifar_stem:
+            slim = module.clone(stages=(2, 2, 2), widths=(16, 24, 32), **few)
+            return Narrow(slim, ((4, 32, 32), (3, 27, 33), (8, 16, 16)))
+        case ResNet():
+            slim = module.clone(stages=(2, 1, 1, 1), widths=(24, 32, 32, 48), **few)
+            return Narrow(slim, IMAGES)
+        case ViT():
+            slim = module.clone(width=48, depth=2, heads=3, mlp=96, patch=8, **few)
+            return Narrow(slim, ((2, 64, 64), (3, 48, 72), (4, 96, 32)))
+        case FCN():
+            slim = module.clone(
+                convolutions=(1, 1, 2, 1, 1),
+                features=(8, 16, 24, 32, 32),
+                hidden=(32, 32),
+                classes=3,
+            )
+            return Narrow(slim, ((1, 64, 64), (2, 33, 47), (2, 96, 64)))
+        case DilatedFCN():
+            backbone = partial(
+                Stages, (1, 1, 1, 1), Bottleneck, (8, 8, 16, 16), dilated=(False, True, True)
+            )
+            return Narrow(module.clone(backbone=backbone, classes=3), IMAGES)
+        case UNet():
+            sizes = ((2, 64, 64), (1, 49, 75), (2, 96, 96))
+            valid = ((2, 92, 92), (1, 108, 92), (1, 124, 140))
+            slim = module.clone(base=24, depth=2)
+            return Narrow(slim, valid if module.norm is no_norm else sizes)
+        case YOLOv3():
+            slim = module.clone(classes=2, width=4, backbone=partial(Darknet, (1, 1, 1, 1, 1)))
+            return Narrow(slim, ((2, 64, 64), (1, 96, 128), (3, 192, 256)))
+        case TinyYOLOv3():
+            return Narrow(
+                module.clone(classes=2, width=8), ((2, 64, 64), (1, 96, 128), (3, 192, 256))
+            )
+        case FasterRCNN():
+            slim = FasterRCNN(
+                partial(Stages, (1, 1), BasicBlock, (24, 32)),
+                3,
+                partial(FeaturePyramid, 24),
+                partial(BoxHead, hidden=partial(BoxHidden, units=(32, 32))),
+                sizes=((16,), (32,), (48,)),
+                before=(60, 60),
+                after=(40, 40),
+                # All of them are learned from, whatever is drawn.
+                anchors_drawn=8192,
+                regions_drawn=8192,
+            )
+            return Narrow(slim, ((2, 64, 64), (1, 96, 128), (2, 96, 96)))
+    raise NotImplementedError(type(module).__name__)
+
+
+def kinds() -> dict[str, tuple[Narrow, int]]:
+    """The different networks of the table of architectures, narrow, with their channels."""
+    found: dict[str, tuple[Narrow, int]] = {}
+    for members in TABLE.values():
+        for name, it in members.items():
+            each = narrow(it.build(), it.image), it.image[2]
+            if each not in found.values():
+                found[name] = each
+    found['inception_v3_alone'] = narrow(InceptionV3(auxiliary=None), (75, 75, 3)), 3
+    return found
+
+
+def check(module: nn.Module, shape: Shape, *, in_float64: bool = False) -> None:
+    """Assert the law for a network on images of a shape."""
+    rng = np.random.default_rng(0)
+    inputs: list[Any] = [jnp.asarray(rng.normal(size=shape), jnp.float32)]
+    streams = {name: KEY for name in ('params', 'dropout', 'sampling')}
+    variables = gradients.stirred(jax.jit(module.init)(streams, *inputs))
+    method = None
+    if isinstance(module, FasterRCNN):
+        high, wide = shape[1:3]
+        boxes = np.array([[4, 6, 40, 44], [20, 10, wide - 2, high - 5]], np.float32)
+        truth = np.broadcast_to(boxes, (shape[0], 2, 4)), np.tile([[0, 2]], (shape[0], 1))
+        inputs += [jnp.asarray(each) for each in (*truth, np.ones((shape[0], 2), bool))]
+        method = 'losses'
+    found = gradients.of_module(module, method)
+    gradients.law(found, (KEY, variables, inputs), in_float64=in_float64)
+
+
+REPRESENTATIVES: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
+    'stem and blocks': (
+        lambda: resnet18(classes=3).clone(stages=(1, 1), widths=(24, 24)),
+        (3, 49, 75, 3),
+    ),
+    'pooling behind norms': (
+        lambda: vgg11_bn(classes=3).clone(features=(24, 32, 32, 24, 24), hidden=(16, 16)),
+        (2, 64, 96, 3),
+    ),
+    'transposed convolutions': (lambda: UNet(base=24, depth=1), (2, 49, 61, 1)),
+    'few channels': (LeNet, (8, 28, 28, 1)),
+    'attention': (
+        lambda: ViT(width=24, depth=1, heads=2, mlp=32, patch=8, classes=3),
+        (2, 32, 40, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(
+            name, marks=[] if name in ('pooling behind norms', 'few channels') else pytest.mark.slow
+        )
+        for name in REPRESENTATIVES
+    ],
+)
+def test_a_compiled_gradient_is_as_exact_as_the_plain_one(name):
+    build, shape = REPRESENTATIVES[name]
+    check(build(), shape, in_float64=True)
+
+
+def sized() -> list[Any]:
+    """Every network at every size; the odd one of three stands for the others in `make laws`."""
+    cases = []
+    for name, (each, _) in kinds().items():
+        count = len(each.sizes)
+        for i in range(count):
+            first = i == (1 if count == 3 else 0) and max(each.sizes[i]) < 299
+            mark = pytest.mark.slow if first else pytest.mark.thorough
+            cases.append(pytest.param(name, i, id=f'{name}-{i}', marks=mark))
+    return cases
+
+
+@pytest.mark.parametrize('name,size', sized())
+def test_the_gradient_of_every_network_of_the_table_is_exact(name, size):
+    each, channels = kinds()[name]
+    check(each.module, (*each.sizes[size], channels), in_float64=True)
+
+
+ROWS = 2  # of an experiment's images, at their own sizes; its own number of them takes minutes
+ARMS = [
+    pytest.param(
+        name,
+        arm,
+        marks=[
+            pytest.mark.xdist_group(f'gradients of {name}'),
+            *([pytest.mark.slow] if arm == 'tiny' and name != 'digits' else []),
+            *([pytest.mark.thorough] if arm != 'tiny' else []),
+        ],
+    )
+    for name in sorted(names())
+    for arm in load(name)[1].named()
+]
+checked: set[str] = set()
+
+
+@pytest.mark.parametrize('name,arm', ARMS)
+def test_the_gradients_of_every_arm_are_exact(name, arm):
+    study = load(name)[1]
+    try:
+        phases = phases_of(study, resolve(study, arm, {}))
+    except DataMissingError as missing:
+        pytest.skip(str(missing))
+    for phase in phases:
+        source = phase.train
+        batch = jax.jit(source.make)(KEY, source.resident, next(source.open(0, 0)))
+        if any(leaf.ndim > 3 for leaf in jax.tree.leaves(batch)):
+            batch = jax.tree.map(lambda x: x[:ROWS], batch)
+        state = gradients.stirred(jax.jit(phase.task.init)(KEY, batch))
+        found, args = gradients.of_task(phase.task), (KEY, state, batch)
+        # Arms often differ in what comes after the gradient: one program is compared once.
+        program = jax.jit(found).lower(*args).as_text()
+        if program not in checked:
+            gradients.law(found, args)
+            checked.add(program)

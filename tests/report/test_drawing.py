@@ -1,0 +1,106 @@
+"""Boxes and masks as a person sees them: the pixels of the picture."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxdl.samples import Boxes, Masks
+from jaxdl.samples.drawing import draw
+
+ORANGE, BLUE, GREY = (230, 159, 0), (86, 180, 233), (138, 143, 152)
+
+
+def picture(sample):
+    kind, content = draw(sample)
+    assert kind == 'png'
+    return np.asarray(Image.open(io.BytesIO(content)).convert('RGB'))
+
+
+def where(pixels, colour):
+    """Rows and columns of a colour, as (first row, first column, last row, last column)."""
+    rows, columns = np.nonzero((pixels == np.array(colour)).all(-1))
+    return rows.min(), columns.min(), rows.max(), columns.max()
+
+
+def boxes(**fields):
+    """One black image of 240x240, drawn pixel for pixel with a frame of 3 around it."""
+    some = {
+        'pixels': np.zeros((1, 240, 240, 1)),
+        'boxes': np.array([[[20, 30, 60, 50], [100, 100, 120, 140], [0, 0, 9, 9]]], float),
+        'classes': np.array([[0, 1, 0]]),
+        'mask': np.array([[True, True, False]]),
+    }
+    return Boxes(**{**some, **fields})
+
+
+def test_boxes_are_drawn_where_they_are_in_the_colour_of_their_class():
+    seen = picture(boxes())[3:-3, 3:-3]
+    assert seen.shape == (240, 240, 3)
+    assert where(seen, ORANGE) == (30, 20, 49, 59)  # row 30 to 50, column 20 to 60
+    assert where(seen, BLUE) == (100, 100, 139, 119)
+    assert (seen[31:49, 21:59] == 0).all() and (seen[:9, :9] == 0).all()
+
+
+def test_small_images_are_enlarged_with_their_boxes():
+    small = boxes(pixels=np.zeros((1, 24, 48, 3)), boxes=np.array([[[2, 4, 10, 8]] * 3], float))
+    seen = picture(small)[3:-3, 3:-3]
+    assert seen.shape == (24 * 5, 48 * 5, 3) and where(seen, BLUE) == (20, 10, 39, 49)
+
+
+def test_truth_is_dashed_and_predictions_carry_their_scores():
+    plain = picture(boxes())
+    truth = {'truth': np.array([[[150, 150, 190, 170]]], float), 'truth_mask': np.array([[True]])}
+    seen = picture(boxes(**truth))[3:-3, 3:-3]
+    edge = (seen[150, 150:190] == 255).all(-1)
+    assert edge[:3].all() and not edge[3:6].any() and edge[6:9].all()
+    assert (seen[169, 150:153] == 255).all() and (seen[150:153, 189] == 255).all()
+    hidden = picture(boxes(**{**truth, 'truth_mask': np.array([[False]])}))
+    np.testing.assert_array_equal(hidden, plain)
+    scored = picture(boxes(scores=np.array([[0.5, 0.25, 0]])))
+    assert (scored != plain).any()
+
+
+@pytest.mark.parametrize('box', [[-50, -50, 900, 900], [np.nan] * 4, [np.inf, 0, -np.inf, 0]])
+def test_a_box_outside_the_image_stays_at_its_edge(box):
+    seen = picture(boxes(boxes=np.array([[box] * 3], float)))
+    assert (seen[:3] == 255).all() and (seen[-3:] == 255).all() and (seen[:, :3] == 255).all()
+
+
+def test_images_with_boxes_stand_in_a_grid():
+    five = boxes(
+        pixels=np.zeros((5, 240, 240, 1)),
+        boxes=np.full((5, 1, 4), 10.0)
+        + np.array([[[0, 0, 20, 20]]])
+        + 30 * np.arange(5)[:, None, None],
+        classes=np.zeros((5, 1), int),
+        mask=np.ones((5, 1), bool),
+    )
+    seen = picture(five)
+    assert seen.shape == (2 * 243 + 3, 3 * 243 + 3, 3)
+    last = seen[246:486, 246:486]
+    assert where(last, ORANGE) == (130, 130, 149, 149)
+
+
+def test_masks_stand_beside_the_image():
+    image = np.linspace(0, 1, 2)[:, None, None, None] * np.ones((2, 192, 192, 1))
+    truth, predicted = np.zeros((2, 192, 192), int), np.zeros((2, 192, 192), int)
+    truth[0, :50], truth[0, 50:60], predicted[1, :, :20] = 1, 255, 1
+    seen = picture(Masks(image, truth, predicted))
+    tiles = [[seen[3 + 195 * i :][:192, 3 + 195 * j :][:, :192] for j in range(3)] for i in (0, 1)]
+    assert seen.shape == (2 * 195 + 3, 3 * 195 + 3, 3)
+    assert (tiles[0][0] == 0).all() and (tiles[1][0] == 255).all()
+    assert (tiles[0][1][:50] == 255).all() and (tiles[0][1][60:] == 0).all()
+    assert (tiles[0][1][50:60] == GREY).all()
+    assert (tiles[0][2] == 0).all() and (tiles[1][1] == 0).all()
+    assert (tiles[1][2][:, :20] == 255).all() and (tiles[1][2][:, 20:] == 0).all()
+
+
+def test_more_classes_have_colours_and_none_that_of_the_background():
+    truth = np.arange(12).reshape(1, 1, 12) * np.ones((1, 12, 1), int)
+    seen = picture(Masks(np.zeros((1, 12, 12, 3)), truth, truth))[3 : 3 + 192]
+    classes = seen[0, 3 + 195 :: 16][:12]
+    assert classes[0].tolist() == [0, 0, 0] and tuple(classes[1]) == ORANGE
+    assert tuple(classes[2]) == BLUE and (classes[1:].sum(1) > 0).all()
+    assert len({tuple(c) for c in classes[1:8]}) == 7

@@ -1,0 +1,708 @@
+"""The run of an arm: it stops, dies, is damaged, diverges, and ends as if nothing had happened."""
+
+import json
+import os
+import re
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import toy
+from kinds import KINDS
+
+import jaxdl.run.arm
+from jaxdl.checkpoint.manager import Checkpoints, load_weights
+from jaxdl.cli.library import load, names, phases_of, resolve
+from jaxdl.cli.plan import lengths
+from jaxdl.engine.choice import Choice
+from jaxdl.errors import (
+    CheckpointError,
+    DataMissingError,
+    DivergedError,
+    InterruptedRunError,
+    PreemptedError,
+    UsageError,
+)
+from jaxdl.game import ema
+from jaxdl.interop.files import Weights, write_weights
+from jaxdl.keys import key_at, key_for
+from jaxdl.metrics import Mean
+from jaxdl.objectives.classification import classifier
+from jaxdl.objectives.keep_best import keep_best
+from jaxdl.run.arm import Options, evaluate_arm, run_arm
+from jaxdl.run.config import Config, agree
+from jaxdl.run.lock import locked
+from jaxdl.run.record import Record, read_metrics
+from jaxdl.study import Eval, Phase
+
+TRAIN, TEST = toy.train_source(), toy.test_source()
+TASK = toy.task()
+PLAIN = (Phase(TASK, TRAIN, {'test': TEST}, steps=6, every=4),)  # measures at steps 4 and 6
+# Nothing of this one's parameters ever moves.
+FROZEN = (
+    classifier(toy.Small(), optax.sgd(0.0), classes=2, shadow=ema(0.9)),
+    TRAIN,
+    {'test': TEST},
+)
+
+FIRST_KERNEL = "['net']['net']['params']['Dense_0']['kernel']"
+
+_engines = {}
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch):
+    """Runs of the same task in this file share their compiled programs; nothing else of a run."""
+    make = jaxdl.run.arm.Engine
+
+    def engine(task, train, *, say, evaluations, **options):
+        told = {name: repr(value) for name, value in options.items()}
+        tests = ((name, id(test.source), *test[1:]) for name, test in evaluations.items())
+        key = (id(task), id(train), *told.values(), *tests)
+        if key not in _engines:
+            made = make(task, train, evaluations=evaluations, **options)
+            _engines[key] = made, task, train  # kept: an id is one object's while it lives
+        return _engines[key][0]
+
+    monkeypatch.setattr(jaxdl.run.arm, 'Engine', engine)
+
+
+def run(folder, phases=PLAIN, *, layout='vmap', chunk=1, seeds=(0, 1), init_from=None, **params):
+    config = Config('toy', 'arm', list(seeds), params, lengths(phases), init_from)
+    options = Options(layout=layout, chunk=chunk, tensorboard=False)
+    return run_arm(folder, phases, config, env={}, options=options)
+
+
+def stop_at(monkeypatch, step, number=signal.SIGTERM, times=1):
+    """Send this process a signal when it has done `step` steps."""
+    progress = Record.progress
+
+    def spy(record, at, **more):
+        progress(record, at, **more)
+        for _ in range(times if at == step else 0):
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Record, 'progress', spy)
+
+
+def interrupted(folder, monkeypatch, step, *args, **options):
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        with pytest.raises(PreemptedError, match=f'saved at step {step}; the same command'):
+            run(folder, *args, **options)
+
+
+def dying(folder, monkeypatch, owner, name, *args, when=lambda *args: True, **options):
+    """Run and die, as by SIGKILL, in a call of `owner.name`."""
+    with monkeypatch.context() as patch:
+        method = getattr(owner, name)
+
+        def die(self, *args, **more):
+            if when(*args):
+                raise KeyboardInterrupt
+            return method(self, *args, **more)
+
+        patch.setattr(owner, name, die)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, *args, **options)
+
+
+def final(folder):
+    """Every array of the newest checkpoint."""
+    saved = load_weights(folder / 'checkpoints')
+    leaves = jax.tree_util.tree_leaves_with_path(saved.state)
+    return {'step': np.array(saved.step)} | {
+        jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves
+    }
+
+
+def recorded(folder):
+    """What a run wrote, but for the seconds: lines, DONE, arrays, and the bytes of its samples."""
+    lines = [{**line, 'seconds': 0} for line in read_metrics(folder)]
+    done = json.loads((folder / 'DONE').read_text()) | {'seconds': 0}
+    arrays = dict(np.load(folder / 'arrays.npz')) if (folder / 'arrays.npz').exists() else {}
+    held = {name: array.tolist() for name, array in arrays.items()}
+    samples = {path.name: path.read_bytes() for path in sorted(folder.glob('samples/*'))}
+    return lines, done, held, samples
+
+
+def assert_same_run(folder, undisturbed):
+    assert recorded(folder) == recorded(undisturbed)
+    got, want = final(folder), final(undisturbed)
+    assert got.keys() == want.keys()
+    for name in want:
+        np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+
+
+def damage(checkpoint):
+    path = max((p for p in checkpoint.rglob('*') if p.is_file()), key=lambda p: p.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+    """The finished run of PLAIN."""
+    folder = tmp_path_factory.mktemp('undisturbed') / 'arm'
+    payload = run(folder)
+    return folder, payload
+
+
+@pytest.mark.parametrize(
+    'name', [*KINDS, *(pytest.param(n, marks=pytest.mark.slow) for n in sorted(names()))]
+)
+def test_law_2_stopped_and_started_again_equals_never_stopped(name, tmp_path, monkeypatch):
+    try:
+        phases = KINDS[name]() if name in KINDS else tiny(name)
+    except DataMissingError as missing:
+        pytest.skip(str(missing))
+    assert len({phase.task for phase in phases}) == len(phases)
+    phases = tuple(phase._replace(steps=5, every=3) for phase in phases)
+    run(tmp_path / 'a', phases)
+    interrupted(tmp_path / 'b', monkeypatch, 2, phases)  # between two evaluations
+    interrupted(tmp_path / 'b', monkeypatch, 3, phases)  # at one
+    interrupted(tmp_path / 'b', monkeypatch, 5, phases)  # at the last
+    run(tmp_path / 'b', phases)
+    assert_same_run(tmp_path / 'b', tmp_path / 'a')
+
+
+def tiny(name):
+    """The phases of an experiment's tiny arm."""
+    _, study = load(name)
+    return phases_of(study, resolve(study, 'tiny', {}))
+
+
+def test_what_a_finished_run_holds(undisturbed):
+    folder, payload = undisturbed
+    assert json.loads((folder / 'DONE').read_text()) == payload
+    assert payload['parameters'] == 5 * 8 + 16 + 8 * 2 + 2
+    assert payload['steps'] == 6 and payload['seconds'] > 0
+    lines = read_metrics(folder)
+    assert [(line['step'], line['phase']) for line in lines] == [(4, 0), (6, 0)]
+    assert payload['metrics'] == lines[-1]['metrics']
+    assert {'train/loss', 'test/loss', 'test/accuracy'} <= payload['metrics'].keys()
+    assert all(len(values) == 2 for values in payload['metrics'].values())
+    with np.load(folder / 'arrays.npz') as arrays:
+        assert arrays['test/confusion'].shape == (2, 2, 2)
+        assert arrays['test/confusion'].sum((1, 2)).tolist() == [100, 100]
+    log = (folder / 'log.txt').read_text()
+    assert 'phase 0: 6 steps, 74 parameters, toy; layout vmap (asked for), 1 steps a look' in log
+
+
+def test_the_numbers_are_those_of_the_saved_state(undisturbed):
+    folder, payload = undisturbed
+    shadows = load_weights(folder / 'checkpoints').state['states']['net']['net']['shadow']
+    for seed in (0, 1):
+        p, m = (jax.tree.map(lambda x: x[seed], shadows[k]) for k in ('params', 'memory'))  # noqa: B023
+        x, norm = toy.X @ p['Dense_0']['kernel'], m['batch_stats']['BatchNorm_0']
+        x = (x - norm['mean']) / np.sqrt(norm['var'] + 1e-5)
+        x = np.maximum(x * p['BatchNorm_0']['scale'] + p['BatchNorm_0']['bias'], 0)
+        logits = x @ p['Dense_1']['kernel'] + p['Dense_1']['bias']
+        accuracy = (logits.argmax(-1) == toy.Y).mean()
+        assert payload['metrics']['test/accuracy'][seed] == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize('step', [1, 4, 5, 6])
+def test_sigterm_saves_where_it_is_and_the_run_goes_on(step, undisturbed, tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, step)
+    assert load_weights(tmp_path / 'checkpoints').step == step
+    assert f'saved at step {step}' in (tmp_path / 'log.txt').read_text()
+    run(tmp_path)
+    assert f'going on at step {step}' in (tmp_path / 'log.txt').read_text()
+    assert_same_run(tmp_path, undisturbed[0])
+
+
+@pytest.mark.parametrize('private', [False, True])
+def test_the_order_of_the_data_after_a_resume(private, tmp_path, monkeypatch):
+    steps, batch = 5, 8
+    plain = toy.train_source(batch=batch, private=private)
+
+    def make(key, resident, rows):
+        return {**plain.make(key, resident, rows), 'rows': rows}
+
+    def init(key, batch):
+        return {'task': TASK.init(key, batch), 'seen': jnp.zeros((steps, 8), jnp.int32)}
+
+    def step(key, state, batch):
+        task, metrics = TASK.step(key, state['task'], batch)
+        at = state['task']['net'].turn
+        return {'task': task, 'seen': state['seen'].at[at].set(batch['rows'])}, metrics
+
+    task = TASK._replace(init=init, step=step)
+    source = plain.__class__(plain.open, make, plain.resident, private=private)
+    phases = (Phase(task, source, {}, steps=steps, every=steps),)
+    interrupted(tmp_path, monkeypatch, 2, phases)
+    run(tmp_path, phases)
+    seen = load_weights(tmp_path / 'checkpoints').state['states']['seen']
+    for index, seed in enumerate((0, 1)):
+        stream = plain.open(seed if private else 0, 0)
+        np.testing.assert_array_equal(seen[index], [next(stream) for _ in range(steps)])
+
+
+def test_the_first_ctrl_c_saves_and_the_second_does_not(tmp_path, monkeypatch, capfd):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2, signal.SIGINT)
+        with pytest.raises(InterruptedRunError, match='saved at step 2') as stopped:
+            run(tmp_path)
+    assert stopped.value.code == 130
+    assert 'Ctrl-C again stops without saving' in capfd.readouterr().err
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, signal.SIGINT, times=2)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    assert load_weights(tmp_path / 'checkpoints').step == 2
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_sigterm_after_the_last_step_is_not_forgotten(undisturbed, tmp_path, monkeypatch):
+    done = Record.done
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Record,
+            'done',
+            lambda self, payload: (os.kill(os.getpid(), signal.SIGTERM), done(self, payload)),
+        )
+        with pytest.raises(PreemptedError, match='is done; the same command goes on'):
+            run(tmp_path)
+    assert_same_run(tmp_path, undisturbed[0])
+
+
+def test_a_finished_run_is_returned_without_training(undisturbed, monkeypatch):
+    folder, payload = undisturbed
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob('*') if path.name != 'LOCK'}
+    monkeypatch.setattr(jaxdl.run.arm, 'Engine', None)
+    assert run(folder) == payload
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob('*') if path.name != 'LOCK'}
+    assert {path for path in before if path.is_file() and before[path] != after[path]} == set()
+
+
+@pytest.mark.parametrize('at', [1, 4])
+def test_a_changed_configuration_is_refused_and_named(at, tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, at, width=8, lr=0.1)
+    config = (tmp_path / 'config.json').read_bytes()
+    with pytest.raises(UsageError) as refused:
+        run(tmp_path, width=8, lr=0.2, seeds=(0, 1, 2))
+    line = str(refused.value)
+    assert 'params.lr: 0.1 there, 0.2 now; seeds: [0, 1] there, [0, 1, 2] now' in line
+    assert 'width' not in line and '--workdir' in line and '\n' not in line
+    assert (tmp_path / 'config.json').read_bytes() == config
+    with pytest.raises(UsageError, match=r'phases.0.steps: 6 there, 7 now'):
+        run(tmp_path, (PLAIN[0]._replace(steps=7),), width=8, lr=0.1)
+
+
+def test_where_nothing_was_trained_the_configuration_may_change(undisturbed, tmp_path):
+    agree_on = Config('toy', 'arm', [0], {'lr': 9}, [{'steps': 1, 'every': 1}])
+    agree(tmp_path, agree_on, trained=False)
+    run(tmp_path)
+    assert_same_run(tmp_path, undisturbed[0])
+
+
+def test_a_config_that_json_cannot_hold_as_it_is_still_agrees(tmp_path):
+    config = Config('toy', 'arm', [0], {'clip': float('inf'), 'widths': (1, 2)}, [])
+    agree(tmp_path, config, trained=False)
+    agree(tmp_path, config, trained=True)
+
+
+def test_a_damaged_newest_checkpoint_costs_only_its_steps(undisturbed, tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, 5)
+    damage(tmp_path / 'checkpoints' / '5')
+    run(tmp_path)
+    log = (tmp_path / 'log.txt').read_text()
+    assert re.search(r'checkpoint 5 is not valid .* moved to .*quarantine/5', log)
+    assert 'going on at step 4' in log
+    assert_same_run(tmp_path, undisturbed[0])
+
+
+def test_a_run_without_a_valid_checkpoint_never_starts_from_zero(tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, 5)
+    for step in (4, 5):
+        damage(tmp_path / 'checkpoints' / str(step))
+    lines = read_metrics(tmp_path)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match='no valid checkpoint is left') as lost:
+            run(tmp_path)
+        assert lost.value.code == 77
+    assert read_metrics(tmp_path) == lines  # nothing that was recorded is lost
+
+
+def poisoned(where):
+    """The toy task in which something of seed 1 is NaN in its fifth step."""
+    at = key_at(key_for(key_for(jax.random.key(1), 'phase 0'), 'step'), 4)
+
+    def step(key, state, batch):
+        hit = (jax.random.key_data(key) == jax.random.key_data(at)).all()
+        state, metrics = TASK.step(key, state, batch)
+        bad = jnp.where(hit, jnp.nan, 0)
+        if where == 'loss':
+            return state, {**metrics, 'loss': Mean.of(metrics['loss'].ratio() + bad)}
+        seat = state['net']
+        params = jax.tree.map(lambda x: x + bad if x.ndim == 2 else x, seat.net.params)
+        return {'net': seat._replace(net=seat.net.replace(params=params))}, metrics
+
+    return TASK._replace(step=step)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_seed_and_keeps_the_last_good_state(tmp_path):
+    phases = (Phase(poisoned('loss'), TRAIN, {'test': TEST}, steps=8, every=4),)
+    for _ in range(2):  # and it does so again
+        with pytest.raises(DivergedError) as diverged:
+            run(tmp_path, phases)
+        line = str(diverged.value)
+        assert line.endswith(
+            'the loss of seed 1 is not finite at step 5; step 4 is the last good checkpoint'
+        )
+        assert str(tmp_path) in line and diverged.value.code == 78
+    saved = load_weights(tmp_path / 'checkpoints')
+    assert saved.step == 4
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saved.state))
+    assert 'seed 1 is not finite at step 5' in (tmp_path / 'log.txt').read_text()
+
+
+def test_a_state_that_is_not_finite_is_not_saved_though_every_loss_was(tmp_path):
+    phases = (Phase(poisoned('state'), TRAIN, {'test': TEST}, steps=5, every=2),)
+    with pytest.raises(DivergedError, match='NaN at seed index 1; step 4 is the last good'):
+        run(tmp_path, phases)
+    assert load_weights(tmp_path / 'checkpoints').step == 4
+
+
+def test_a_death_between_the_numbers_and_the_state_repeats_no_line(
+    undisturbed, tmp_path, monkeypatch
+):
+    def both_lines_written(state):
+        return len(read_metrics(tmp_path)) == 2
+
+    dying(tmp_path, monkeypatch, Checkpoints, 'save', when=both_lines_written)
+    assert [line['step'] for line in read_metrics(tmp_path)] == [4, 6]
+    run(tmp_path)
+    assert_same_run(tmp_path, undisturbed[0])
+
+
+def test_a_death_after_the_last_save_trains_nothing_again(undisturbed, tmp_path, monkeypatch):
+    dying(tmp_path, monkeypatch, Record, 'done')
+    monkeypatch.setattr(Checkpoints, 'save', None)
+    run(tmp_path)
+    assert_same_run(tmp_path, undisturbed[0])
+
+
+def test_a_run_that_saved_nothing_says_that_it_starts_from_zero(undisturbed, tmp_path, monkeypatch):
+    dying(tmp_path, monkeypatch, Checkpoints, 'save')
+    run(tmp_path)
+    assert 'nothing was saved yet: starting from step 0' in (tmp_path / 'log.txt').read_text()
+    assert_same_run(tmp_path, undisturbed[0])
+
+
+def test_another_process_in_the_folder_is_named(tmp_path):
+    with locked(tmp_path), pytest.raises(UsageError, match=f'in use by process {os.getpid()} '):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize('layout,chunk', [('loop', 1), ('seeds', 4)])
+def test_another_layout_on_the_way_gives_the_same_numbers(
+    layout, chunk, undisturbed, tmp_path, monkeypatch
+):
+    interrupted(tmp_path, monkeypatch, 5)
+    run(tmp_path, layout=layout, chunk=chunk)
+    got, want = final(tmp_path), final(undisturbed[0])
+    for name in want:
+        np.testing.assert_allclose(got[name], want[name], rtol=2e-5, atol=2e-6, err_msg=name)
+    got, want = recorded(tmp_path)[1]['metrics'], recorded(undisturbed[0])[1]['metrics']
+    for name in want:
+        np.testing.assert_allclose(got[name], want[name], rtol=2e-5, err_msg=name)
+
+
+def graft(before, fresh):
+    """The nets of the phase before, with this phase's own optimizer."""
+    return {'net': fresh['net']._replace(net=before['net'].net)}
+
+
+TWO = (
+    Phase(TASK, TRAIN, {'test': TEST}, steps=4, every=2),
+    Phase(TASK, TRAIN, {'test': TEST}, steps=3, every=2, start=graft),
+)
+
+
+@pytest.fixture(scope='module')
+def two_phases(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('two') / 'arm'
+    run(folder, TWO)
+    return folder
+
+
+def test_a_phase_starts_from_the_outcome_of_the_one_before(two_phases, tmp_path):
+    lines = read_metrics(two_phases)
+    assert [(line['step'], line['phase']) for line in lines] == [(2, 0), (4, 0), (6, 1), (7, 1)]
+    run(tmp_path / 'first', TWO[:1])
+    first = final(tmp_path / 'first')
+    run(tmp_path / 'still', (TWO[0], Phase(*FROZEN, steps=1, every=1, start=graft)))
+    still = final(tmp_path / 'still')
+    params = [name for name in first if "['net']['net']['params']" in name]
+    assert len(params) == 5
+    for name in params:
+        np.testing.assert_array_equal(still[name], first[name])
+    assert still["['states']['net']['turn']"].tolist() == [1, 1]  # the optimizer is its own
+    run(tmp_path / 'fresh', (TWO[0], TWO[1]._replace(start=None)))
+    assert any(
+        (final(tmp_path / 'fresh')[name] != final(two_phases)[name]).any() for name in params
+    )
+
+
+@pytest.mark.parametrize('step', [3, 4, 5, 6])
+def test_two_phases_stop_and_go_on_anywhere(step, two_phases, tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, step, TWO)
+    run(tmp_path, TWO)
+    assert_same_run(tmp_path, two_phases)
+
+
+def test_a_death_exactly_between_two_phases(two_phases, tmp_path, monkeypatch):
+    dying(tmp_path, monkeypatch, jaxdl.run.arm.Stage, 'forget', TWO)
+    assert load_weights(tmp_path / 'checkpoints').step == 4
+    run(tmp_path, TWO)
+    assert_same_run(tmp_path, two_phases)
+
+
+def test_phases_may_have_layouts_of_their_own(two_phases, tmp_path, monkeypatch):
+    import jaxdl.engine.engine
+
+    choices = iter(['loop', 'vmap'])
+    monkeypatch.setattr(
+        jaxdl.engine.engine,
+        'choose',
+        lambda **about: Choice(next(choices), False, 'the test says so'),
+    )
+    run(tmp_path, TWO, layout='auto')
+    got, want = final(tmp_path), final(two_phases)
+    for name in want:
+        np.testing.assert_allclose(got[name], want[name], rtol=2e-5, atol=2e-6, err_msg=name)
+
+
+def test_divergence_names_the_phase(tmp_path):
+    phases = (Phase(poisoned('loss'), TRAIN, {}, steps=5, every=5), TWO[1])
+    with pytest.raises(DivergedError, match='phase 0: the loss of seed 1 .* nothing was saved'):
+        run(tmp_path, phases)
+
+
+def level(key, state, batch):
+    """A measurement that never gets better."""
+    return {'score': Mean.of(jnp.ones(3), better='higher'), **TASK.measure(key, state, batch)}
+
+
+EARLY = (
+    Phase(
+        keep_best(TASK._replace(measure=level), 'score', patience=1),
+        TRAIN,
+        {'test': TEST},
+        steps=12,
+        every=2,
+        valid=TEST,
+    ),
+)
+
+
+@pytest.fixture(scope='module')
+def stopped_early(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('early') / 'arm'
+    run(folder, EARLY)
+    return folder
+
+
+def test_early_stopping_ends_a_phase_with_its_best_state(stopped_early):
+    lines = read_metrics(stopped_early)
+    assert [line['step'] for line in lines] == [2, 4]  # the best at 2, and no better at 4
+    assert {'valid/score', 'valid/loss', 'test/loss'} <= lines[0]['metrics'].keys()
+    assert 'every seed stopped early, at step 4' in (stopped_early / 'log.txt').read_text()
+    # The test split is measured on the best state, the validation split on the live one.
+    assert lines[1]['metrics']['test/loss'] == lines[0]['metrics']['test/loss']
+    assert lines[1]['metrics']['valid/loss'] != lines[0]['metrics']['valid/loss']
+    assert lines[0]['metrics']['valid/loss'] == lines[0]['metrics']['test/loss']
+
+
+@pytest.mark.parametrize('step', [1, 2, 4])
+def test_early_stopping_goes_on_where_it_was(step, stopped_early, tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, step, EARLY)
+    run(tmp_path, EARLY)
+    assert_same_run(tmp_path, stopped_early)
+
+
+def test_a_death_after_early_stopping_trains_nothing_again(stopped_early, tmp_path, monkeypatch):
+    dying(tmp_path, monkeypatch, Record, 'done', EARLY)
+    monkeypatch.setattr(Checkpoints, 'save', None)
+    run(tmp_path, EARLY)
+    assert_same_run(tmp_path, stopped_early)
+
+
+def test_a_run_starts_from_the_weights_of_another(undisturbed, tmp_path, monkeypatch):
+    phases = (Phase(*FROZEN, steps=2, every=1),)
+    run(tmp_path / 'a', phases, init_from=str(undisturbed[0]))
+    got, want = final(tmp_path / 'a'), final(undisturbed[0])
+    params = [name for name in want if "['net']['net']['params']" in name]
+    for name in params:
+        np.testing.assert_array_equal(got[name], want[name])
+    assert f'weights from {undisturbed[0]}, step 6' in (tmp_path / 'a' / 'log.txt').read_text()
+    interrupted(tmp_path / 'b', monkeypatch, 1, phases, init_from=str(undisturbed[0]))
+    run(tmp_path / 'b', phases, init_from=str(undisturbed[0]))
+    assert_same_run(tmp_path / 'b', tmp_path / 'a')
+    with pytest.raises(UsageError, match='init_from: .* there, None now'):
+        run(tmp_path / 'a', phases)
+    nowhere = str(tmp_path / 'nowhere')
+    with pytest.raises(UsageError, match=f'no checkpoints in {nowhere}'):
+        run(tmp_path / 'c', phases, init_from=nowhere)
+
+
+def test_a_run_starts_from_a_file_of_weights(undisturbed, tmp_path):
+    phases = (Phase(*FROZEN, steps=2, every=1),)
+    saved = load_weights(undisturbed[0] / 'checkpoints').state['states']['net']['net']
+    kernel = saved['params']['Dense_0']['kernel'][1]
+    one = jax.tree.map(lambda x: x[1], {'params': saved['params'], **saved['memory']})
+    file = tmp_path / 'w.npz'
+    write_weights(file, Weights(one, 'small', 'toy'))
+    run(tmp_path / 'a', phases, init_from=str(file))
+    (trained,) = [x for n, x in final(tmp_path / 'a').items() if n.endswith(FIRST_KERNEL)]
+    np.testing.assert_array_equal(trained, [kernel, kernel])
+    assert f'weights from {file} (small, toy)' in (tmp_path / 'a' / 'log.txt').read_text()
+    del one['params']['Dense_1']
+    write_weights(file, Weights(one, 'small', 'toy', without=('params/Dense_1/*',)))
+    run(tmp_path / 'b', phases, init_from=str(file))
+    assert 'toy), without params/Dense_1/*' in (tmp_path / 'b' / 'log.txt').read_text()
+    one['params']['Dense_0']['kernel'] = kernel[:2]
+    write_weights(file, Weights(one, 'small', 'toy', without=('params/Dense_1/*',)))
+    with pytest.raises(UsageError, match=r'Dense_0/kernel. is \[2, 8\], not \[5, 8\]'):
+        run(tmp_path / 'c', phases, init_from=str(file))
+    with pytest.raises(UsageError, match="no file '.*nowhere.npz'"):
+        run(tmp_path / 'd', phases, init_from=str(tmp_path / 'nowhere.npz'))
+
+
+@pytest.mark.parametrize('layout', ['vmap', 'loop'])
+def test_evaluating_again_gives_the_recorded_numbers(layout, undisturbed, stopped_early):
+    for (folder, phases), last in (((undisturbed[0], PLAIN), 6), ((stopped_early, EARLY), 4)):
+        config = Config('toy', 'arm', [0, 1], {}, [])
+        options = Options(layout=layout, chunk=1)
+        step, numbers = evaluate_arm(folder, phases, config, options=options)
+        metrics = json.loads((folder / 'DONE').read_text())['metrics']
+        assert step == last and set(numbers) == {n for n in metrics if n.startswith('test/')}
+        for name, values in numbers.items():
+            rtol = 0 if layout == 'vmap' else 1e-5
+            np.testing.assert_allclose(values, metrics[name], rtol=rtol, err_msg=name)
+
+
+def test_there_is_nothing_to_evaluate_where_nothing_was_saved(tmp_path):
+    config = Config('toy', 'arm', [0, 1], {}, [])
+    with pytest.raises(UsageError, match='has no checkpoint yet'):
+        evaluate_arm(tmp_path, PLAIN, config, options=Options('vmap', 1))
+
+
+# ---- evaluations with cadences of their own ------------------------------------------------------
+
+OFTEN = (
+    Phase(
+        keep_best(TASK, 'accuracy'),
+        TRAIN,
+        {'test': TEST, 'rare': Eval(TEST, every=4)},
+        steps=6,
+        every=3,
+        valid=Eval(TEST, every=2),
+        best='valid/loss',
+    ),
+)
+
+
+def splits(line):
+    return sorted({name.split('/')[0] for name in line['metrics']})
+
+
+@pytest.fixture(scope='module')
+def often(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('often') / 'arm'
+    run(folder, OFTEN)
+    return folder
+
+
+def test_each_evaluation_looks_when_it_is_due(often):
+    assert [(line['step'], splits(line)) for line in read_metrics(often)] == [
+        (2, ['valid']),
+        (3, ['test', 'train']),
+        (4, ['rare', 'valid']),
+        (6, ['rare', 'test', 'train', 'valid']),
+    ]
+    steps = sorted(int(p.name) for p in (often / 'checkpoints').iterdir() if p.name.isdigit())
+    assert steps == [3, 6]
+    about = json.loads((often / 'numbers.json').read_text())
+    assert about['valid/loss'] == {'better': 'lower', 'labels': []}
+    assert about.keys() >= json.loads((often / 'DONE').read_text())['metrics'].keys()
+
+
+@pytest.mark.parametrize('step', [1, 2, 3, 4, 5])
+def test_a_run_with_cadences_goes_on_anywhere(step, often, tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, step, OFTEN)
+    run(tmp_path, OFTEN)
+    assert_same_run(tmp_path, often)
+
+
+def test_early_stopping_between_checkpoints_measures_and_saves_everything(tmp_path):
+    (phase,) = EARLY
+    phases = (phase._replace(every=6, valid=Eval(TEST, every=1)),)
+    run(tmp_path, phases)
+    lines = read_metrics(tmp_path)
+    assert [(line['step'], splits(line)) for line in lines] == [
+        (1, ['valid']),
+        (2, ['test', 'train', 'valid']),
+    ]
+    assert load_weights(tmp_path / 'checkpoints').step == 2
+    assert json.loads((tmp_path / 'DONE').read_text())['metrics'] == lines[1]['metrics']
+
+
+def test_the_best_checkpoint_is_the_one_that_is_named(tmp_path, monkeypatch):
+    scores = []
+    save = Checkpoints.save
+
+    def spy(self, tree, *, score, **more):
+        scores.append(score)
+        save(self, tree, score=score, **more)
+
+    monkeypatch.setattr(Checkpoints, 'save', spy)
+    phases = (PLAIN[0]._replace(best='test/loss'),)
+    run(tmp_path, phases)
+    losses = [np.mean(line['metrics']['test/loss']) for line in read_metrics(tmp_path)]
+    assert scores == [-loss for loss in losses]
+    for best in ('test/los', 'test/confusion'):
+        with pytest.raises(UsageError, match=f"best: '{best}' is no number that says"):
+            run(tmp_path / 'other', (PLAIN[0]._replace(best=best),))
+
+
+def test_the_last_numbers_of_every_phase_are_kept(two_phases, tmp_path):
+    lines = {line['step']: line['metrics'] for line in read_metrics(two_phases)}
+    done = json.loads((two_phases / 'DONE').read_text())['metrics']
+    before = {f'phase 0/{name}': values for name, values in lines[4].items()}
+    assert done == before | lines[7]
+    arrays = dict(np.load(two_phases / 'arrays.npz'))
+    assert arrays.keys() == {'phase 0/test/confusion', 'test/confusion'}
+    named = (TWO[0]._replace(name='pretrain'), TWO[1])
+    run(tmp_path, named)
+    done = json.loads((tmp_path / 'DONE').read_text())['metrics']
+    assert 'pretrain/test/accuracy' in done and 'phase 0/test/accuracy' not in done
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'tests': {'train': TEST}}, "tests: 'train' is what a run calls its own"),
+        ({'tests': {'valid': TEST}}, "tests: 'valid' is what a run calls its own"),
+        ({'tests': {'a/b': TEST}}, "tests: 'a/b' is no name"),
+        ({'name': 'test'}, "phase 0: the name 'test' is taken"),
+        ({'name': 'a/b'}, "phase 0: 'a/b' is no name"),
+    ],
+)
+def test_names_that_clash_are_refused(change, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        run(tmp_path, (PLAIN[0]._replace(**change),))
+
+
+def test_a_claim_on_a_number_that_is_not_measured_is_refused_before_the_first_step(tmp_path):
+    config = Config('toy', 'arm', [0, 1], {}, lengths(PLAIN))
+    with pytest.raises(UsageError, match="judges 'test/acuracy' of arm 'arm'; did you mean"):
+        run_arm(tmp_path, PLAIN, config, env={}, judged=['test/acuracy'])
+    assert read_metrics(tmp_path) == []

@@ -1,0 +1,127 @@
+"""The raced networks have the sizes they are said to have, and a race adds up."""
+
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import _against_torch as against
+from experiments import throughput
+from jaxdl.cli.library import phases_of, resolve
+from jaxdl.engine.engine import Engine
+from jaxdl.errors import UsageError
+from jaxdl.net import Net
+
+PARAMETERS = {
+    'cnn': 4_216_522,
+    # He et al. 2015: stem 1,856, stages of 147,968, 525,568, 2,099,712 and 8,393,728, head 5,130.
+    'resnet18': 11_173_962,
+    # Convolutions 4,709,664 down and 2,350,080 up, up-convolutions 696,800, norms 5,888, head 66.
+    'unet': 7_762_498,
+    # 6 blocks of 1,774,464, patches 18,816, positions 98,688, token 384, norm 768, head 3,850.
+    'vit': 10_769_290,
+    'lenet': 61_706,
+}
+
+
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_parameters(name):
+    load = throughput.WORKLOADS[name]
+    x = jnp.zeros((1, *load.image))
+    net = jax.eval_shape(lambda key: Net.init(load.module, key, x), jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(net.params)) == PARAMETERS[name]
+    logits, _ = jax.eval_shape(lambda net: net(x), net)
+    assert logits.shape == (1, *(load.image[:2] if load.pixels else ()), load.classes)
+
+
+def step_of(precision):
+    (phase,) = phases_of(
+        throughput.study, resolve(throughput.study, 'tiny', {'precision': precision})
+    )
+    sent = next(phase.train.open(0, 0))
+    batch = phase.train.make(jax.random.key(0), phase.train.resident, sent)
+    state = phase.task.init(jax.random.key(0), batch)
+    return phase.task.step, (jax.random.key(1), state, batch)
+
+
+@pytest.mark.slow
+def test_half_precision_is_of_the_network_and_not_of_its_parameters():
+    step, args = step_of('bfloat16')
+    assert 'bf16[8,12,12,4]' in str(jax.make_jaxpr(step)(*args))
+    assert 'bf16' not in str(jax.make_jaxpr(step_of('float32')[0])(*args))
+    assert all(leaf.dtype != jnp.bfloat16 for leaf in jax.tree.leaves(step(*args)[0]))
+
+
+def test_a_race_is_in_turn_and_counts_every_seed():
+    calls = []
+
+    def racer(name, pace):
+        def run(steps):
+            calls.append((name, steps))
+            return steps * pace
+
+        return run
+
+    engine = type('Engine', (), {'chunk': 4, 'seeds': [0, 1, 2]})()
+    turns = against.raced(
+        racer('ours', 0.01), {'torch': racer('torch', 0.02)}, engine, rounds=2, seconds=0.4
+    )
+    # Ours trains 3 seeds in 0.01 s, PyTorch one in 0.02 s: a turn of each lasts 0.4 s.
+    np.testing.assert_allclose(turns, [[0.01, 0.06]] * 2)
+    assert calls[-4:] == [('ours', 40), ('torch', 20)] * 2
+    assert against.cells(turns) == ['10.0', '60.0', '0.17']
+
+
+def test_our_loop_trains_the_steps_it_is_told_to():
+    (phase,) = phases_of(throughput.study, resolve(throughput.study, 'tiny', {}))
+    engine = Engine(phase.task, phase.train, seeds=[0], chunk=2, layout_name='loop')
+    with against.our_loop(engine) as advance:
+        assert 0 < advance(2)
+        assert 0 < advance(4) < 60
+
+
+def test_a_process_with_another_network_is_refused(tmp_path, monkeypatch):
+    program = tmp_path / '_in_torch.py'
+    program.write_text('print(7, flush=True)\nprint(0.25 * int(input()), flush=True)\n')
+    monkeypatch.setattr(against, '__file__', str(tmp_path / '_against_torch.py'))
+    with against.torch_process(['net'], parameters=7) as advance:
+        assert advance(2) == 0.5
+    with pytest.raises(ValueError, match='net: 8 parameters, in PyTorch 7'):
+        with against.torch_process(['net'], parameters=8):
+            raise AssertionError('entered')
+
+
+def test_without_torch_a_line_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(against, 'find_spec', lambda name: None)
+    with pytest.raises(UsageError, match='make bench installs it'):
+        against.main(throughput.study, [])
+
+
+def test_a_record_is_of_all_arms():
+    with pytest.raises(UsageError, match='--record: it records all arms'):
+        against.main(throughput.study, ['--record', '--arm', 'tiny'])
+
+
+def test_the_table_of_a_race(tmp_path, monkeypatch, capsys):
+    @contextmanager
+    def process(words, *, parameters):
+        assert words[:3] == ['small', '8', '0.001'] and parameters > 1000
+        yield lambda steps: 1e-9
+
+    monkeypatch.setattr(against, 'find_spec', lambda name: True)
+    monkeypatch.setattr(against, 'torch_process', process)
+    monkeypatch.setattr(against, 'apart', lambda work, *args: work(*args))
+    monkeypatch.setenv('JAXDL_MALLOPT', '0')
+    against.machine.tune_memory.cache_clear()
+    monkeypatch.setattr(against, 'version', lambda name: '1.0')
+    monkeypatch.setattr(against, '__file__', str(tmp_path / '_against_torch.py'))
+    readme = tmp_path / 'README.md'
+    readme.write_text(f'before\n{against.BEGIN}\nold\n{against.END}\nafter\n')
+    study = throughput.study._replace(arms={'small': {}})
+    against.main(study, ['--record', '--rounds', '1', '--seconds', '1e-6'])
+    out = capsys.readouterr().out
+    assert 'small' in out and 'jaxdl / eager' in out and 'memory kept' in out
+    text = readme.read_text()
+    assert '| small | 1 |' in text and 'old' not in text and text.endswith('after\n')

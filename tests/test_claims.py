@@ -1,0 +1,257 @@
+"""Claims against hand-computed values, scipy's own tests, and simulation."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from jaxdl.claims import better, holm, in_seeds, larger_lead, mean_ci, no_worse, reaches, share_ci
+from jaxdl.errors import UsageError
+
+
+def judged(claim, direction='higher', /, **arms):
+    results = {arm: {'m': np.asarray(values, float)} for arm, values in arms.items()}
+    return claim.judge(results, {'m': direction})
+
+
+def test_mean_ci_of_a_known_sample():
+    # mean 3, standard deviation sqrt(2.5), t(4, 0.975) = 2.776445: 3 +- 2.776445 * sqrt(0.5)
+    mean, (low, high) = mean_ci([1, 2, 3, 4, 5])
+    assert mean == 3
+    assert low == pytest.approx(3 - 2.7764451 * math.sqrt(0.5), abs=1e-6)
+    assert high == pytest.approx(3 + 2.7764451 * math.sqrt(0.5), abs=1e-6)
+
+
+@pytest.mark.parametrize('values', [[], [1.0], [1.0, math.nan], [1.0, math.inf]])
+def test_mean_ci_without_an_interval(values):
+    _, interval = mean_ci(values)
+    assert all(map(math.isnan, interval))
+
+
+def test_the_interval_covers_the_mean_95_times_in_100():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(3.0, 2.0, (800, 5))
+    covered = [low <= 3.0 <= high for _, (low, high) in map(mean_ci, draws)]
+    assert 0.93 < np.mean(covered) < 0.97
+
+
+def test_a_true_null_is_decided_5_times_in_100():
+    rng = np.random.default_rng(1)
+    shared = rng.normal(0, 10, (800, 5))  # large differences between seeds, which pairing removes
+    a, b = shared + rng.normal(size=(800, 5)), shared + rng.normal(size=(800, 5))
+    claim = better('a', 'b', 'm')
+    verdicts = [judged(claim, a=x, b=y).verdict for x, y in zip(a, b, strict=True)]
+    assert 0.03 < 1 - verdicts.count('undecided') / 800 < 0.07
+
+
+def test_better_is_scipys_paired_t_test():
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(0.97, 0.01, 6), rng.normal(0.95, 0.01, 6)
+    verdict = judged(better('a', 'b', 'm'), a=a, b=b)
+    test = scipy_stats.ttest_rel(a, b)
+    assert verdict.p == pytest.approx(test.pvalue)
+    assert verdict.ci95 == pytest.approx(tuple(test.confidence_interval()))
+    assert verdict.effect == pytest.approx(np.mean(a - b))
+    # Lower is better turns the effect and the interval round.
+    other = judged(better('a', 'b', 'm'), 'lower', a=a, b=b)
+    assert other.ci95 == pytest.approx((-verdict.ci95[1], -verdict.ci95[0]))
+    assert (other.effect, other.p) == pytest.approx((-verdict.effect, verdict.p))
+
+
+@pytest.mark.parametrize(
+    ('by', 'direction', 'expected'),
+    [
+        (0.0, 'higher', 'supported'),
+        (0.0, 'lower', 'refuted'),
+        (0.5, 'higher', 'supported'),
+        (1.0, 'higher', 'undecided'),
+        (2.0, 'higher', 'refuted'),
+    ],
+)
+def test_better_by_where_the_interval_lies(by, direction, expected):
+    a, b = [11.0, 21.1, 30.9, 41.2], [10.0, 20.0, 30.0, 40.0]  # differences 1, 1.1, 0.9, 1.2
+    verdict = judged(better('a', 'b', 'm', by=by), direction, a=a, b=b)
+    assert verdict.verdict == expected
+    # The interval excludes the bound exactly when p < 0.05.
+    assert (verdict.p < 0.05) == (expected != 'undecided')
+
+
+@pytest.mark.parametrize(
+    ('a', 'b', 'expected', 'p'),
+    [
+        ([0.99, 0.98, 0.97], [0.98, 0.97, 0.96], 'supported', 0.0),
+        ([0.98, 0.97, 0.96], [0.99, 0.98, 0.97], 'refuted', 0.0),
+        ([0.3, 0.6, 0.9], [0.3, 0.6, 0.9], 'undecided', 1.0),
+        # 0.1 + 0.2 is not 0.3: a difference of rounding is no difference.
+        ([0.1 + 0.2, 0.3, 0.3], [0.3, 0.1 + 0.2, 0.3], 'undecided', 1.0),
+    ],
+)
+def test_identical_differences_are_decided_without_a_warning(a, b, expected, p):
+    verdict = judged(better('a', 'b', 'm'), a=a, b=b)
+    assert (verdict.verdict, verdict.p) == (expected, p)
+    assert verdict.ci95 == (verdict.effect, verdict.effect)
+
+
+@pytest.mark.parametrize('a', [[0.9], [math.nan, 0.9, 0.8], [math.inf, 0.9, 0.8]])
+def test_no_interval_decides_nothing(a):
+    for claim in (better('a', 'b', 'm'), reaches('a', 'm', at_least=0.5)):
+        verdict = judged(claim, a=a, b=[0.1] * len(a))
+        assert verdict.verdict == 'undecided'
+        assert all(map(math.isnan, (*verdict.ci95, verdict.p)))
+
+
+@pytest.mark.parametrize(
+    ('margin', 'expected'), [(0.0, 'refuted'), (0.1, 'undecided'), (0.3, 'supported')]
+)
+def test_no_worse(margin, expected):
+    a, b = [0.9, 1.9, 2.88, 3.92], [1.0, 2.0, 3.0, 4.0]
+    assert judged(no_worse('a', 'b', 'm', margin=margin), a=a, b=b).verdict == expected
+    # The mirror image, where lower is better.
+    verdict = judged(no_worse('b', 'a', 'm', margin=margin), 'lower', a=a, b=b)
+    assert verdict.verdict == expected
+
+
+def test_equal_arms_are_no_worse_but_not_better():
+    values = [0.5, 0.6, 0.7]
+    assert judged(no_worse('a', 'b', 'm', margin=0), a=values, b=values).verdict == 'supported'
+    assert judged(better('a', 'b', 'm'), a=values, b=values).verdict == 'undecided'
+
+
+@pytest.mark.parametrize(
+    ('values', 'expected'),
+    [
+        ([0.990, 0.991, 0.992, 0.990, 0.991], 'supported'),
+        ([0.980, 0.991, 0.992, 0.990, 0.980], 'undecided'),  # mean above, interval includes
+        ([0.970, 0.971, 0.972, 0.970, 0.971], 'refuted'),
+        ([0.985, 0.985, 0.985], 'supported'),  # exactly reached
+    ],
+)
+def test_reaches(values, expected):
+    verdict = judged(reaches('a', 'm', at_least=0.985), a=values)
+    assert verdict.verdict == expected
+    assert verdict.effect == pytest.approx(np.mean(values))
+    mirrored = judged(reaches('a', 'm', at_most=-0.985), a=-np.asarray(values))
+    assert mirrored.verdict == expected
+    assert mirrored.effect == pytest.approx(-verdict.effect)
+    assert mirrored.ci95 == pytest.approx((-verdict.ci95[1], -verdict.ci95[0]))
+
+
+@pytest.mark.parametrize(
+    ('values', 'expected', 'share'),
+    [
+        ([8, 8, 8, 8, 5], 'supported', 0.8),
+        ([8, 8, 8, 5, 5], 'refuted', 0.6),
+        ([8] * 8 + [1] * 2, 'supported', 0.8),
+        ([8] * 7 + [1] * 3, 'refuted', 0.7),
+        ([8, 8, 8, 8], 'supported', 1.0),  # the fifth cannot change it
+        ([8, 8, 8], 'undecided', 1.0),
+        ([1, 1], 'refuted', 0.0),
+        ([1], 'undecided', 0.0),
+    ],
+)
+def test_in_seeds_counts(values, expected, share):
+    verdict = judged(in_seeds('a', 'm', at_least=8, seeds=4, of=5), a=values)
+    assert (verdict.verdict, verdict.effect) == (expected, share)
+    assert math.isnan(verdict.p)
+    assert judged(in_seeds('a', 'm', at_most=-8), a=-np.asarray(values)).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ('k', 'n', 'low', 'high'),
+    # The closed forms at the ends, and the table of Clopper and Pearson for 4 of 5.
+    [(5, 5, 0.025 ** (1 / 5), 1), (0, 5, 0, 1 - 0.025 ** (1 / 5)), (4, 5, 0.28358, 0.99495)],
+)
+def test_clopper_pearson(k, n, low, high):
+    assert share_ci(k, n) == pytest.approx((low, high), abs=1e-5)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    adjusted = holm([0.02, math.nan, 0.03])
+    assert math.isnan(adjusted[1])
+    assert [adjusted[0], adjusted[2]] == pytest.approx([0.04, 0.04])
+
+
+def test_holm_is_the_closed_test_of_bonferroni():
+    """By definition: the largest Bonferroni p over all subsets that contain the hypothesis."""
+    ps = list(np.random.default_rng(3).uniform(0, 0.5, 4))
+    subsets = [s for k in range(1, 5) for s in itertools.combinations(range(4), k)]
+    closed = [
+        max(min(1, len(s) * min(ps[j] for j in s)) for s in subsets if i in s) for i in range(4)
+    ]
+    assert holm(ps) == pytest.approx(closed)
+
+
+@pytest.mark.parametrize(
+    ('claim', 'named'),
+    [
+        (better('a', 'c', 'm'), "the arm 'c'"),
+        (reaches('a', 'mm', at_least=1), "the metric 'mm' of arm 'a'; did you mean 'm'?"),
+        (better('a', 'b', 'm'), '2 and 3 seeds'),
+    ],
+)
+def test_a_claim_that_cannot_be_judged_is_one_line(claim, named):
+    with pytest.raises(UsageError, match='.') as error:
+        judged(claim, a=[1, 2], b=[1, 2, 3])
+    assert named in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: reaches('a', 'm'),
+        lambda: reaches('a', 'm', at_least=1, at_most=2),
+        lambda: in_seeds('a', 'm', at_least=1, seeds=6, of=5),
+        lambda: no_worse('a', 'b', 'm', margin=-1),
+    ],
+)
+def test_a_claim_that_makes_no_sense_is_refused(make):
+    with pytest.raises(UsageError):
+        make()
+
+
+def test_claims_say_what_they_claim():
+    assert better('a', 'b', 'loss', by=0.1).text == ('a has a better loss than b by more than 0.1')
+    assert in_seeds('a', 'modes', at_least=8).text == (
+        'modes of a is at least 8 in at least 4 of 5 seeds'
+    )
+    assert reaches('a', 'm', at_least=0.985).text == 'The mean m of a is at least 0.985'
+    assert better('a', 'b', 'm', text='a wins').text == 'a wins'
+
+
+def test_a_larger_lead_is_a_paired_test_of_differences_of_differences():
+    rng = np.random.default_rng(5)
+    a, b, c, d = rng.normal([[2.0], [0.0], [1.0], [0.5]], 0.3, (4, 6))
+    claim = larger_lead(('a', 'b'), ('c', 'd'), 'm')
+    assert claim.arms == ('a', 'b', 'c', 'd')
+    verdict = judged(claim, a=a, b=b, c=c, d=d)
+    theirs = scipy_stats.ttest_rel(a - b, c - d)
+    assert verdict.effect == pytest.approx((a - b - c + d).mean())
+    assert verdict.p == pytest.approx(theirs.pvalue) and verdict.verdict == 'supported'
+    # Where smaller is better every lead turns round.
+    turned = judged(larger_lead(('a', 'b'), ('c', 'd'), 'm'), 'lower', a=-a, b=-b, c=-c, d=-d)
+    assert turned.effect == pytest.approx(verdict.effect)
+    other = judged(larger_lead(('c', 'd'), ('a', 'b'), 'm'), a=a, b=b, c=c, d=d)
+    assert other.verdict == 'refuted' and other.effect == pytest.approx(-verdict.effect)
+
+
+def test_what_is_compared_must_say_what_is_better():
+    results = {arm: {'m': np.arange(3.0)} for arm in 'abcd'}
+    for claim in (
+        better('a', 'b', 'm'),
+        no_worse('a', 'b', 'm', margin=1),
+        larger_lead(('a', 'b'), ('c', 'd'), 'm'),
+    ):
+        with pytest.raises(UsageError, match='nothing says which values are better'):
+            claim.judge(results, {})
+    # What is held against a value needs no direction: the claim says its side.
+    assert reaches('a', 'm', at_most=9.0).judge(results, {}).verdict == 'supported'
+
+
+def test_leads_of_different_seeds_are_refused():
+    with pytest.raises(UsageError, match="'a' and 'c' have 3 and 2 seeds"):
+        judged(larger_lead(('a', 'b'), ('c', 'd'), 'm'), a=[1] * 3, b=[1] * 3, c=[1] * 2, d=[1] * 2)
