@@ -70,7 +70,7 @@ def segmenter(
     classes: how many, or their names.
     loss(logits, truth, weights=) -> scalar: of one head; truth int [B, H, W], weights [B, H, W].
     criterion(loss, output) -> scalar: what is descended, from the loss of one head and the output
-        in training, as in `jaxdl.objectives.classifier`.
+        in training, as in `jaxdl.objectives.classification.classifier`.
     ignore: a class that does not count.
     """
 
