@@ -1,9 +1,14 @@
-"""Four simulated devices, rank promotion an error, no network."""
+"""Four simulated devices, a core for each worker, rank promotion an error, no network."""
 
 import atexit
 import os
 import tempfile
 from pathlib import Path
+
+# A core for each worker: the thread pools of two processes on two cores wait for each other.
+if hasattr(os, 'sched_setaffinity') and (worker := os.environ.get('PYTEST_XDIST_WORKER')):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix('gw')) % len(cores)]})
 
 # Before jax is imported: simulated devices deadlock on few cores without a larger thread pool.
 os.environ.setdefault('NPROC', '8')
