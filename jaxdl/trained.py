@@ -4,15 +4,13 @@ from pathlib import Path
 
 import jax
 
-from jaxdl.checkpoint.manager import Checkpoints
 from jaxdl.cli.library import load, phases_of
 from jaxdl.cli.plan import recall
 from jaxdl.errors import UsageError, nearest
 from jaxdl.files import read_json
 from jaxdl.net import Net, is_net
-from jaxdl.run.arm import Options, make_stages
+from jaxdl.run.arm import Options, restore_arm
 from jaxdl.run.config import read_config
-from jaxdl.run.lock import locked
 
 
 def load_net(folder: Path | str, seed: int = 0, *, net: str | None = None) -> Net:
@@ -34,12 +32,8 @@ def load_net(folder: Path | str, seed: int = 0, *, net: str | None = None) -> Ne
         raise UsageError(f'{folder} has no seed {seed}; it has {config.seeds}')
     _, study = load(read_json(folder / 'env.json')['experiment'])
     phases = phases_of(study, recall(study, config))
-    stages = make_stages(phases, config.seeds, Options(layout='vmap'))
-    with locked(folder), Checkpoints(folder / 'checkpoints') as checkpoints:
-        saved = checkpoints.restore(lambda phase: stages[phase].template())
-    if saved is None:
-        raise UsageError(f'{folder} has no checkpoint yet')
-    index, task = config.seeds.index(seed), phases[saved.phase].task
+    stage, saved = restore_arm(folder, phases, config, options=Options(layout='vmap'))
+    index, task = config.seeds.index(seed), stage.phase.task
     state = jax.tree.map(lambda x: x[index], saved.state['states'])
     nets = task.nets(task.outcome(state))
     found = {str(name): each for name, each in dict(nets).items() if is_net(each)}

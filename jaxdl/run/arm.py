@@ -111,17 +111,32 @@ def evaluate_arm(
 
     Raises CheckpointError where no checkpoint is valid, UsageError where there is none.
     """
-    with locked(folder), Checkpoints(folder / 'checkpoints', say=say) as checkpoints:
-        stages = make_stages(phases, config.seeds, options)
-        saved = checkpoints.restore(lambda phase: stages[phase].template())
-    if saved is None:
-        raise UsageError(f'{folder} has no checkpoint yet')
-    stage = stages[saved.phase]
+    stage, saved = restore_arm(folder, phases, config, options=options, say=say)
     states = stage.engine.outcome(stage.engine.layout.unstack(saved.state['states']))
     numbers: Numbers = {}
     for name in stage.tests:
         numbers |= stage.measure(states, name)
     return saved.step, _scalars(numbers)
+
+
+def restore_arm(
+    folder: Path,
+    phases: Sequence[Phase],
+    config: Config,
+    *,
+    options: Options,
+    say: Callable[[str], None] = print,
+) -> tuple['Stage', Saved]:
+    """The newest valid checkpoint of an arm, and the stage that it is of.
+
+    Raises CheckpointError where no checkpoint is valid, UsageError where there is none.
+    """
+    with locked(folder), Checkpoints(folder / 'checkpoints', say=say) as checkpoints:
+        stages = make_stages(phases, config.seeds, options)
+        saved = checkpoints.restore(lambda phase: stages[phase].template())
+    if saved is None:
+        raise UsageError(f'{folder} has no checkpoint yet')
+    return stages[saved.phase], saved
 
 
 class _Voice:
@@ -208,7 +223,7 @@ def make_stages(
     options: Options,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Stage]:
-    """The stages of a run; nothing is compiled or put on a device yet."""
+    """The stages of a run; nothing is compiled, and no data are on a device yet."""
     stages = []
     for index, (phase, name) in enumerate(zip(phases, phase_names(phases), strict=True)):
         engine = Engine(
@@ -364,8 +379,8 @@ class _Run:
         outcome = engine.outcome(tick.states) if due else None
         for name in due:
             numbers |= stage.measure(outcome, name)
-            for kind, sample in engine.show(outcome, name).items():
-                self._record.samples(step, {f'{name}/{kind}': sample})
+            shown = engine.show(outcome, name)
+            self._record.samples(step, {f'{name}/{kind}': x for kind, x in shown.items()})
         self._write(stage, numbers, step=step)
         if saves:
             score = stage.score(numbers)
