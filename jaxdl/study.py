@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # The types of a trial's parameters: they are its ranges on the command line, and the text of one
 # is its help there where the trial's docstring says no more.
 Count = Annotated[int, Ge(1)]
+Natural = Annotated[int, Ge(0)]
 Rate = Annotated[float, Gt(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Steps = Annotated[int, Ge(1), 'optimizer steps']

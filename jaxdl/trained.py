@@ -4,13 +4,12 @@ from pathlib import Path
 
 import jax
 
-from jaxdl.cli.library import load, phases_of
+from jaxdl.cli.library import find_of, load, phases_of
 from jaxdl.cli.plan import recall
 from jaxdl.errors import UsageError, nearest
-from jaxdl.files import read_json
 from jaxdl.net import Net, is_net
 from jaxdl.run.arm import Options, restore_arm
-from jaxdl.run.config import read_config
+from jaxdl.run.config import folder_of_seed, read_config
 
 
 def load_net(folder: Path | str, seed: int = 0, *, net: str | None = None) -> Net:
@@ -27,10 +26,9 @@ def load_net(folder: Path | str, seed: int = 0, *, net: str | None = None) -> Ne
     folder = Path(folder)
     if not (folder / 'config.json').is_file():
         raise UsageError(f'{folder} is no arm of a run: it has no config.json')
+    folder = folder_of_seed(folder, seed)
     config = read_config(folder)
-    if seed not in config.seeds:
-        raise UsageError(f'{folder} has no seed {seed}; it has {config.seeds}')
-    _, study = load(read_json(folder / 'env.json')['experiment'])
+    _, study = load(find_of(folder))
     phases = phases_of(study, recall(study, config))
     stage, saved = restore_arm(folder, phases, config, options=Options(layout='vmap'))
     index, task = config.seeds.index(seed), stage.phase.task

@@ -15,8 +15,10 @@ os.environ.setdefault('NPROC', '8')
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = (
     '--xla_force_host_platform_device_count=4 '
-    # Tests compile much and compute little: code that is not optimised compiles twice as fast.
-    '--xla_backend_optimization_level=0'
+    # Tests compile much and compute little: code that is not optimised compiles twice as fast, and
+    # twice again where XLA emits fusions the older way. What doubts the compiler asks for the way
+    # in which users get their programs: tests/as_users.py.
+    '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
 )
 
 import jax  # noqa: E402

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from as_users import AS_USERS
 
 from jaxdl import game
 from jaxdl.net import takes_train
@@ -74,7 +75,7 @@ def of_module(module: nn.Module, method: str | None = None) -> Gradients:
 
 def compiled(gradients: Gradients, args: Any, *, optimised: bool = False) -> Program:
     """A program that gives the leaves of a gradient, in float64 on the host."""
-    level = {'xla_backend_optimization_level': 3 if optimised else 0}
+    level = AS_USERS | ({} if optimised else {'xla_backend_optimization_level': 0})
     with the_same_noise():
         program = jax.jit(lambda *args: gradients(*args)).lower(*args).compile(level)
     return lambda args: [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(program(*args))]

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from as_users import AS_USERS
 from jax.extend.core import Literal
 
 from jaxdl import boxes as bx
@@ -501,8 +502,7 @@ class TestRegions:
             return jax.vmap(pool, (0, None))(y, boxes).sum()
 
         pooled = jax.checkpoint(pooled) if remat else pooled
-        optimised = {'xla_backend_optimization_level': 2}  # as everywhere but in these tests
-        gradient = jax.jit(jax.grad(pooled, 2), compiler_options=optimised)
+        gradient = jax.jit(jax.grad(pooled, 2), compiler_options=AS_USERS)
         gradient = gradient(x, kernel, jnp.zeros(x.shape))
         assert gradient.sum() == 3 * 3 * 3 * 3  # of regions and bins and channels, one each
 

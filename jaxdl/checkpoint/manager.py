@@ -295,6 +295,14 @@ def load_weights(folder: Path, *, say: Callable[[str], None] = print) -> Saved:
     raise UsageError(f'there are no checkpoints in {folder}')
 
 
+def newest_digest(folder: Path) -> str | None:
+    """The digest of the newest step in a folder of checkpoints, None where nothing was saved."""
+    steps = (
+        [step for step in _steps(folder) if _sum(folder, step).exists()] if folder.is_dir() else []
+    )
+    return _sum(folder, max(steps)).read_text() if steps else None
+
+
 class _NotValidError(Exception):
     """A step that does not verify, or that orbax cannot restore; says why."""
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from jaxdl.cli.options import Option, Parsed, parse, signature_options
 from jaxdl.errors import UsageError, nearest
 from jaxdl.run.interruption import preemptible
-from jaxdl.study import Count, Rate, Study
+from jaxdl.study import Count, Natural, Rate, Study
 
 LayoutName = Literal['auto', 'vmap', 'loop', 'seeds', 'batch', 'seeds+batch', 'pmap']
 
@@ -32,6 +32,13 @@ RUN_OPTIONS = [
     Option('tensorboard', bool, True, 'write TensorBoard files'),
     Option('print_config', bool, False, 'print what would run, and run nothing'),
     Option('smoke', bool, False, 'a few steps of everything, in a folder of its own'),
+    Option('first_seed', Natural, 0, 'the number of the first seed: others than before are fresh'),
+    Option(
+        'accept_changes',
+        bool,
+        False,
+        'go on with a run that would compute something else now; the report says so',
+    ),
 ]
 BENCH_OPTIONS = [
     ARM,
@@ -125,6 +132,7 @@ def _run(words: list[str]) -> None:
     name, study, parsed, overrides = _studied('run', words, RUN_OPTIONS)
     values = parsed.values
 
+    from jaxdl.cli.library import find
     from jaxdl.cli.plan import Plan, plan_arms, run_study, workdir
     from jaxdl.report.result import verdict_lines
     from jaxdl.run.arm import Options
@@ -138,6 +146,8 @@ def _run(words: list[str]) -> None:
         workdir=values['workdir'],
         init_from=values['init_from'],
         smoke=values['smoke'],
+        first_seed=values['first_seed'],
+        accept=values['accept_changes'],
     )
     if values['print_config']:
         arms = {
@@ -150,7 +160,7 @@ def _run(words: list[str]) -> None:
     options = Options(values['layout'], values['chunk'], values['tensorboard'])
     command = shlex.join(['jaxdl', 'run', *words])
     with preemptible():
-        result = run_study(study, plan, command=command, options=options)
+        result = run_study(study, plan, experiment=find(words[0]), command=command, options=options)
         _show(verdict_lines(result, workdir(plan)))
 
 
@@ -164,7 +174,7 @@ def _eval(words: list[str]) -> None:
     from jaxdl.cli.plan import arms_in, recall
     from jaxdl.run import machine
     from jaxdl.run.arm import Options, evaluate_arm
-    from jaxdl.run.config import read_config
+    from jaxdl.run.config import groups_of, read_config
 
     folder, experiment = _run_folder(word)
     arms = arms_in(folder)
@@ -174,14 +184,16 @@ def _eval(words: list[str]) -> None:
     _, study = load(experiment)
     machine.tune_memory()
     table = Table('arm', 'step', 'metric', 'mean', 'per seed')
+    options = Options(layout=values['layout'])
     for arm in values['arm'] or arms:
-        config = read_config(folder / arm)
-        phases = phases_of(study, recall(study, config))
-        options = Options(layout=values['layout'])
-        step, numbers = evaluate_arm(folder / arm, phases, config, options=options, say=_say)
-        for metric, seeds in numbers.items():
-            each = ' '.join(f'{x:.6g}' for x in seeds)
-            table.add_row(arm, str(step), metric, f'{sum(seeds) / len(seeds):.6g}', each)
+        for place in groups_of(folder / arm):
+            config = read_config(place)
+            phases = phases_of(study, recall(study, config))
+            step, numbers = evaluate_arm(place, phases, config, options=options, say=_say)
+            for metric, seeds in numbers.items():
+                each = ' '.join(f'{x:.6g}' for x in seeds)
+                mean = f'{sum(seeds) / len(seeds):.6g}'
+                table.add_row(arm, str(step), metric, mean, each)
     _show(table)
 
 
@@ -190,15 +202,15 @@ def _report(words: list[str]) -> None:
     _parse('report', [], rest)
 
     from jaxdl.cli.library import load
-    from jaxdl.cli.plan import arms_in, write_answer
-    from jaxdl.files import read_json
+    from jaxdl.cli.plan import arms_in, check_arms, write_answer
     from jaxdl.report.result import verdict_lines
-    from jaxdl.run.config import read_config
+    from jaxdl.run.config import read_config, read_starts
 
     folder, experiment = _run_folder(word)
     arm = folder / arms_in(folder)[0]
     _, study = load(experiment)
-    command = read_json(arm / 'env.json')['command']
+    check_arms(study, folder, experiment, say=_say)
+    command = read_starts(arm)[-1]['command']
     result = write_answer(study, read_config(arm).study, folder, command=command)
     _show(verdict_lines(result, folder))
 
@@ -341,12 +353,12 @@ def _doctor(words: list[str]) -> None:
     _show(machine.doctor())
 
 
-def _run_folder(word: str) -> tuple[Path, str]:
-    """A run by its study's name or file, or by its folder; and what its study is loaded by.
+def _run_folder(word: str) -> tuple[Path, Path]:
+    """A run by its study's name or file, or by its folder; and the file of its study.
 
     Raises UsageError where there is none.
     """
-    from jaxdl.files import read_json
+    from jaxdl.cli.library import find, find_of
 
     file = Path(word).suffix == '.py'
     if not file and (Path(word) / 'config.json').is_file():
@@ -355,9 +367,7 @@ def _run_folder(word: str) -> tuple[Path, str]:
     places = [Path(word), Path('runs') / word]
     for folder in [Path('runs') / Path(word).stem] if file else places:
         if arms := sorted(folder.glob('*/config.json')):
-            env = arms[0].with_name('env.json')
-            known = read_json(env).get('experiment') if env.is_file() else None
-            return folder, word if file else known or read_json(arms[0])['study']
+            return folder, find(word) if file else find_of(arms[0].parent)
     there = [path.name for path in sorted(Path('runs').glob('*')) if path.is_dir()]
     raise UsageError(f'no run {word!r} here or in runs/{nearest(word, there)}')
 

@@ -39,20 +39,49 @@ def names() -> dict[str, Path]:
     return found
 
 
-def load(name: str) -> tuple[str, Study]:
-    """The study called `name`, or in the file `name`, with its name.
+def find(name: str) -> Path:
+    """The file of the experiment called `name`, or `name` itself if it is a file's.
 
-    Raises UsageError where there is none, with the nearest name, and where the file is broken,
-    with the line and what happened there.
+    Raises UsageError where there is none, with the nearest name.
     """
     path = Path(name)
     if path.suffix == '.py':
         if not path.is_file():
             raise UsageError(f'no file {name!r}')
-    elif name in (known := names()):
-        path = known[name]
-    else:
-        raise UsageError(f'unknown experiment {name!r}{nearest(name, known)}; or a file: FILE.py')
+        return path
+    known = names()
+    if name in known:
+        return known[name]
+    file = path.with_suffix('.py')
+    if file.is_file():
+        raise UsageError(f'unknown experiment {name!r}; there is a file: {file}')
+    raise UsageError(f'unknown experiment {name!r}{nearest(name, known)}; or a file: FILE.py')
+
+
+def find_of(arm: Path) -> Path:
+    """The experiment of the run in an arm's folder: as it was named, or its text kept there.
+
+    Raises UsageError where neither is found.
+    """
+    from jaxdl.run.config import read_starts
+
+    word = read_starts(arm)[-1]['experiment']
+    try:
+        return find(word)
+    except UsageError:
+        kept = arm / 'source' / f'{Path(word).stem}.py'
+        if not kept.is_file():
+            raise
+        return kept
+
+
+def load(name: str | Path) -> tuple[str, Study]:
+    """The study called `name`, or in the file `name`, with its name.
+
+    Raises UsageError where there is none, with the nearest name, and where the file is broken,
+    with the line and what happened there.
+    """
+    path = name if isinstance(name, Path) else find(name)
     study = getattr(_module(path), 'study', None)
     if not isinstance(study, Study):
         raise UsageError(f'{path} defines no Study called `study`')
@@ -68,6 +97,8 @@ def load(name: str) -> tuple[str, Study]:
 
 def _module(path: Path) -> Any:
     """The module in a file. What its folder and the working directory hold can be imported."""
+    from jaxdl.run.origin import reading  # as late as this: names and help do without jax
+
     for folder in (str(path.absolute().parent), str(Path.cwd())):
         if folder not in sys.path:
             sys.path.append(folder)
@@ -77,7 +108,8 @@ def _module(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with reading():
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _blamed(error, path) from error

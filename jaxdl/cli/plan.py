@@ -1,18 +1,20 @@
 """From a question to its answer: every arm of a study, then the report."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdl.cli.library import chosen, defaults, phases_of, refuse_sameness, resolve
 from jaxdl.data.source import Source
-from jaxdl.errors import UsageError
+from jaxdl.errors import DataMissingError, UsageError
 from jaxdl.nn.layers import cpu_formulations
 from jaxdl.report.result import write_report
 from jaxdl.run import machine
-from jaxdl.run.arm import Options, run_arm
-from jaxdl.run.config import Config, as_json, changes
+from jaxdl.run.arm import Options, make_stages, run_arm, stand
+from jaxdl.run.config import Config, as_json, changes, groups_of, read_config, share_seeds
+from jaxdl.run.origin import reading
+from jaxdl.run.standing import is_believed, refuse_changes
 from jaxdl.study import Eval, Phase, Study, cadence, evaluations, phase_names
 
 SMOKE_STEPS, SMOKE_SEEDS = 4, 2
@@ -22,9 +24,10 @@ class Plan(NamedTuple):
     """What a command asks for.
 
     name: of the study. word: its name or file, as it was typed. arms: which; () is all but 'tiny'.
-    seeds: how many; None is the study's. overrides: trial parameters for every arm. workdir: None
-    is runs/NAME. init_from: a run whose weights every arm starts from. smoke: a few steps of
-    everything, in a folder of its own.
+    seeds: how many; None is the study's. first_seed: the number of the first. overrides: trial
+    parameters for every arm. workdir: None is runs/NAME. init_from: a run whose weights every arm
+    starts from. smoke: a few steps of everything, in a folder of its own. accept: go on with runs
+    that would compute something else now.
     """
 
     name: str
@@ -35,6 +38,8 @@ class Plan(NamedTuple):
     workdir: Path | None = None
     init_from: Path | None = None
     smoke: bool = False
+    first_seed: int = 0
+    accept: bool = False
 
 
 def plan_arms(study: Study, plan: Plan) -> dict[str, Config]:
@@ -51,8 +56,8 @@ def plan_arms(study: Study, plan: Plan) -> dict[str, Config]:
         arm: Config(
             study=plan.name,
             arm=arm,
-            seeds=list(range(count)),
-            params=resolve(study, arm, plan.overrides),
+            seeds=list(range(plan.first_seed, plan.first_seed + count)),
+            params=_stable(arm, resolve(study, arm, plan.overrides)),
             phases=[],
             init_from=str(plan.init_from) if plan.init_from else None,
             smoke=plan.smoke,
@@ -71,31 +76,51 @@ def run_study(
     study: Study,
     plan: Plan,
     *,
+    experiment: Path,
     command: str,
     options: Options,
 ) -> dict[str, Any]:
-    """Run what `plan` asks for and write the report; returns what result.json holds."""
+    """Run what `plan` asks for and write the report; returns what result.json holds.
+
+    experiment: the file of the study.
+    """
     folder = workdir(plan)
     configs = plan_arms(study, plan)
     _writable(folder)
     tuned = machine.tune_memory()  # before anything asks jax for its devices
     env = {**surroundings(), 'command': command, 'experiment': plan.word}
     for arm, config in configs.items():
-        if _done(folder / arm, config):
-            continue
-        phases = phases_of(study, config.params)
-        if plan.smoke:
-            phases = tuple(_shortened(phase) for phase in phases)
-        run_arm(
-            folder / arm,
-            phases,
-            config._replace(phases=lengths(phases)),
-            env=env,
-            options=options,
-            notes=[tuned] if tuned else [],
-            judged=[claim.metric for claim in study.claims if arm in claim.arms],
-        )
+        phases: tuple[Phase, ...] = ()
+        for place, lot in share_seeds(folder / arm, config):
+            if _asked_for(place, lot) and is_believed(place, experiment):
+                continue
+            phases = phases or _phases(study, lot)
+            run_arm(
+                place,
+                phases,
+                lot._replace(phases=lengths(phases)),
+                env=env,
+                options=options,
+                experiment=experiment,
+                accept=plan.accept,
+                notes=[tuned] if tuned else [],
+                judged=[claim.metric for claim in study.claims if arm in claim.arms],
+            )
     return write_answer(study, plan.name, folder, command=command)
+
+
+def _stable(arm: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of an arm. Raises UsageError for one that has no text to be known by."""
+    for name, value in params.items():
+        as_json(value, f'arm {arm!r}, {name}')
+    return dict(params)
+
+
+def _phases(study: Study, config: Config) -> tuple[Phase, ...]:
+    """The phases of an arm, a few steps of each for a smoke run; the files they read are noted."""
+    with reading():
+        phases = phases_of(study, config.params)
+    return tuple(_shortened(phase) for phase in phases) if config.smoke else phases
 
 
 def lengths(phases: Sequence[Phase]) -> list[dict[str, Any]]:
@@ -110,9 +135,30 @@ def lengths(phases: Sequence[Phase]) -> list[dict[str, Any]]:
     ]
 
 
-def _done(folder: Path, config: Config) -> bool:
-    """Whether the arm in `folder` is finished: then not even its data are needed."""
-    if not (folder / 'DONE').exists():
+def check_arms(study: Study, folder: Path, experiment: Path, *, say: Callable[[str], None]) -> None:
+    """Raise UsageError where a finished arm in `folder` is not what the experiment computes now.
+
+    An arm whose data are not here cannot be checked, which is said.
+    """
+    for arm in arms_in(folder):
+        for place in groups_of(folder / arm):
+            if not (place / 'DONE').exists() or is_believed(place, experiment):
+                continue
+            config = read_config(place)
+            try:
+                phases = _phases(study, config._replace(params=recall(study, config)))
+            except DataMissingError as missing:
+                say(f'{place}: not compared with what the experiment computes now: {missing}')
+                continue
+            stages = make_stages(phases, config.seeds, Options())
+            standing = stand(place, stages, config, experiment=experiment)
+            refuse_changes(standing, accept=False)
+            standing.write(experiment)
+
+
+def _asked_for(folder: Path, config: Config) -> bool:
+    """Whether the folder holds the arm that is asked for; its phases are not known yet."""
+    if not (folder / 'config.json').exists():
         return False
     return all(path.startswith('phases') for path in changes(folder, config))
 

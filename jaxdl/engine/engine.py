@@ -21,6 +21,7 @@ from jaxdl.data.source import Source
 from jaxdl.engine import cost
 from jaxdl.engine.choice import Choice, choose
 from jaxdl.engine.feed import chunks, first_sent, prefetch, stacked
+from jaxdl.engine.identity import identity
 from jaxdl.engine.layout import Layout, Program, layout, program_bytes
 from jaxdl.errors import DivergedError, UsageError
 from jaxdl.keys import Key, key_at, key_for
@@ -41,6 +42,7 @@ from jaxdl.task import (
 
 Look = Callable[[Key, State, Batch], Any]  # at the state of a seed and a batch
 
+TRACED = ('init', 'step', 'measure')  # of a task: what is dear to trace
 CHUNK_BYTES = 64 * 2**20  # of batches sent ahead of the device; bounds the chunk of streamed data
 CHUNK_STEPS = 100  # a chunk is what one Ctrl-C waits for
 
@@ -98,6 +100,10 @@ class Engine:
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.task, self.seeds, self._source, self._say = task, list(seeds), train, say
+        # Traced once, for shapes, identity and programs; `inline` leaves no mark in the programs.
+        self._traced: Any = task._replace(
+            **{name: jax.jit(getattr(task, name), inline=True) for name in TRACED}
+        )
         self.evaluations = evaluations
         self._data_key = key_for(jax.random.key(0), stage)
         seed_keys = jax.vmap(lambda s: key_for(jax.random.key(s), stage))(jnp.array(self.seeds))
@@ -114,7 +120,7 @@ class Engine:
         self._step = self._program('step', self._advance_one, donate=(0,), work=self._work())
         self._init = self._program('init', self._init_one, once=True)
         self._seldom: dict[Callable[..., Any], Program] = {}
-        self._adapted: dict[Callable[..., Any], Look] = {}
+        self._adapted: dict[Callable[..., Any], Any] = {}
         self._looks: dict[tuple[Look, bool], Program] = {}
         self._placed: dict[str, tuple[Program, Any]] = {}
 
@@ -129,7 +135,7 @@ class Engine:
 
     def _init_one(self, key: Key, sent: Any, ours: Any) -> tuple[State]:
         batch = self._batch(self._source, 'train', key, ours, 0, sent)
-        return (self.task.init(key_for(key, 'init'), batch),)
+        return (self._traced.init(key_for(key, 'init'), batch),)
 
     def _advance_one(
         self, state: State, tally: Tally, key: Key, mine: Any, first: Any, sent: Any, ours: Any
@@ -140,7 +146,7 @@ class Engine:
         def one(carry: tuple[State, Tally], x: tuple[Any, Any]) -> tuple[tuple[State, Tally], None]:
             (state, tally), (step, sent) = carry, x
             batch = self._batch(self._source, 'train', key, ours, step, sent)
-            state, metrics = self.task.step(key_at(key_for(key, 'step'), step), state, batch)
+            state, metrics = self._traced.step(key_at(key_for(key, 'step'), step), state, batch)
             finite = jnp.array(True)
             for leaf in jax.tree.leaves(metrics):
                 if jnp.issubdtype(leaf.dtype, jnp.floating):
@@ -164,8 +170,8 @@ class Engine:
 
         def run(key: Key, resident: Any, sent: Any) -> tuple[State, Metrics, Batch]:
             batch = self._source.make(key, resident, sent)
-            state = self.task.init(key, batch)
-            return state, self.task.step(key, state, batch)[1], batch
+            state = self._traced.init(key, batch)
+            return state, self._traced.step(key, state, batch)[1], batch
 
         return jax.eval_shape(run, key, self._source.resident, self._sent)
 
@@ -182,7 +188,7 @@ class Engine:
     def step_bytes(self) -> int:
         """Memory of the compiled step of one seed: arguments, results and temporaries."""
         state, _, batch = self.shapes
-        compiled = jax.jit(self.task.step).lower(jax.random.key(0), state, batch).compile()
+        compiled = self._traced.step.lower(jax.random.key(0), state, batch).compile()
         return program_bytes(compiled)
 
     def parameters(self) -> int:
@@ -308,32 +314,60 @@ class Engine:
                 )
         found, key = {'train': describe(metrics)}, jax.random.key(0)
         for name, test in self.evaluations.items():
-            source = test.source
-            batch = jax.eval_shape(source.make, key, source.resident, first_sent(source))
+            batch = jax.eval_shape(test.source.make, key, *self._sample(test.source))
             found[name] = describe(jax.eval_shape(self._measure(test), key, state, batch))
-        self._check_review(found.get('valid'))
+        if self.task.review is not unreviewed:
+            if 'valid' not in found:
+                raise UsageError(
+                    'the task keeps its best state, and its phase has no split `valid`'
+                )
+            jax.eval_shape(self.task.review, state, _told(found['valid']))
         return found
 
-    def _check_review(self, valid: Mapping[str, About] | None) -> None:
-        """Raise UsageError where the task's review does not get what it needs."""
-        if self.task.review is unreviewed:
-            return
-        if valid is None:
-            raise UsageError('the task keeps its best state, and its phase has no split `valid`')
-        scalar = jax.ShapeDtypeStruct((), jnp.float32)
-        told = {name: Finished(scalar, it.better) for name, it in valid.items() if not it.shape}
-        jax.eval_shape(self.task.review, self.shapes[0], told)
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What is computed, for JSON: see `jaxdl.engine.identity`. Nothing is compiled."""
+        sources = {name: test.source for name, test in self.evaluations.items()}
+        return identity(self._trace_all(), self.shapes[0], {'train': self._source, **sources})
 
-    def _measure(self, test: Eval) -> Look:
+    def _trace_all(self) -> dict[str, Any]:
+        """Every function of one seed that makes its numbers or pictures, by name; none compiled."""
+        key, (state, _, batch) = jax.random.key(0), self.shapes
+        found = {
+            'batches': jax.jit(self._source.make).trace(key, self._source.resident, self._sent),
+            'init': self._traced.init.trace(key, batch),
+            'step': self._traced.step.trace(key, state, batch),
+        }
+        if self.task.outcome is not unchanged:
+            found['outcome'] = jax.jit(self.task.outcome).trace(state)
+        if self.task.review is not unreviewed:
+            told = _told(self.about['valid'])
+            found['review'] = jax.jit(self.task.review).trace(state, told)
+        for name, test in self.evaluations.items():
+            make = jax.jit(test.source.make).trace(key, *self._sample(test.source))
+            found[f'batches of {name}'] = make
+            found[f'measure of {name}'] = self._measure(test).trace(key, state, make.out_info)
+            if test.show is not None:
+                show = self._of_nets(test.show)
+                found[f'show {name}'] = show.trace(key, state, make.out_info)
+        return found
+
+    def _sample(self, source: Source) -> tuple[Any, Any]:
+        """What an evaluation's batches are made of."""
+        return source.resident, first_sent(source)
+
+    def _measure(self, test: Eval) -> Any:
         """The measure of an evaluation, one function for all that share it."""
         if test.measure is None:
-            return self.task.measure
+            return self._traced.measure
         return self._of_nets(test.measure)
 
-    def _of_nets(self, fn: Callable[[Any, Batch, Key], Any]) -> Look:
-        """A function of (nets, batch, key) as one of (key, state, batch)."""
+    def _of_nets(self, fn: Callable[[Any, Batch, Key], Any]) -> Any:
+        """A function of (nets, batch, key) as one of (key, state, batch), traced once."""
         if fn not in self._adapted:
-            self._adapted[fn] = lambda key, state, batch: fn(self.task.nets(state), batch, key)
+            self._adapted[fn] = jax.jit(
+                lambda key, state, batch: fn(self.task.nets(state), batch, key), inline=True
+            )
         return self._adapted[fn]
 
     def _batches(self, name: str) -> Iterator[Any]:
@@ -466,3 +500,9 @@ def finish_each(totals: Sequence[Mapping[str, Metric]]) -> dict[str, list[Number
     """The finished numbers of every seed: {name: [one a seed]}."""
     finished = [finish(each) for each in totals]
     return {name: [numbers[name] for numbers in finished] for name in finished[0]}
+
+
+def _told(valid: Mapping[str, About]) -> dict[str, Finished]:
+    """Shapes of what a review is told of the validation split."""
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    return {name: Finished(scalar, it.better) for name, it in valid.items() if not it.shape}

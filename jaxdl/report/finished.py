@@ -10,6 +10,7 @@ import numpy as np
 from jaxdl.errors import UsageError
 from jaxdl.files import read_arrays, read_json
 from jaxdl.metrics import Better
+from jaxdl.run.config import read_starts
 from jaxdl.run.record import read_metrics
 from jaxdl.study import Results
 
@@ -32,7 +33,7 @@ class Arm:
         self.folder = folder
         self.name = folder.name
         self.config: dict[str, Any] = read_json(folder / 'config.json')
-        self.env: dict[str, Any] = read_json(folder / 'env.json')
+        self.env: dict[str, Any] = read_starts(folder)[-1]
         self.done: dict[str, Any] = read_json(folder / 'DONE')
         told = read_json(folder / 'numbers.json')
         self.better: dict[str, Better] = {n: it['better'] for n, it in told.items() if it['better']}

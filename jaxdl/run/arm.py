@@ -4,6 +4,7 @@ Everything that can happen to a run on the host is here: it resumes, evaluates, 
 interrupted, diverges, is done. What it computes is in `engine.py`.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,15 +15,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxdl.checkpoint.manager import Checkpoints, Saved, load_weights
+from jaxdl.checkpoint.manager import Checkpoints, Saved, load_weights, newest_digest
 from jaxdl.engine.engine import Engine, Tick, finish_each, split_seeds
+from jaxdl.engine.identity import program
 from jaxdl.errors import DivergedError, UsageError, nearest
-from jaxdl.files import read_json, write_json
+from jaxdl.files import read_json
 from jaxdl.metrics import About, Metric
-from jaxdl.run.config import Config, agree
+from jaxdl.run.config import Config, agree, groups_of, note_start
 from jaxdl.run.interruption import note_signals, stopped_by
 from jaxdl.run.lock import locked
 from jaxdl.run.record import Record, read_metrics
+from jaxdl.run.standing import Standing, compare, refuse_changes
 from jaxdl.study import Eval, Phase, cadence, evaluations, phase_names
 from jaxdl.transfer import with_variables, with_weights
 
@@ -47,17 +50,21 @@ def run_arm(
     *,
     env: Mapping[str, Any],
     options: Options = Options(),  # noqa: B008 (immutable)
+    experiment: Path | None = None,
+    accept: bool = False,
     notes: Sequence[str] = (),
     judged: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train one arm in `folder`, or go on with it, or return its numbers if it is done.
 
-    env: what env.json is to say of the machine. notes: lines for the log. judged: the numbers that
-    claims need of this arm.
+    env: what env.json is to say of the machine at this start. experiment: the file that the phases
+    come from. accept: go on with a run that computes something else now. notes: lines for the log.
+    judged: the numbers that claims need of this arm.
+    Of an arm that is done the pictures are drawn again where they would be others.
     Returns what DONE holds: {'parameters', 'steps', 'seconds', 'metrics': {name: [one a seed]}}.
-    Raises UsageError where the folder holds another config or another process runs in it, or where
-    phases, evaluations or claims do not fit each other; DivergedError; PreemptedError and
-    InterruptedRunError once everything is saved.
+    Raises UsageError where the folder holds another config, where something else is computed, where
+    another process runs in it, and where phases, evaluations or claims do not fit each other;
+    DivergedError; PreemptedError and InterruptedRunError once everything is saved.
     """
     with ExitStack() as stack:
         stack.enter_context(locked(folder))
@@ -65,16 +72,26 @@ def run_arm(
         say = _Voice(notes)
         checkpoints = stack.enter_context(Checkpoints(folder / 'checkpoints', say=say))
         recorded = bool(read_metrics(folder))
-        agree(folder, config, trained=recorded or bool(checkpoints.steps()))
-        if (folder / 'DONE').exists():
-            return read_json(folder / 'DONE')
+        trained = recorded or bool(checkpoints.steps())
+        agree(folder, config, trained=trained)
         stages = make_stages(phases, config.seeds, options, say=say)
         about = numbers_of(stages)
         for name in judged:
             if name not in about:
                 close = nearest(name, about)
                 raise UsageError(f'a claim judges {name!r} of arm {config.arm!r}{close}')
-        saved = checkpoints.restore(lambda phase: stages[phase].template())
+        standing = stand(folder, stages, config, experiment=experiment, trained=trained)
+        refuse_changes(standing, accept=accept)
+        done = (folder / 'DONE').exists()
+        saved = None
+        if not done or standing.redraw:
+            saved = checkpoints.restore(lambda phase: stages[phase].template())
+        if done and standing.changed:
+            layout = stages[-1].engine.layout.name
+            note_start(folder, env, layout=layout, accepted=standing.changed)
+        if done and saved is None:
+            standing.write(experiment)
+            return read_json(folder / 'DONE')
         record = stack.enter_context(
             Record(
                 folder,
@@ -88,10 +105,15 @@ def run_arm(
         say.open(record)
         if recorded and not saved:
             record.say('nothing was saved yet: starting from step 0')
-        layout = stages[saved.phase if saved else 0].engine.layout
-        write_json(folder / 'env.json', {**env, 'layout': layout.name})
-        record.describe(about)
+        standing.write(experiment)
         run = _Run(stages, record, checkpoints, stop, _seconds(folder))
+        if done and saved is not None:
+            run.redraw(saved)
+            return read_json(folder / 'DONE')
+        layout = stages[saved.phase if saved else 0].engine.layout.name
+        step = saved.step if saved else 0
+        note_start(folder, env, layout=layout, step=step, accepted=standing.changed)
+        record.describe(about)
         payload = run.go(saved, init_from=config.init_from)
         record.done(payload)
     if stop:  # after the last step: this arm is done, and what would follow is not
@@ -246,6 +268,45 @@ def numbers_of(stages: Sequence[Stage]) -> dict[str, About]:
     return {stage.prefix + name: it for stage in stages for name, it in stage.about.items()}
 
 
+def stand(
+    folder: Path,
+    stages: Sequence[Stage],
+    config: Config,
+    *,
+    experiment: Path | None,
+    trained: bool = True,
+) -> Standing:
+    """How the run in `folder` stands to what its stages compute now; nothing is compiled."""
+    weights = _digest_of(config.init_from)
+    phases = _identities(stages)
+    return compare(folder, phases, trained=trained, experiment=experiment, weights=weights)
+
+
+def _identities(stages: Sequence[Stage]) -> list[dict[str, Any]]:
+    """What the phases of a run compute, how each takes from the one before included."""
+    found = []
+    before: Any = None
+    for stage in stages:
+        it, state = dict(stage.engine.identity), stage.engine.shapes[0]
+        if stage.phase.start is not None and before is not None:
+            start = program(jax.jit(stage.phase.start).trace(before, state))
+            it['programs'] = {**it['programs'], 'start': start}
+        found.append(it)
+        before = state
+    return found
+
+
+def _digest_of(init_from: str | None) -> str | None:
+    """A digest of the weights that a run starts from; None where there are none to be had."""
+    if init_from is None:
+        return None
+    source = Path(init_from)
+    if source.is_file():
+        return hashlib.sha256(source.read_bytes()).hexdigest()
+    found = [newest_digest(group / 'checkpoints') for group in groups_of(source)]
+    return ' '.join(each for each in found if each) or None
+
+
 class _Run:
     """The host's side of a run: what to do at each tick."""
 
@@ -296,6 +357,18 @@ class _Run:
             'metrics': self._results(),
         }
 
+    def redraw(self, saved: Saved) -> None:
+        """Draw the pictures of a finished run again, of the outcome of its last step."""
+        stage = self._stages[saved.phase]
+        outcome = stage.engine.outcome(stage.engine.layout.unstack(saved.state['states']))
+        for name in stage.tests:
+            self._show(stage, outcome, name, step=saved.step)
+        self._record.say('the pictures are drawn again: what they show has changed')
+
+    def _show(self, stage: Stage, outcome: Any, name: str, *, step: int) -> None:
+        shown = stage.engine.show(outcome, name)
+        self._record.samples(step, {f'{name}/{kind}': x for kind, x in shown.items()})
+
     def _results(self) -> dict[str, Any]:
         """The last numbers of every phase, as metrics.jsonl has them."""
         latest = {line['phase']: line['metrics'] for line in read_metrics(self._record.folder)}
@@ -327,9 +400,14 @@ class _Run:
             left = f', without {", ".join(weights.without)}' if weights.without else ''
             self._record.say(f'weights from {what}{left}')
         else:
-            saved = load_weights(source / 'checkpoints', say=self._record.say)
-            loaded = with_weights(stacked, saved.state['states'], str(source))
-            self._record.say(f'weights from {source}, step {saved.step}')
+            found = [
+                load_weights(group / 'checkpoints', say=self._record.say)
+                for group in groups_of(source) or [source]
+            ]
+            # Of a run to which seeds were added: all of them, in the order of their folders.
+            there = jax.tree.map(lambda *x: np.concatenate(x), *(s.state['states'] for s in found))
+            loaded = with_weights(stacked, there, str(source))
+            self._record.say(f'weights from {source}, step {found[0].step}')
         return layout.unstack(loaded)
 
     def _train(self, stage: Stage, states: Any, totals: Any, *, start: int, offset: int) -> Any:
@@ -379,8 +457,7 @@ class _Run:
         outcome = engine.outcome(tick.states) if due else None
         for name in due:
             numbers |= stage.measure(outcome, name)
-            shown = engine.show(outcome, name)
-            self._record.samples(step, {f'{name}/{kind}': x for kind, x in shown.items()})
+            self._show(stage, outcome, name, step=step)
         self._write(stage, numbers, step=step)
         if saves:
             score = stage.score(numbers)

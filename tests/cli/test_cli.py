@@ -175,7 +175,7 @@ def test_a_finished_run_prints_its_result_again_without_its_data(there, finished
 
 def test_a_changed_configuration_is_refused_with_what_changed(there):
     line = mistake('run', 'mine.py', '--lr', '0.2', '--seeds', '3')
-    assert 'params.lr: 0.1 there, 0.2 now; seeds: [0, 1] there, [0, 1, 2] now' in line
+    assert 'params.lr: 0.1 there, 0.2 now; take another --workdir' in line
     assert 'runs/mine/narrow holds a run of another configuration' in line
 
 
@@ -201,7 +201,7 @@ def test_parameters_come_back_from_json_as_the_trial_takes_them():
     study = Study('?', trial, {'a': {'names': ['x']}})
     params = resolve(study, 'a', {'widths': (2, 3)})
     config = Config('s', 'a', [0], as_json(params), [])
-    assert config.params == {'widths': [2, 3], 'clip': None, 'names': ['x']}
+    assert config.params == {'widths': [2, 3], 'clip': 'inf', 'names': ['x']}
     assert plan.recall(study, config) == params
 
 

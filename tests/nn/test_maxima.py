@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from as_users import AS_USERS
 from jax import lax
 
 from jaxdl.nn.layers import BatchNorm, max_pool
@@ -18,7 +19,7 @@ WINDOWS = [
 
 def optimised(fn, *args):
     """What users get: the other tests are compiled without optimisation."""
-    return jax.jit(fn).lower(*args).compile({'xla_backend_optimization_level': 3})(*args)
+    return jax.jit(fn).lower(*args).compile(AS_USERS)(*args)
 
 
 @pytest.mark.parametrize('window,strides,padding', WINDOWS)

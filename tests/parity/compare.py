@@ -8,6 +8,7 @@ import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
+from as_users import AS_USERS
 from golden import Case
 
 from jaxdl import interop
@@ -15,8 +16,6 @@ from jaxdl.net import takes_train
 
 # What a detector draws its examples from; where it takes all of them nothing depends on it.
 STREAMS = {'sampling': jax.random.key(0)}
-# The tests compile without optimisation; what it does to whole networks is what is in doubt here.
-OPTIMISED = {'xla_backend_optimization_level': 3}
 
 
 def check(case: Case, *, training: bool = True) -> None:
@@ -75,7 +74,7 @@ def _check_training(case: Case, module: Any, variables: Any, xs: Any, want: Any,
 
     with nn.intercept_methods(keep):
         lowered = jax.jit(jax.grad(loss, has_aux=True)).lower(params, memory, xs)
-    gradients, after = lowered.compile(OPTIMISED)(params, memory, xs)
+    gradients, after = lowered.compile(AS_USERS)(params, memory, xs)
     names = sorted(name for name in want['shapes'] if not name.endswith(('_mean', '_var')))
     close(case, as_theirs(gradients, memory), names, want[f'{kind} gradients'])
     if f'{kind} statistics' not in want:

@@ -34,7 +34,7 @@ def write_arm(
     write_json(folder / 'config.json', {**config, 'phases': phases})
     env = {'devices': ['cpu'], 'versions': {'jax': '0.10.2'}, 'commit': 'abc'} | (env or {})
     env |= {'command': 'jaxdl run toy', 'platform': 'Linux', 'layout': 'vmap'}
-    write_json(folder / 'env.json', env)
+    write_json(folder / 'env.json', {'starts': [env]})
     losses = [0.5] * len(values) if losses is None else losses
     metrics = {'test/accuracy': values, 'train/loss': losses}
     about = {'test/accuracy': About((), 'higher'), 'train/loss': About((), 'lower')}

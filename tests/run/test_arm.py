@@ -18,6 +18,7 @@ from jaxdl.checkpoint.manager import Checkpoints, load_weights
 from jaxdl.cli.library import load, names, phases_of, resolve
 from jaxdl.cli.plan import lengths
 from jaxdl.engine.choice import Choice
+from jaxdl.engine.engine import Engine
 from jaxdl.errors import (
     CheckpointError,
     DataMissingError,
@@ -275,7 +276,8 @@ def test_sigterm_after_the_last_step_is_not_forgotten(undisturbed, tmp_path, mon
 def test_a_finished_run_is_returned_without_training(undisturbed, monkeypatch):
     folder, payload = undisturbed
     before = {path: path.stat().st_mtime_ns for path in folder.rglob('*') if path.name != 'LOCK'}
-    monkeypatch.setattr(jaxdl.run.arm, 'Engine', None)
+    monkeypatch.setattr(Engine, 'init', None)
+    monkeypatch.setattr(Engine, 'train', None)
     assert run(folder) == payload
     after = {path: path.stat().st_mtime_ns for path in folder.rglob('*') if path.name != 'LOCK'}
     assert {path for path in before if path.is_file() and before[path] != after[path]} == set()

@@ -1,0 +1,124 @@
+"""Where it is written what a run computes: an experiment's text and imports, and the files it read.
+
+Looking here is cheap. Where nothing here has changed, a finished run is believed; where something
+has, `jaxdl.run.identity` tells whether it computes something else.
+"""
+
+import hashlib
+import os
+import site
+import stat
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import jaxdl
+from jaxdl.files import write_bytes
+from jaxdl.nn.layers import cpu_formulations
+from jaxdl.run import machine
+
+PACKAGE = Path(jaxdl.__file__).resolve().parent
+INSTALLED = {
+    Path(folder).resolve()
+    for folder in (*site.getsitepackages(), *sysconfig.get_paths().values(), '/proc', '/dev')
+}
+
+
+class _Reader:
+    """The files that were opened while it listened, over the life of the process."""
+
+    def __init__(self) -> None:
+        self.opened: set[str] = set()
+        self._listens = self._hooked = False
+
+    @contextmanager
+    def listen(self) -> Iterator[None]:
+        if not self._hooked:  # for good: Python has no way to take a hook away
+            sys.addaudithook(self._note)
+            self._hooked = True
+        before, self._listens = self._listens, True
+        try:
+            yield
+        finally:
+            self._listens = before
+
+    def _note(self, event: str, args: tuple[Any, ...]) -> None:
+        if self._listens and event == 'open' and isinstance(args[0], str | os.PathLike):
+            self.opened.add(os.path.abspath(args[0]))
+
+
+_reader = _Reader()
+reading = _reader.listen  # around what reads data: a trial says nowhere from which files
+
+
+def look(experiment: Path) -> dict[str, Any]:
+    """What can be compared without reading any data, for JSON."""
+    return {
+        'platform': jax.default_backend(),
+        'x64': bool(jax.config.read('jax_enable_x64')),
+        'layers': 'formulations for CPU' if cpu_formulations() else 'plain',
+        'versions': machine.versions(),
+        'jaxdl': _digest(*sorted(PACKAGE.rglob('*.py'))),
+        'experiment': _digest(experiment),
+        'imports': {str(path): _digest(path) for path in imports(experiment)},
+        'files': {
+            name: mark
+            for name in sorted(_reader.opened)
+            if not name.endswith(('.py', '.pyc')) and (mark := _mark(name))
+        },
+    }
+
+
+def is_unchanged(old: Mapping[str, Any], experiment: Path) -> bool:
+    """Whether all that an older look saw is still so."""
+    new = look(experiment)
+    # This process may have imported and opened less: the arm has not run in it, or more: others.
+    new['imports'] = {name: _digest(Path(name)) for name in old['imports'] if _mark(name)}
+    new['files'] = {name: _mark(name) for name in old['files']}
+    return new == old
+
+
+def imports(experiment: Path) -> list[Path]:
+    """The modules of an experiment's own that have been imported, but for its file."""
+    roots = {experiment.resolve().parent, Path.cwd().resolve()}
+    files = {getattr(module, '__file__', None) for module in [*sys.modules.values()]}
+    paths = {Path(file).resolve() for file in files if file and file.endswith('.py')}
+    return sorted(
+        path
+        for path in paths - {experiment.resolve()}
+        if roots & {*path.parents} and PACKAGE not in path.parents and not _is_installed(path)
+    )
+
+
+def keep_source(folder: Path, experiment: Path) -> None:
+    """Copy the file of an experiment, and what it imports of its own, to `folder`/source."""
+    for path in (experiment, *imports(experiment)):
+        write_bytes(folder / 'source' / path.name, path.read_bytes())
+
+
+def _mark(name: str) -> list[int] | None:
+    """The size and the time of a file of data; None for anything else."""
+    path = Path(name)
+    if _is_installed(path):
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns] if stat.S_ISREG(found.st_mode) else None
+
+
+def _is_installed(path: Path) -> bool:
+    return 'site-packages' in path.parts or not INSTALLED.isdisjoint(path.parents)
+
+
+def _digest(*paths: Path) -> str:
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(path.name.encode() + b'\0' + path.read_bytes() + b'\0')
+    return total.hexdigest()

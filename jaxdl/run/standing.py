@@ -1,0 +1,108 @@
+"""Whether the run in a folder still is what would be computed now.
+
+identity.json says what the run computes (`jaxdl.engine.identity`) and where that is written
+(`jaxdl.run.origin`). The second is cheap to compare, and where it is unchanged so is the first.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxdl.engine.identity import differences, in_words
+from jaxdl.errors import UsageError
+from jaxdl.files import read_json, write_json
+from jaxdl.run.config import as_json
+from jaxdl.run.origin import is_unchanged, keep_source, look
+
+
+class Standing(NamedTuple):
+    """What a folder's identity.json says against what would be computed now.
+
+    changed: what is computed differently, each in words; empty where nothing is, or nothing was
+        there. accepted: the same of earlier starts, which were told to go on all the same.
+    redraw: whether pictures would be others. stored: the content of the file, None without one.
+    """
+
+    folder: Path
+    identity: dict[str, Any]
+    changed: list[str]
+    accepted: list[list[str]]
+    redraw: bool
+    stored: Any = None
+
+    def write(self, experiment: Path | None) -> None:
+        """Take what is computed now as what the folder holds, and keep the experiment's text."""
+        accepted = [*self.accepted, *([self.changed] if self.changed else [])]
+        content = as_json({**self.identity, 'accepted': accepted})
+        if content != self.stored:
+            write_json(self.folder / 'identity.json', content)
+            if experiment is not None:
+                keep_source(self.folder, experiment)
+
+
+def is_believed(folder: Path, experiment: Path) -> bool:
+    """Whether a folder's run is done, and all that it was made from is as it was."""
+    path = folder / 'identity.json'
+    if not (folder / 'DONE').exists() or not path.exists():
+        return False
+    origin = read_json(path)['origin']
+    return origin is not None and is_unchanged(origin, experiment)
+
+
+def compare(
+    folder: Path,
+    phases: Sequence[Mapping[str, Any]],
+    *,
+    trained: bool,
+    experiment: Path | None,
+    weights: str | None,
+) -> Standing:
+    """The standing of a folder's run. phases: what each would compute now.
+
+    trained: whether there is anything to lose. weights: a digest of those that the run starts from,
+    None where it starts from none, or where they are no longer to be had.
+    """
+    origin = look(experiment) if experiment else None
+    now = {'origin': origin, 'weights': weights, 'phases': list(phases)}
+    path = folder / 'identity.json'
+    if not trained or not path.exists():
+        gone = ['nothing says what it computed: identity.json is gone'] if trained else []
+        return Standing(folder, now, gone, [], redraw=False)
+    old = read_json(path)
+    was: Mapping[str, Any] = old['origin'] or {}
+    one_kind = not (was and origin) or was['platform'] == origin['platform']
+    changed = differences(old['phases'], phases, programs=one_kind)
+    if changed and was and origin:
+        changed = [*_settings(was, origin), *changed]
+    if weights is None:
+        now['weights'] = old['weights']
+    elif weights != old['weights']:
+        changed.append('the weights it starts from: others')
+    pictures = [[it['pictures'] for it in each] for each in (old['phases'], phases)]
+    redraw = pictures[0] != pictures[1]
+    return Standing(folder, now, changed, old['accepted'], redraw, stored=old)
+
+
+def refuse_changes(standing: Standing, *, accept: bool) -> None:
+    """Raise UsageError where something else would be computed, unless that was accepted."""
+    if standing.changed and not accept:
+        raise UsageError(
+            f'{standing.folder} holds a run that computes something else: '
+            f'{in_words(standing.changed)}; take another --workdir, or --accept-changes to go on '
+            'with it and have that said in the report'
+        )
+
+
+def _settings(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of the setting may be why something else is computed."""
+    found = [
+        f'{name}: {was[name]} there, {now[name]} now'
+        for name in ('x64', 'layers')
+        if was[name] != now[name]
+    ]
+    old, new = was['versions'], now['versions']
+    return found + [
+        f'{name}: {old.get(name, "none")} there, {new.get(name, "none")} now'
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
