@@ -32,11 +32,13 @@ from jaxdl.task import (
     Batch,
     Finished,
     Metrics,
+    Standing,
     State,
     Task,
     never,
     unchanged,
     unreviewed,
+    untold,
 )
 
 Look = Callable[[Key, State, Batch], Any]  # at the state of a seed and a batch
@@ -82,6 +84,7 @@ class Engine:
     chunk: steps between two looks of the host; None takes the rule's choice.
     scan: whether the steps of a chunk are one program; None takes the rule's choice.
     evaluations: what may be measured and shown, by name; see `jaxdl.study.evaluations`.
+    say, note: take lines for a person, and lines that are for the log alone if there is one.
     """
 
     def __init__(
@@ -96,8 +99,10 @@ class Engine:
         scan: bool | None = None,
         evaluations: Mapping[str, Eval] = MappingProxyType({}),
         say: Callable[[str], None] = lambda text: None,
+        note: Callable[[str], None] | None = None,
     ) -> None:
-        self.task, self.seeds, self._source, self._say = task, list(seeds), train, say
+        self.task, self.seeds, self._source = task, list(seeds), train
+        self._say, self._note = say, note or say
         self.evaluations = evaluations
         self._data_key = key_for(jax.random.key(0), stage)
         seed_keys = jax.vmap(lambda s: key_for(jax.random.key(s), stage))(jnp.array(self.seeds))
@@ -213,7 +218,7 @@ class Engine:
     # ---- programs for all seeds -----------------------------------------------------------------
 
     def _program(self, kind: str, fn: Callable[..., tuple[Any, ...]], **options: Any) -> Program:
-        return Program(kind, fn, self.layout, self._say, **options)
+        return Program(kind, fn, self.layout, self._say, note=self._note, **options)
 
     def _once(self, kind: str, fn: Callable[..., Any]) -> Program:
         """The program of a function of one seed's state and more, which runs now and then."""
@@ -283,12 +288,29 @@ class Engine:
         (states,) = self._once('outcome', self.task.outcome)((states,))
         return states
 
-    def all_stopped(self, states: Any) -> bool:
-        """Whether no seed would change any more (early stopping)."""
+    def stopped(self, states: Any) -> list[bool]:
+        """Of each seed whether it would not change any more (early stopping)."""
         if self.task.stopped is never:
-            return False
+            return [False] * len(self.seeds)
         (flags,) = self._once('stopped', self.task.stopped)((states,))
-        return bool(jax.device_get(self.layout.stack(flags)).all())
+        return [bool(flag) for flag in jax.device_get(self.layout.stack(flags))]
+
+    def all_stopped(self, states: Any) -> bool:
+        """Whether no seed would change any more."""
+        return all(self.stopped(states))
+
+    def standing(self, states: Any) -> Standing | None:
+        """The steps each seed has done and its best one, on the host; None where none is kept."""
+        if self.task.standing is untold:
+            return None
+        (found,) = self._once('standing', self.task.standing)((states,))
+        return jax.device_get(self.layout.stack(found))
+
+    @cached_property
+    def kept_by(self) -> str | None:
+        """The number of the validation split by which the task keeps its best state, if any."""
+        standing = jax.eval_shape(self.task.standing, self.shapes[0])
+        return None if standing is None else str(standing.metric)
 
     # ---- evaluations ----------------------------------------------------------------------------
 

@@ -146,7 +146,7 @@ def test_a_run_prints_its_answer_and_where_the_report_is(finished):
     # Not a terminal: plain lines, and standard output holds the answer only.
     assert '\x1b' not in out + err and '\r' not in err
     assert 'phase 0: 6 steps' in err and 'phase 0' not in out
-    assert re.search(r'^compiling step: \d+\.\d s, .* GFLOP, \d+ MB$', err, re.MULTILINE)
+    assert err.count('compiling') == 2  # one line an arm; the rest is in its log
 
 
 def test_what_result_json_holds(finished):
