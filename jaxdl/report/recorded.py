@@ -12,8 +12,8 @@ from typing import Any
 from jaxdl.errors import UsageError, nearest
 from jaxdl.files import read_json, write_bytes, write_json
 from jaxdl.report.finished import finished_names, unfinished_arms
-from jaxdl.report.numerals import commit, duration, estimate, interval, p_value, plus_minus
-from jaxdl.report.page import best
+from jaxdl.report.numerals import commit, duration
+from jaxdl.report.rows import Grid, answer_grid, arm_grid, remarks
 
 BEGIN, END = '<!-- results: written by `jaxdl record` -->', '<!-- end of results -->'
 
@@ -97,39 +97,16 @@ def results_table(results: list[dict[str, Any]]) -> str:
     for result in results:
         lines += ['', f'### {result["study"]}', '', f'`{result["command"]}`', '']
         lines += [f'**{result["remark"]}**', ''] if result.get('remark') else []
-        lines += _arms(result)
-        lines += ['', *_claims(result)] if result['claims'] else []
+        lines += _grid(arm_grid(result), words=1)
+        lines += ['', *(f'- {text}' for text in remarks(result))] if remarks(result) else []
+        lines += ['', *_grid(answer_grid(result), words=2)] if result['claims'] else []
     return '\n'.join(lines) + '\n'
 
 
-def _arms(result: Mapping[str, Any]) -> list[str]:
-    metrics = result['shown']
-    rows = []
-    for name, arm in result['arms'].items():
-        cells = []
-        for metric in metrics:
-            found = arm['metrics'].get(metric)
-            text = plus_minus(found['mean'], found['ci95']) if found else ''
-            cells.append(f'**{text}**' if name in best(result, metric) else text)
-        seeds = len(next(iter(arm['metrics'].values()))['per_seed'])
-        time = duration(arm['seconds'])
-        rows.append((name, f'{arm["parameters"]:,}', *cells, str(seeds), time))
-    return markdown_table(('arm', 'parameters', *metrics, 'seeds', 'time'), rows)
-
-
-def _claims(result: Mapping[str, Any]) -> list[str]:
-    head = ('claim', 'verdict', 'effect', '95 % interval', 'p')
-    rows = [
-        (
-            claim['text'],
-            f'**{claim["verdict"]}**',
-            estimate(claim['effect'], claim['ci95']),
-            interval(claim['ci95']),
-            p_value(claim['p']),
-        )
-        for claim in result['claims']
-    ]
-    return markdown_table(head, rows, words=2)
+def _grid(grid: Grid, *, words: int) -> list[str]:
+    """A table of cells, whose marked ones are bold."""
+    rows = [[f'**{cell.text}**' if cell.marked else cell.text for cell in row] for row in grid.rows]
+    return markdown_table(grid.head, rows, words=words)
 
 
 def _answer(result: Mapping[str, Any]) -> str:

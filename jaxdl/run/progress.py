@@ -65,20 +65,22 @@ def _clock(seconds: float) -> str:
 class _Bar:
     """A bar below the lines, with the time left, examples a second and the newest numbers."""
 
-    def __init__(
-        self, stream: IO[str], *, title: str, steps: int, at: int, watched: Sequence[str]
-    ):
+    def __init__(self, stream: IO[str], *, title: str, steps: int, at: int, watched: Sequence[str]):
         self._rate, self._watched = _Rate(steps), watched
         self._bar = Bar(
             TextColumn('{task.description}', markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn('{task.fields[left]}  {task.fields[rate]}  {task.fields[numbers]}', markup=False),
+            TextColumn(
+                '{task.fields[left]}  {task.fields[rate]}  {task.fields[numbers]}', markup=False
+            ),
             console=Console(file=stream, highlight=False),
             transient=True,
             refresh_per_second=5,
         )
-        self._task = self._bar.add_task(title, total=steps, completed=at, left='', rate='', numbers='')
+        self._task = self._bar.add_task(
+            title, total=steps, completed=at, left='', rate='', numbers=''
+        )
         self._bar.start()
 
     def say(self, text: str) -> None:
@@ -98,9 +100,7 @@ class _Bar:
 class _Lines:
     """A line when 10 s and a tenth of the run have gone by since the last, or a minute."""
 
-    def __init__(
-        self, stream: IO[str], *, title: str, steps: int, at: int, watched: Sequence[str]
-    ):
+    def __init__(self, stream: IO[str], *, title: str, steps: int, at: int, watched: Sequence[str]):
         self._stream, self._title, self._steps = stream, title, steps
         self._watched, self._rate = watched, _Rate(steps)
         self._said, self._numbers = (time.monotonic(), at), ''

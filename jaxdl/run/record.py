@@ -65,7 +65,9 @@ class Record:
                 self._tensorboard = TensorBoard(
                     self.folder / 'tensorboard', seeds=seeds, resume_at=resume_at
                 )
-        self._bar = progress_for(sys.stderr, title=title, steps=steps, at=resume_at, watched=watched)
+        self._bar = progress_for(
+            sys.stderr, title=title, steps=steps, at=resume_at, watched=watched
+        )
 
     def __enter__(self) -> Self:
         return self

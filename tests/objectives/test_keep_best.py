@@ -50,7 +50,11 @@ def test_the_outcome_is_the_best_state_or_the_last(scores, better, outcome, best
     state, _ = walk(task, scores, better)
     standing = task.standing(state)
     assert float(task.outcome(state).live) == outcome
-    assert (int(standing.best), int(standing.steps), standing.metric) == (best, len(scores), 'score')
+    assert (int(standing.best), int(standing.steps), standing.metric) == (
+        best,
+        len(scores),
+        'score',
+    )
 
 
 def test_before_the_first_review_the_outcome_is_the_newest_state():

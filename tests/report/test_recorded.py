@@ -62,16 +62,16 @@ cpu (2 cores) | 84 s | 0123456789 |
 
 `jaxdl run digits`
 
-| arm | parameters | test/accuracy | test/loss | seeds | time |
-|---|---:|---:|---:|---:|---:|
-| lenet | 44,426 | **0.9862 ± 0.0014** |  | 3 | 50 s |
-| mlp | 45,000 | 0.9 | 0.250 ± 0.050 | 1 | 34 s |
+| arm | parameters | test/accuracy | test/loss | seeds | steps | time |
+|---|---:|---:|---:|---:|---:|---:|
+| lenet | 44,426 | **0.9862 ± 0.0014** | – | 3 | 100 | 50 s |
+| mlp | 45,000 | 0.9 | 0.250 ± 0.050 | 1 | 100 | 34 s |
 
-| claim | verdict | effect | 95 % interval | p |
-|---|---|---:|---:|---:|
-| A | **supported** | 0.050 | [0.040, 0.060] | < 0.0001 |
-| B | **undecided** | 0.9862 | [0.9800, 0.9900] | 0.21 |
-| C | **undecided** | 0.80 | [0.28, 0.99] | – |
+| claim | verdict | effect | 95 % interval | p | p (Holm) |
+|---|---|---:|---:|---:|---:|
+| A | **supported** | 0.050 | [0.040, 0.060] | < 0.0001 | < 0.0001 |
+| B | **undecided** | 0.9862 | [0.9800, 0.9900] | 0.21 | 0.21 |
+| C | **undecided** | 0.80 | [0.28, 0.99] | – | – |
 """
 
 

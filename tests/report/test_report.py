@@ -16,8 +16,8 @@ from jaxdl.files import write_json
 from jaxdl.metrics import About
 from jaxdl.report import figures, numerals
 from jaxdl.report.finished import Curve, finished_arms
-from jaxdl.report.page import best
 from jaxdl.report.result import verdict_lines, write_report
+from jaxdl.report.rows import best, twin
 from jaxdl.run.record import Record
 from jaxdl.samples import Images, Texts
 from jaxdl.study import Claim, Verdict
@@ -81,12 +81,17 @@ def test_result_json_by_hand(tmp_path):
             'pretrain/test/accuracy': 'higher',
         },
         'shown': ['test/accuracy'],
+        'notes': [],
         'arms': {
             'a': {
                 'parameters': 1234,
                 'steps': 10,
                 'seconds': 2.5,
                 'params': {'width': 8, 'lr': 0.1},
+                'seeds': [0, 1, 2, 3, 4],
+                'steps_done': [10] * 5,
+                'best_step': None,
+                'notes': [],
                 'metrics': {
                     # One seed without a finite loss: no mean is made up for it.
                     'train/loss': {
@@ -104,6 +109,8 @@ def test_result_json_by_hand(tmp_path):
                 'effect': 1.0,
                 'ci95': [1.0, 1.0],
                 'p': 0.0,
+                'kind': 'mean difference',
+                'reason': '',
             },
             {
                 'text': 'a has a better m than c',
@@ -111,6 +118,8 @@ def test_result_json_by_hand(tmp_path):
                 'effect': None,
                 'ci95': [None, None],
                 'p': None,
+                'kind': 'mean difference',
+                'reason': 'c is not finished',
             },
         ],
     }
@@ -122,9 +131,117 @@ def test_a_claim_is_judged_on_the_seeds_its_arms_share(tmp_path):
     claim = report(tmp_path, better('a', 'b', 'test/accuracy'))['claims'][0]
     assert claim['effect'] == pytest.approx(0.1)
     assert claim['verdict'] == 'supported'
+    assert claim['reason'] == 'over seeds 0, 1, 2, which all its arms have'
+
+
+def claimed(folder, *claims, **options):
+    """Verdicts and reasons, which stand in every form of the report."""
+    result = report(folder, *claims, **options)
+    stream = io.StringIO()
+    Console(file=stream, width=400).print(verdict_lines(result, folder))
+    texts = [stream.getvalue(), (folder / 'report.md').read_text()]
+    texts += [''.join(read_page(folder)[0].text)]
+    for claim in result['claims']:
+        for text in texts:
+            assert claim['verdict'] in text and claim['reason'] in text
+    return [(claim['verdict'], claim['reason']) for claim in result['claims']]
+
+
+def test_a_claim_that_cannot_be_judged_is_shown_with_the_reason(tmp_path):
+    write_arm(tmp_path / 'a', [1.0, 2.0], seeds=[0, 1])
     write_arm(tmp_path / 'b', [1.0, 2.0], seeds=[8, 9])
-    with pytest.raises(UsageError, match='no seed in common'):
-        report(tmp_path, better('a', 'b', 'test/accuracy'))
+    write_arm(tmp_path / 'gone', [1.0, 2.0], done=False)
+    write_json(tmp_path / 'gone' / 'DIVERGED', {'why': 'the loss of seed 1 is not finite'})
+
+    def own(results, better):
+        raise UsageError('nothing to see')
+
+    assert claimed(
+        tmp_path,
+        better('a', 'b', 'test/accuracy'),
+        better('a', 'gone', 'test/accuracy'),
+        reaches('a', 'test/acuracy', at_least=1),
+        Claim('own', ('a',), 'test/accuracy', own),
+    ) == [
+        ('not judged', 'no seed in common: a has seeds 0, 1; b has seeds 8, 9'),
+        ('not run', 'gone is not finished: the loss of seed 1 is not finite'),
+        (
+            'not judged',
+            "a claim names the metric 'test/acuracy' of arm 'a'; did you mean 'test/accuracy'? "
+            '(allowed: test/accuracy, train/loss)',
+        ),
+        ('not judged', 'nothing to see'),
+    ]
+
+
+def test_a_number_that_is_nan_is_named_and_decides_nothing(tmp_path):
+    write_arm(tmp_path / 'a', [3.0, math.nan, 3.1], seeds=[0, 4, 7])
+    write_arm(tmp_path / 'b', [1.0, 1.1, 1.0], seeds=[0, 4, 7])
+    # Of a judge's own that takes no care of NaN.
+    own = Claim('own', ('b', 'a'), 'test/accuracy', lambda r, b: Verdict('refuted', 0, (0, 0), 0))
+    assert claimed(
+        tmp_path,
+        better('a', 'b', 'test/accuracy'),
+        reaches('a', 'test/accuracy', at_least=2),
+        in_seeds('a', 'test/accuracy', at_least=2, seeds=3, of=3),
+        in_seeds('a', 'test/accuracy', at_least=2, seeds=2, of=3),
+        own,
+    ) == [
+        ('undecided', 'test/accuracy of seed 4 is NaN in a'),
+        ('undecided', 'test/accuracy of seed 4 is NaN'),
+        ('undecided', 'test/accuracy of seed 4 is NaN'),
+        ('supported', 'test/accuracy of seed 4 is NaN'),
+        ('undecided', 'test/accuracy of seed 4 is NaN in a'),
+    ]
+    for name in ('report.md', 'report.html'):
+        assert 'a: test/accuracy of seed 4 is NaN' in (tmp_path / name).read_text()
+    write_arm(tmp_path / 'a', [math.nan] * 3, seeds=[0, 4, 7])
+    assert claimed(tmp_path, better('a', 'b', 'test/accuracy')) == [
+        ('undecided', 'test/accuracy of seeds 0, 4, 7 is NaN in a')
+    ]
+
+
+def test_one_seed_decides_nothing_and_a_smoke_run_says_so(tmp_path):
+    write_arm(tmp_path / 'a', [1.0])
+    assert claimed(tmp_path, reaches('a', 'test/accuracy', at_least=0)) == [
+        ('undecided', 'one seed has no interval')
+    ]
+    config = json.loads((tmp_path / 'a' / 'config.json').read_text())
+    write_json(tmp_path / 'a' / 'config.json', {**config, 'smoke': True})
+    assert 'a smoke run' in report(tmp_path)['notes'][0]
+    assert 'a smoke run' in (tmp_path / 'report.md').read_text()
+
+
+def stopped_early(folder, steps, best):
+    """An arm of 10 steps whose last phase, of 6, keeps its best state."""
+    write_arm(folder, [0.5] * len(steps))
+    done = json.loads((folder / 'DONE').read_text())
+    done['metrics'] |= {'valid/steps': steps, 'valid/best_step': best}
+    write_json(folder / 'DONE', done)
+
+
+def test_the_steps_that_each_seed_did_and_its_best_one(tmp_path):
+    stopped_early(tmp_path / 'a', [2.0, 6.0, 6.0], [2.0, None, 3.0])
+    write_arm(tmp_path / 'b', [0.4] * 3)
+    result = report(tmp_path)
+    assert result['arms']['a']['steps_done'] == [6, 10, 10]  # with the 4 of the phase before
+    assert result['arms']['a']['best_step'] == [2, None, 3]
+    text = (tmp_path / 'report.md').read_text()
+    assert '| arm | parameters | test/accuracy | seeds | steps | best step | time |' in text
+    assert '| a | 1,234 | **0.5** | 3 | 6–10 | 2–3 | 2.5 s |' in text
+    assert '| b | 1,234 | 0.4 | 3 | 10 | – | 2.5 s |' in text
+    assert '| a | 10 | 1 | 10 | none |' in text
+    for name in ('report.md', 'report.html'):
+        said = (tmp_path / name).read_text()
+        assert 'a: no score of seed 1 was finite: the last state is measured, not a best' in said
+
+
+def test_a_phase_that_stopped_early_ends_where_its_numbers_end(tmp_path):
+    write_arm(tmp_path / 'a', [0.5])
+    lines = (tmp_path / 'a' / 'metrics.jsonl').read_text()
+    (tmp_path / 'a' / 'metrics.jsonl').write_text(lines.replace('"step": 4', '"step": 3'))
+    (arm,) = finished_arms(tmp_path)
+    assert arm.ends == {'pretrain': 3}
 
 
 def test_arms_of_different_places_are_all_named(tmp_path):
@@ -145,7 +262,7 @@ def test_only_finished_arms_count(tmp_path):
     write_arm(tmp_path / 'b', [1.0, 2.0])
     assert list(report(tmp_path)['arms']) == ['b']
     for name in ('report.md', 'report.html'):
-        assert 'not finished: a.' in (tmp_path / name).read_text()
+        assert 'a is not finished' in (tmp_path / name).read_text()
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path):
@@ -328,13 +445,46 @@ def test_the_terminal_says_the_answer(tmp_path):
     Console(file=stream, width=200).print(verdict_lines(result, tmp_path))
     lines = [' '.join(line.split()) for line in stream.getvalue().splitlines()]
     assert lines[0] == 'Is a < b & c?'
-    assert 'a 1,234 0.923 ± 0.038 3 2.5 s' in lines
+    assert 'a 1,234 0.923 ± 0.038 3 10 2.5 s' in lines
     assert '✓ supported a [b]wins 0.093 [0.042, 0.145], p 0.016 (Holm 0.032)' in lines
     assert '✗ refuted b has a better test/accuracy than a −0.093 [−0.145, −0.042], p' in ' '.join(
         lines
     )
-    assert '- not run a has a better test/accuracy than c' in lines
+    assert '- not run a has a better test/accuracy than c (c is not finished)' in lines
     assert lines[-1] == f'report: {tmp_path / "report.html"}'
+
+
+def test_training_metrics_stand_beside_their_twins(tmp_path):
+    for name in 'ab':
+        write_arm(tmp_path / name, [0.5, 0.6])
+        with Record(tmp_path / name, title='', seeds=[0, 1], steps=10, resume_at=10) as record:
+            for step in (5, 10):
+                values = {'train/accuracy': [0.9, 0.8], 'train/norm': [1.0, 2.0]}
+                record.metrics(step, phase=1, seconds=3, values=values)
+        done = json.loads((tmp_path / name / 'DONE').read_text())
+        done['metrics']['train/accuracy'] = [0.9, 0.8] if name == 'a' else [0.1, 0.1]
+        write_json(tmp_path / name / 'DONE', done)
+    result = report(tmp_path)
+    assert result['shown'] == ['test/accuracy', 'train/accuracy']
+    assert best(result, 'train/accuracy') == []  # what was trained on has no best
+    drawn = sorted(path.name for path in (tmp_path / 'figures').glob('curve-*.png'))
+    assert drawn == ['curve-test-accuracy.png', 'curve-train-loss.png', 'curve-train-norm.png']
+    assert 'dashed: train/accuracy' in (tmp_path / 'report.html').read_text()
+
+
+@pytest.mark.parametrize(
+    ('metric', 'expected'),
+    [
+        ('test/loss', 'train/loss'),
+        ('far/loss', 'train/loss'),
+        ('pretrain/test/loss', 'pretrain/train/loss'),
+        ('test/a/b', None),
+        ('valid/loss', None),
+        ('train/loss', None),
+    ],
+)
+def test_the_twin_of_a_metric_in_training(metric, expected):
+    assert twin(metric, ['train/loss', 'pretrain/train/loss', 'train/b']) == expected
 
 
 def drawn(values, **options):
@@ -368,6 +518,7 @@ def test_the_band_is_the_interval_of_the_mean():
     from jaxdl.claims import mean_ci
 
     rows = np.random.default_rng(0).normal(size=(3, 5))
+    assert not drawn(rows[:, :2]).collections  # that of two seeds is as wide as the page
     vertices = drawn(rows).collections[0].get_paths()[0].vertices
     for step, row in zip((10, 20, 30), rows, strict=True):
         ys = vertices[vertices[:, 0] == step, 1]

@@ -600,7 +600,7 @@ def test_there_is_nothing_to_evaluate_where_nothing_was_saved(tmp_path):
         evaluate_arm(tmp_path, PLAIN, config, options=Options('vmap', 1))
 
 
-# ---- numbers that are not finite, and seeds that stop ---------------------------------------------
+# ---- numbers that are not finite, and seeds that stop --------------------------------------------
 
 
 def counting(score):
