@@ -150,8 +150,13 @@ def _run(words: list[str]) -> None:
     options = Options(values['layout'], values['chunk'], values['tensorboard'])
     command = shlex.join(['jaxdl', 'run', *words])
     with preemptible():
-        result = run_study(study, plan, command=command, options=options)
-        _show(verdict_lines(result, workdir(plan)))
+        run_study(
+            study,
+            plan,
+            command=command,
+            options=options,
+            show=lambda result: _show(verdict_lines(result, workdir(plan))),
+        )
 
 
 def _eval(words: list[str]) -> None:

@@ -1,14 +1,16 @@
 """From a question to its answer: every arm of a study, then the report."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdl.cli.library import chosen, defaults, phases_of, refuse_sameness, resolve
 from jaxdl.data.source import Source
-from jaxdl.errors import UsageError
+from jaxdl.errors import DivergedError, UsageError
+from jaxdl.files import write_json
 from jaxdl.nn.layers import cpu_formulations
+from jaxdl.report.finished import DIVERGED, finished_names
 from jaxdl.report.result import write_report
 from jaxdl.run import machine
 from jaxdl.run.arm import Options, run_arm
@@ -73,29 +75,51 @@ def run_study(
     *,
     command: str,
     options: Options,
+    show: Callable[[dict[str, Any]], None] = lambda result: None,
 ) -> dict[str, Any]:
-    """Run what `plan` asks for and write the report; returns what result.json holds."""
+    """Run what `plan` asks for and write the report; returns what result.json holds.
+
+    An arm that diverges does not keep the others from running: it is said in its folder and in the
+    report, which is shown before the DivergedError is raised.
+    """
     folder = workdir(plan)
     configs = plan_arms(study, plan)
     _writable(folder)
     tuned = machine.tune_memory()  # before anything asks jax for its devices
     env = {**surroundings(), 'command': command, 'experiment': plan.word}
+    diverged: list[DivergedError] = []
     for arm, config in configs.items():
         if _done(folder / arm, config):
             continue
+        (folder / arm / DIVERGED).unlink(missing_ok=True)
         phases = phases_of(study, config.params)
         if plan.smoke:
             phases = tuple(_shortened(phase) for phase in phases)
-        run_arm(
-            folder / arm,
-            phases,
-            config._replace(phases=lengths(phases)),
-            env=env,
-            options=options,
-            notes=[tuned] if tuned else [],
-            judged=[claim.metric for claim in study.claims if arm in claim.arms],
-        )
-    return write_answer(study, plan.name, folder, command=command)
+        try:
+            run_arm(
+                folder / arm,
+                phases,
+                config._replace(phases=lengths(phases)),
+                env=env,
+                options=options,
+                notes=[tuned] if tuned else [],
+                judged=[claim.metric for claim in study.claims if arm in claim.arms],
+            )
+        except DivergedError as error:
+            write_json(folder / arm / DIVERGED, {'why': str(error)})
+            diverged.append(error)
+    if diverged and not finished_names(folder):
+        raise _together(diverged)
+    result = write_answer(study, plan.name, folder, command=command)
+    show(result)
+    if diverged:
+        raise _together(diverged)
+    return result
+
+
+def _together(errors: Sequence[DivergedError]) -> DivergedError:
+    """One line for all arms that diverged."""
+    return DivergedError('; '.join(map(str, errors)))
 
 
 def lengths(phases: Sequence[Phase]) -> list[dict[str, Any]]:

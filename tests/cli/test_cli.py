@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from jaxdl.cli.commands import COMMANDS
 from jaxdl.cli.library import resolve
 from jaxdl.cli.main import main, usage
 from jaxdl.cli.pipes import Forgiving, forgive_readers
-from jaxdl.errors import DataMissingError, UsageError
+from jaxdl.errors import DataMissingError, DivergedError, UsageError
 from jaxdl.interop.files import read_arrays
 from jaxdl.interop.reference import TORCH, Reference, layered
 from jaxdl.models.mlp import MLP
@@ -162,7 +163,7 @@ def test_what_result_json_holds(finished):
     assert len(accuracy['per_seed']) == 2
     assert low <= accuracy['mean'] == sum(accuracy['per_seed']) / 2 <= high
     (claim,) = result['claims']
-    assert {'text', 'verdict', 'effect', 'ci95', 'p'} == claim.keys()
+    assert {'text', 'verdict', 'effect', 'ci95', 'p', 'kind', 'reason'} == claim.keys()
     assert claim['verdict'] in ('supported', 'refuted', 'undecided')
 
 
@@ -171,6 +172,41 @@ def test_a_finished_run_prints_its_result_again_without_its_data(there, finished
     monkeypatch.setattr(plan, 'run_arm', None)
     code, out, err = typed(*RUN)
     assert code == 0 and out == finished[1] and err == ''
+
+
+def test_an_arm_that_diverges_keeps_neither_the_others_nor_the_report(here, finished, monkeypatch):
+    shutil.copytree(finished[0] / 'runs', here / 'runs')
+    ran, done = [], {arm: here / 'runs/mine' / arm / 'DONE' for arm in ('narrow', 'wide')}
+    kept = {arm: path.read_bytes() for arm, path in done.items()}
+    for path in done.values():
+        path.unlink()
+
+    def diverging(folder, *args, **options):
+        ran.append(folder.name)
+        if folder.name not in good:
+            raise DivergedError(f'the loss of {folder.name} is not finite')
+        done[folder.name].write_bytes(kept[folder.name])
+
+    monkeypatch.setattr(plan, 'run_arm', diverging)
+    good = ['wide']
+    code, out, err = typed(*RUN)
+    assert code == 78 and ran == ['narrow', 'wide']
+    assert err == 'jaxdl: the loss of narrow is not finite\n'
+    why = 'narrow is not finished: the loss of narrow is not finite'
+    assert f'! {why}' in out and 'not run' in out and f'({why})' in flat(out)
+    assert why in (here / 'runs/mine/report.md').read_text()
+    assert 'Traceback' not in err
+    # Once it is done nothing of that is left.
+    good = ['narrow']
+    code, out, err = typed(*RUN)
+    assert (code, err) == (0, '') and 'is not finished' not in out
+    # Where no arm is done there is no report to write.
+    good = []
+    for path in done.values():
+        path.unlink()
+    code, out, err = typed(*RUN)
+    assert (code, out) == (78, '')
+    assert err == 'jaxdl: the loss of narrow is not finite; the loss of wide is not finite\n'
 
 
 def test_a_changed_configuration_is_refused_with_what_changed(there):

@@ -14,7 +14,7 @@ from jaxdl.claims import better, in_seeds, reaches
 from jaxdl.errors import UsageError
 from jaxdl.files import write_json
 from jaxdl.metrics import About
-from jaxdl.report import figures, numerals
+from jaxdl.report import figures, numerals, page
 from jaxdl.report.finished import Curve, finished_arms
 from jaxdl.report.result import verdict_lines, write_report
 from jaxdl.report.rows import best, twin
@@ -48,12 +48,19 @@ def write_arm(
             record.done({'parameters': 1234, 'steps': 10, 'seconds': 2.5, 'metrics': metrics})
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports whose figures are not drawn: what they show is in other tests."""
+    monkeypatch.setattr(page, '_save', lambda folder, name, figure, alt: page.Shown('x', '', alt))
+
+
 def report(folder, *claims, **options):
     return write_report(
         folder, study='toy', question='Is a < b & c?', claims=claims, command='c', **options
     )
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_result_json_by_hand(tmp_path):
     write_arm(tmp_path / 'a', [1.0, 2.0, 3.0, 4.0, 5.0], losses=[0.5, math.nan, 0.5, 0.5, 0.5])
     write_arm(tmp_path / 'b', [0.0, 1.0, 2.0, 3.0, 4.0])
@@ -125,6 +132,7 @@ def test_result_json_by_hand(tmp_path):
     }
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_claim_is_judged_on_the_seeds_its_arms_share(tmp_path):
     write_arm(tmp_path / 'a', [9.0, 1.0, 2.1, 3.0], seeds=[7, 0, 1, 2])
     write_arm(tmp_path / 'b', [2.9, 2.0, 0.9], seeds=[2, 1, 0])
@@ -147,6 +155,7 @@ def claimed(folder, *claims, **options):
     return [(claim['verdict'], claim['reason']) for claim in result['claims']]
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_claim_that_cannot_be_judged_is_shown_with_the_reason(tmp_path):
     write_arm(tmp_path / 'a', [1.0, 2.0], seeds=[0, 1])
     write_arm(tmp_path / 'b', [1.0, 2.0], seeds=[8, 9])
@@ -174,6 +183,7 @@ def test_a_claim_that_cannot_be_judged_is_shown_with_the_reason(tmp_path):
     ]
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_number_that_is_nan_is_named_and_decides_nothing(tmp_path):
     write_arm(tmp_path / 'a', [3.0, math.nan, 3.1], seeds=[0, 4, 7])
     write_arm(tmp_path / 'b', [1.0, 1.1, 1.0], seeds=[0, 4, 7])
@@ -201,6 +211,7 @@ def test_a_number_that_is_nan_is_named_and_decides_nothing(tmp_path):
     ]
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_one_seed_decides_nothing_and_a_smoke_run_says_so(tmp_path):
     write_arm(tmp_path / 'a', [1.0])
     assert claimed(tmp_path, reaches('a', 'test/accuracy', at_least=0)) == [
@@ -220,6 +231,7 @@ def stopped_early(folder, steps, best):
     write_json(folder / 'DONE', done)
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_the_steps_that_each_seed_did_and_its_best_one(tmp_path):
     stopped_early(tmp_path / 'a', [2.0, 6.0, 6.0], [2.0, None, 3.0])
     write_arm(tmp_path / 'b', [0.4] * 3)
@@ -244,6 +256,7 @@ def test_a_phase_that_stopped_early_ends_where_its_numbers_end(tmp_path):
     assert arm.ends == {'pretrain': 3}
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_arms_of_different_places_are_all_named(tmp_path):
     two = {'devices': ['H100', 'H100'], 'versions': {'jax': '0.11.2', 'numpy': '2'}, 'commit': None}
     write_arm(tmp_path / 'a', [1.0, 2.0], env=two)
@@ -255,6 +268,7 @@ def test_arms_of_different_places_are_all_named(tmp_path):
     assert '2 × H100, cpu' in (tmp_path / 'report.md').read_text()
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_only_finished_arms_count(tmp_path):
     write_arm(tmp_path / 'a', [1.0, 2.0], done=False)
     with pytest.raises(UsageError, match='has no finished arm'):
@@ -358,6 +372,7 @@ def test_report_html_stands_alone(tmp_path):
 
 
 @pytest.mark.parametrize('defaults', [None, {'width': 16, 'lr': 0.1}])
+@pytest.mark.usefixtures('undrawn')
 def test_what_differs_is_marked(tmp_path, defaults):
     write_arm(tmp_path / 'a', [1.0, 2.0], params={'lr': 0.1, 'width': 8})
     write_arm(tmp_path / 'b', [1.0, 2.0], params={'lr': 0.1, 'width': 16})
@@ -370,6 +385,7 @@ def test_what_differs_is_marked(tmp_path, defaults):
     assert markdown.index('| width | **8** |') < markdown.index('| lr | 0.1 | 0.1 |')
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_study_without_claims_or_test_metrics_or_more_than_one_seed(tmp_path):
     write_arm(tmp_path / 'a', [0.5])
     done = json.loads((tmp_path / 'a' / 'DONE').read_text())
@@ -380,6 +396,7 @@ def test_a_study_without_claims_or_test_metrics_or_more_than_one_seed(tmp_path):
     assert '| a | 1,234 | 0.5 | 1 | 10 | 2.5 s |' in (tmp_path / 'report.md').read_text()
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_claim_of_the_users_own(tmp_path):
     write_arm(tmp_path / 'a', [1.0, 2.0])
 
@@ -391,6 +408,7 @@ def test_a_claim_of_the_users_own(tmp_path):
     assert report(tmp_path, own)['claims'][0]['effect'] == 3.0
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_the_table_shows_tests_and_whatever_a_claim_judges(tmp_path):
     for name, values in {'a': [0.9, 0.8], 'b': [0.7, 0.7]}.items():
         write_arm(tmp_path / name, values, losses=[x / 9 for x in values], before=True)
@@ -424,6 +442,7 @@ def test_the_best_arm_by_what_the_metric_says(better, means, expected):
     assert best({'arms': arms, 'better': known}, metric) == expected
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_arms_come_in_the_order_in_which_they_are_declared(tmp_path):
     for name in 'abcd':
         write_arm(tmp_path / name, [1.0, 2.0])
@@ -432,6 +451,7 @@ def test_arms_come_in_the_order_in_which_they_are_declared(tmp_path):
     assert list(report(tmp_path, claim, order=['c', 'x', 'b'])['arms']) == list('cbad')
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_the_terminal_says_the_answer(tmp_path):
     write_arm(tmp_path / 'a', [0.91, 0.92, 0.94])
     write_arm(tmp_path / 'b', [0.81, 0.85, 0.83])
