@@ -27,6 +27,7 @@ from jaxdl.errors import DataMissingError, DivergedError, UsageError
 from jaxdl.interop.files import read_arrays
 from jaxdl.interop.reference import TORCH, Reference, layered
 from jaxdl.models.mlp import MLP
+from jaxdl.run import machine
 from jaxdl.run.config import Config, as_json
 from jaxdl.run.lock import locked
 from jaxdl.study import Study
@@ -123,7 +124,9 @@ def finished(tmp_path_factory):
     (folder / 'mine.py').write_text(MINE)
     (folder / 'experiments').mkdir()
     (folder / 'experiments' / 'README.md').write_text(README)
-    with contextlib.chdir(folder):
+    described = {**machine.describe(), 'git': {'commit': 'abc', 'dirty': False}}
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, 'describe', lambda: dict(described))  # as of a clean checkout
         code, out, err = typed(*RUN)
     assert code == 0, err
     return folder, out, err
@@ -260,6 +263,29 @@ def test_record_copies_the_result_and_writes_the_table(there):
     assert 'Is wider better?' in (there / 'experiments/README.md').read_text()
 
 
+def test_record_outside_a_checkout_makes_what_it_needs(here, finished):
+    shutil.copytree(finished[0] / 'runs', here / 'runs')
+    code, out, _ = typed('record', 'mine')
+    assert code == 0 and 'wrote experiments/results/mine.json' in out
+    assert 'Is wider better?' in (here / 'experiments/README.md').read_text()
+
+
+def test_record_refuses_what_is_not_the_study_unless_told_otherwise(here, finished):
+    shutil.copytree(finished[0] / 'runs', here / 'runs')
+    other = MINE.replace('seeds=2', 'seeds=3').replace('steps: Count = 6', 'steps: Count = 60')
+    (here / 'mine.py').write_text(other)
+    line = mistake('record', 'mine')
+    for part in ('steps of narrow, wide is 6, and 60 in the study', 'has 2 of 3 seeds', '--anyway'):
+        assert part in line
+    assert not (here / 'experiments').exists()
+    code, _, _ = typed('record', 'mine', '--anyway')
+    assert code == 0
+    text = (here / 'experiments/README.md').read_text()
+    assert '**not the study as it stands**' in text and 'narrow, wide has 2 of 3 seeds' in text
+    (here / 'experiments/README.md').write_text('no markers')
+    assert 'must have the lines' in mistake('record', 'mine', '--anyway')
+
+
 def test_an_arm_where_a_run_is_meant(there):
     assert 'runs/mine/wide is an arm: say runs/mine --arm wide' in mistake('eval', 'runs/mine/wide')
 
@@ -365,7 +391,7 @@ def test_print_config_says_what_would_run_and_writes_nothing(here):
         (['eval'], ['jaxdl eval: say what first']),
         (['eval', 'mine'], ["no run 'mine' here or in runs/"]),
         (['report', 'runs/mine'], ["no run 'runs/mine'"]),
-        (['record', 'mine'], ['there is no folder experiments here']),
+        (['record', 'mine'], ["no run 'mine' here or in runs/"]),
         (['convert'], ['jaxdl convert: say what first, as in: jaxdl convert resnet50.safetensors']),
         (['convert', 'x.pth'], ["'x.pth'", 'must end in .safetensors or .npz']),
         (['convert', 'x.npz', '--arch', 'unet', '--layout', 'public'], ["no file 'x.npz'"]),
