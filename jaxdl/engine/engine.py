@@ -24,9 +24,9 @@ from jaxdl.engine.feed import chunks, first_sent, prefetch, stacked
 from jaxdl.engine.layout import Layout, Program, layout, program_bytes
 from jaxdl.errors import DivergedError, UsageError
 from jaxdl.keys import Key, key_at, key_for
-from jaxdl.metrics import About, Metric, Number, describe, finish, total, widened
+from jaxdl.metrics import About, Metric, Number, classes_of, describe, finish, total, widened
 from jaxdl.net import named_nets, trainable
-from jaxdl.samples import Sample
+from jaxdl.samples import Sample, named
 from jaxdl.study import Eval
 from jaxdl.task import (
     Batch,
@@ -411,7 +411,8 @@ class Engine:
             return {}
         fn, batch = self._of_nets(show), next(self._batches(name))
         shown = self._look('show', fn, states, batch, index=0, name=name)
-        return jax.device_get(jax.tree.map(lambda x: x[0], self.layout.stack(shown)))
+        found = jax.device_get(jax.tree.map(lambda x: x[0], self.layout.stack(shown)))
+        return named(found, classes_of(self.about[name]))
 
     # ---- the loop -------------------------------------------------------------------------------
 

@@ -72,9 +72,8 @@ def _constants(consts: Sequence[Any]) -> list[Value]:
 
 
 def _is_zero(x: Any) -> bool:
-    if getattr(x, 'dtype', None) is not None and jax.dtypes.issubdtype(
-        x.dtype, jax.dtypes.extended
-    ):
+    kind = getattr(x, 'dtype', None)
+    if kind is not None and jnp.issubdtype(kind, jax.dtypes.extended):  # a key is no number
         return False
     return isinstance(x, bool | int | float | np.ndarray | np.generic | jax.Array) and not np.any(x)
 
