@@ -106,7 +106,8 @@ def run_study(
                 judged=[claim.metric for claim in study.claims if arm in claim.arms],
             )
         except DivergedError as error:
-            write_json(folder / arm / DIVERGED, {'why': str(error)})
+            why = str(error).removeprefix(f'{folder / arm}: ')
+            write_json(folder / arm / DIVERGED, {'why': why})
             diverged.append(error)
     if diverged and not finished_names(folder):
         raise _together(diverged)

@@ -51,11 +51,18 @@ class Tally(NamedTuple):
     """What a stretch of steps adds up to.
 
     totals: the sum of the steps' metrics.
-    bad: the first step whose metrics were not finite, -1 if there is none.
+    bad: the first step whose metrics were not finite, -1 if there is none. which: which of them,
+        in the order of `suspects`.
     """
 
     totals: dict[str, Metric]
     bad: jax.Array
+    which: jax.Array
+
+
+def suspects(metrics: Metrics) -> list[str]:
+    """The names of metrics, losses first: where they are not finite they are what to blame."""
+    return sorted(metrics, key=lambda name: (not name.endswith('loss'), name))
 
 
 @dataclass
@@ -146,13 +153,14 @@ class Engine:
             (state, tally), (step, sent) = carry, x
             batch = self._batch(self._source, 'train', key, ours, step, sent)
             state, metrics = self.task.step(key_at(key_for(key, 'step'), step), state, batch)
-            finite = jnp.array(True)
-            for leaf in jax.tree.leaves(metrics):
-                if jnp.issubdtype(leaf.dtype, jnp.floating):
-                    finite &= jnp.isfinite(leaf).all()
-            bad = jnp.where((tally.bad < 0) & ~finite, step, tally.bad)
+            bad, which = tally.bad, tally.which
+            for i, name in enumerate(suspects(metrics)):
+                for leaf in jax.tree.leaves(metrics[name]):
+                    if jnp.issubdtype(leaf.dtype, jnp.floating):
+                        first = (bad < 0) & ~jnp.isfinite(leaf).all()
+                        bad, which = jnp.where(first, step, bad), jnp.where(first, i, which)
             totals = {name: tally.totals[name] + metric for name, metric in metrics.items()}
-            return (state, Tally(totals, bad)), None
+            return (state, Tally(totals, bad, which)), None
 
         sent = mine if private else sent
         length = first.shape[0]
@@ -424,7 +432,8 @@ class Engine:
         Chunks end at multiples of each of the `cadences` and at `stop`: there `Tick.boundary` is
         true. Raises DivergedError, naming the step and the seed, when a metric is not finite.
         """
-        zero: Any = Tally(self._zeros(), jnp.full(len(self.seeds), -1, jnp.int32))
+        none = jnp.full(len(self.seeds), -1, jnp.int32)
+        zero: Any = Tally(self._zeros(), none, none)
         zero = self.layout.unstack(zero)
         pending: list[tuple[int, Any]] = []
 
@@ -452,9 +461,11 @@ class Engine:
 
     def _read(self, step: int, tally: Any) -> tuple[int, dict[str, Metric]]:
         host: Tally = jax.device_get(tally)
-        for seed, bad in zip(self.seeds, host.bad, strict=True):
+        for seed, bad, which in zip(self.seeds, host.bad, host.which, strict=True):
             if bad >= 0:
-                raise DivergedError(f'the loss of seed {seed} is not finite at step {bad + 1}')
+                name = suspects(host.totals)[which]
+                what = 'the loss' if name == 'loss' else f'train/{name}'
+                raise DivergedError(f'{what} of seed {seed} is not finite at step {bad + 1}')
         return step, widened(host.totals)
 
     def _feed(

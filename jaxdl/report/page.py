@@ -14,7 +14,7 @@ from jaxdl.claims import Counted, Judge
 from jaxdl.files import write_bytes
 from jaxdl.report import figures, numerals
 from jaxdl.report.finished import Arm, directions, results_of
-from jaxdl.report.rows import Cell, answer_grid, answers, arm_grid, is_training, remarks, span, twin
+from jaxdl.report.rows import Cell, answer_grid, answers, arm_grid, is_training, remarks, twin
 from jaxdl.study import Claim
 
 
@@ -106,14 +106,17 @@ def _kept(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     kept = []
     for index, arm in enumerate(arms):
         if arm.best_step is not None:
-            seeds = zip(arm.seeds, arm.steps_done, arm.best_step, strict=True)
-            planned = sum(phase['steps'] for phase in arm.config['phases'])
-            rows = [
-                (str(seed), span([steps]), 'none' if best is None else span([best]))
-                for seed, steps, best in seeds
-            ]
-            colour = figures.PAGE[figures.colour(index)]
-            kept.append({'name': arm.name, 'colour': colour, 'planned': planned, 'rows': rows})
+            best = ('none' if step is None else f'{step:,}' for step in arm.best_step)
+            kept.append(
+                {
+                    'name': arm.name,
+                    'colour': figures.PAGE[figures.colour(index)],
+                    'planned': f'{sum(phase["steps"] for phase in arm.config["phases"]):,}',
+                    'seeds': ' / '.join(map(str, arm.seeds)),
+                    'steps': ' / '.join(f'{steps:,}' for steps in arm.steps_done),
+                    'best': ' / '.join(best),
+                }
+            )
     return kept
 
 
@@ -145,7 +148,8 @@ def _curves(folder: Path, arms: Sequence[Arm]) -> list[Shown]:
 
 def _strips(folder: Path, arms: Sequence[Arm], metrics: Sequence[str]) -> list[Shown]:
     order, shown = [arm.name for arm in arms], []
-    for metric in metrics:
+    tests = [metric for metric in metrics if not is_training(metric)]
+    for metric in tests or metrics:
         found = {arm.name: arm.metrics[metric] for arm in arms if metric in arm.metrics}
         figure = figures.strip(metric, found, order=order)
         alt = f'{metric} of every seed, with mean and 95 % interval'

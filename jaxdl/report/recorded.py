@@ -176,16 +176,16 @@ def results_table(results: list[dict[str, Any]]) -> str:
         lines += [f'**{result["remark"]}**', ''] if result.get('remark') else []
         if departs := result.get('departs'):
             lines += [f'**Recorded anyway, though {"; ".join(departs)}.**', '']
-        lines += _grid(arm_grid(result), words=1)
+        lines += _grid(arm_grid(result))
         lines += ['', *(f'- {text}' for text in remarks(result))] if remarks(result) else []
-        lines += ['', *_grid(answer_grid(result), words=2)] if result['claims'] else []
+        lines += ['', *_grid(answer_grid(result))] if result['claims'] else []
     return '\n'.join(lines) + '\n'
 
 
-def _grid(grid: Grid, *, words: int) -> list[str]:
+def _grid(grid: Grid) -> list[str]:
     """A table of cells, whose marked ones are bold."""
     rows = [[f'**{cell.text}**' if cell.marked else cell.text for cell in row] for row in grid.rows]
-    return markdown_table(grid.head, rows, words=words)
+    return markdown_table(grid.head, rows, words=grid.words)
 
 
 def _answer(result: Mapping[str, Any]) -> str:

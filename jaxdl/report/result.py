@@ -22,6 +22,7 @@ from jaxdl.report.page import write_page
 from jaxdl.report.rows import answers, arm_grid, is_training, remarks, twin
 from jaxdl.study import Claim, Verdict
 
+WIDE = 110  # characters of a table that a terminal has room for
 STYLES = {
     'supported': 'bold green',
     'refuted': 'bold red',
@@ -167,7 +168,9 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 def verdict_lines(result: Mapping[str, Any], folder: Path) -> RenderableType:
     """The answer for a terminal: the arms, the verdicts, and where the report is."""
-    head, rows = arm_grid(result)
+    grid = arm_grid(result)
+    # A terminal has no room for everything: what was measured in training is in the report.
+    head, rows, _ = arm_grid(result, training=False) if grid.width() > WIDE else grid
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(head):
         table.add_column(name, justify='right' if i else 'left')

@@ -19,10 +19,19 @@ class Cell(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """A table: its head, and a row of cells for each thing."""
+    """A table: its head, and a row of cells for each thing.
+
+    The first `words` columns hold words, the others numbers.
+    """
 
     head: tuple[str, ...]
     rows: list[list[Cell]]
+    words: int = 1
+
+    def width(self) -> int:
+        """The characters of its widest row, with a gap between columns."""
+        texts = [self.head, *([cell.text for cell in row] for row in self.rows)]
+        return sum(max(map(len, column)) + 3 for column in zip(*texts, strict=True))
 
 
 class Answer(NamedTuple):
@@ -38,12 +47,15 @@ class Answer(NamedTuple):
     reason: str
 
 
-def arm_grid(result: Result) -> Grid:
+def arm_grid(result: Result, *, training: bool = True) -> Grid:
     """A row for each arm: parameters, the numbers that are shown, seeds, steps and time.
 
+    training: whether the twins of tests in training are among them.
     The best mean is marked. Steps are those that were done, of the shortest and the longest seed.
     """
-    metrics, arms = result['shown'], result['arms']
+    arms, shown = result['arms'], result['shown']
+    tests = [metric for metric in shown if not is_training(metric)]
+    metrics = shown if training or not tests else tests
     stars = {metric: best(result, metric) for metric in metrics}
     keeps = any(known(arm.get('best_step')) for arm in arms.values())
     rows = []
@@ -80,16 +92,16 @@ def answers(result: Result) -> list[Answer]:
 
 def answer_grid(result: Result) -> Grid:
     """A row for each claim; the verdict is marked, and says why where that is to be said."""
-    head = ('claim', 'verdict', 'effect', '95 % interval', 'p', 'p (Holm)')
+    found = answers(result)
+    noted = any(it.reason for it in found)
+    words = ('claim', 'verdict', *(['note'] if noted else []))
     rows = []
-    for it in answers(result):
+    for it in found:
         named = it.kind and it.effect != numerals.DASH
         effect = f'{it.effect} ({it.kind})' if named else it.effect
-        said = [Cell(it.text), Cell(it.verdict, True), Cell(effect)]
-        rows.append([*said, Cell(it.interval), Cell(it.p), Cell(it.holm), Cell(it.reason)])
-    if any(it.reason for it in answers(result)):
-        return Grid((*head, 'note'), rows)
-    return Grid(head, [row[:-1] for row in rows])
+        said = [Cell(it.text), Cell(it.verdict, True), *([Cell(it.reason)] if noted else [])]
+        rows.append([*said, *map(Cell, (effect, it.interval, it.p, it.holm))])
+    return Grid((*words, 'effect', '95 % interval', 'p', 'p (Holm)'), rows, words=len(words))
 
 
 def remarks(result: Result) -> list[str]:

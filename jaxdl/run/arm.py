@@ -451,11 +451,12 @@ class _Run:
         self, stage: Stage, stopped: list[bool], numbers: Numbers, *, step: int
     ) -> None:
         """Say which seeds have stopped early at this look."""
-        seeds = stage.engine.seeds
-        for i in (i for i, now in enumerate(stopped) if now and not self._halted[i]):
-            best = numbers.get(BEST_STEP, [math.nan] * len(seeds))[i]
-            found = f', its best is of step {best:.0f}' if math.isfinite(best) else ''
-            self._record.say(f'seed {seeds[i]} stopped early, at step {step}{found}')
+        now = [i for i, halts in enumerate(stopped) if halts and not self._halted[i]]
+        if now:
+            bests = numbers.get(BEST_STEP, [math.nan] * len(stopped))
+            found = ', '.join(f'{bests[i]:.0f}' if math.isfinite(bests[i]) else 'none' for i in now)
+            seeds = _seeds([stage.engine.seeds[i] for i in now])
+            self._record.say(f'{seeds} stopped early, at step {step} (best step {found})')
         if all(stopped) and not all(self._halted):
             self._record.say(f'every seed stopped early, at step {step}')
         self._halted = stopped

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -242,7 +243,7 @@ def test_the_steps_that_each_seed_did_and_its_best_one(tmp_path):
     assert '| arm | parameters | test/accuracy | seeds | steps | best step | time |' in text
     assert '| a | 1,234 | **0.5** | 3 | 6–10 | 2–3 | 2.5 s |' in text
     assert '| b | 1,234 | 0.4 | 3 | 10 | – | 2.5 s |' in text
-    assert '| a | 10 | 1 | 10 | none |' in text
+    assert '| a | 10 | 0 / 1 / 2 | 6 / 10 / 10 | 2 / none / 3 |' in text
     for name in ('report.md', 'report.html'):
         said = (tmp_path / name).read_text()
         assert 'a: no score of seed 1 was finite: the last state is measured, not a best' in said
@@ -490,6 +491,22 @@ def test_training_metrics_stand_beside_their_twins(tmp_path):
     drawn = sorted(path.name for path in (tmp_path / 'figures').glob('curve-*.png'))
     assert drawn == ['curve-test-accuracy.png', 'curve-train-loss.png', 'curve-train-norm.png']
     assert 'dashed: train/accuracy' in (tmp_path / 'report.html').read_text()
+
+
+def test_a_table_too_wide_for_a_terminal_leaves_training_out():
+    names = ['test/a', 'train/a', 'test/' + 'b' * 50, 'train/' + 'b' * 50]
+    metrics = {name: {'mean': 1.0, 'ci95': [0.9, 1.1], 'per_seed': [1, 1]} for name in names}
+    arm = {'parameters': 1, 'steps': 2, 'seconds': 3, 'metrics': metrics}
+    result = {'question': '?', 'shown': names, 'arms': {'x': arm}, 'better': {}, 'claims': []}
+
+    def head(shown):
+        stream = io.StringIO()
+        told = verdict_lines(result | {'shown': shown}, Path('y'))
+        Console(file=stream, width=300).print(told)
+        return stream.getvalue().splitlines()[2]
+
+    assert 'train' not in head(names) and 'train/a' in head(names[:2])
+    assert 'train/a' in head(['train/a', 'train/' + 'b' * 200])  # where there is nothing else
 
 
 @pytest.mark.parametrize(

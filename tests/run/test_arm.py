@@ -662,11 +662,25 @@ def test_of_a_seed_that_has_stopped_the_training_metrics_keep_their_last_values(
     assert done['metrics']['valid/best_step'] == [8, 2]
     assert done['steps'] == 8
     log = (tmp_path / 'whole' / 'log.txt').read_text()
-    assert log.count(f'seed {even} stopped early, at step 4, its best is of step 2') == 1
+    assert log.count(f'seed {even} stopped early, at step 4 (best step 2)') == 1
     assert 'every seed' not in log and 'at most 8 steps' in log
     interrupted(tmp_path / 'cut', monkeypatch, 5, grows, seeds=(odd, even))
     run(tmp_path / 'cut', grows, seeds=(odd, even))
     assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
+
+
+def test_what_diverged_in_training_is_called_by_its_name(tmp_path):
+    odd, even = odd_and_even()
+    (phase,) = counting_phase(lambda state: state['n'], keep=False)
+
+    def step(key, state, batch):
+        after, metrics = phase.task.step(key, state, batch)
+        norm = jnp.where(state['odd'] & (state['n'] == 2), jnp.inf, 1.0)
+        return after, {**metrics, 'accuracy': Mean.of(1.0), 'norm': Mean.of(norm)}
+
+    phases = (phase._replace(task=phase.task._replace(step=step)),)
+    with pytest.raises(DivergedError, match=f'train/norm of seed {odd} is not finite at step 3;'):
+        run(tmp_path, phases, seeds=(even, odd))
 
 
 def test_a_test_metric_that_is_nan_is_named(tmp_path):
