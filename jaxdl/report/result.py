@@ -156,10 +156,11 @@ def _lost(arm: Arm, metric: str, seeds: Sequence[int], *, several: bool) -> str:
 
 def _missing(names: Sequence[str], unfinished: Mapping[str, str]) -> str:
     """Which arms a claim lacks, and why."""
-    return '; '.join(
-        f'{name} is not finished' + (f': {unfinished[name]}' if unfinished.get(name) else '')
-        for name in names
-    )
+    said = []
+    for name in names:
+        why = f': {unfinished[name]}' if unfinished.get(name) else ''
+        said.append(f'{name} is not finished{why}' if name in unfinished else f'{name} was not run')
+    return '; '.join(said)
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -127,7 +127,7 @@ def test_result_json_by_hand(tmp_path):
                 'ci95': [None, None],
                 'p': None,
                 'kind': 'mean difference',
-                'reason': 'c is not finished',
+                'reason': 'c was not run',
             },
         ],
     }
@@ -471,7 +471,7 @@ def test_the_terminal_says_the_answer(tmp_path):
     assert '✗ refuted b has a better test/accuracy than a −0.093 [−0.145, −0.042], p' in ' '.join(
         lines
     )
-    assert '- not run a has a better test/accuracy than c (c is not finished)' in lines
+    assert '- not run a has a better test/accuracy than c (c was not run)' in lines
     assert lines[-1] == f'report: {tmp_path / "report.html"}'
 
 
