@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,10 @@ def _dashed(pen: Any, frame: np.ndarray, dash: int = 3) -> None:
 
 
 def _masks(sample: Masks) -> bytes:
-    """Rows of image, truth and prediction; class 0 is black, 1 of two white, others in colours."""
+    """Rows of image, truth and prediction; class 0 is black, 1 of two white, others in colours.
+
+    The names of the classes stand below, where they are known.
+    """
     from PIL import ImageColor
 
     shown, zoom = _enlarged(sample.pixels, to=192)
@@ -156,7 +160,32 @@ def _masks(sample: Masks) -> bytes:
     maps = np.where(known[..., None], colours[index], np.array(ImageColor.getrgb(GREY), np.uint8))
     maps = maps.repeat(zoom, 2).repeat(zoom, 3)
     triplets = np.concatenate([shown[:, None], maps], 1)
-    return _png(_sheet(triplets.reshape(-1, *shown.shape[1:]), columns=3)[0])
+    sheet, _ = _sheet(triplets.reshape(-1, *shown.shape[1:]), columns=3)
+    return _png(_with_legend(sheet, sample.names[: most + 1], colours))
+
+
+def _with_legend(sheet: Any, classes: Sequence[str], colours: np.ndarray) -> Any:
+    """The sheet over the colours of the classes with their names, in as many lines as it takes."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    if not classes:
+        return sheet
+    font, side, line = ImageFont.load_default(11), 10, 18
+    places, x, y = [], GAP, sheet.height
+    for name in classes:
+        wide = side + 4 + math.ceil(font.getlength(name)) + 14
+        if x > GAP and x + wide > sheet.width:
+            x, y = GAP, y + line
+        places.append((x, y + line // 2))
+        x += wide
+    canvas = Image.new('RGB', (sheet.width, y + line), 'white')
+    canvas.paste(sheet)
+    pen = ImageDraw.Draw(canvas)
+    for k, (name, (x, y)) in enumerate(zip(classes, places, strict=True)):
+        colour = tuple(colours[(k - 1) % (len(colours) - 1) + 1 if k else 0].tolist())
+        pen.rectangle([x, y - side // 2, x + side, y + side // 2], fill=colour, outline=EDGE)
+        pen.text((x + side + 4, y), name, fill=INK, font=font, anchor='lm')
+    return canvas
 
 
 def _enlarged(pixels: Any, *, to: int) -> tuple[np.ndarray, int]:

@@ -101,6 +101,19 @@ def test_masks_stand_beside_the_image():
     assert (tiles[1][2][:, :20] == 255).all() and (tiles[1][2][:, 20:] == 0).all()
 
 
+def test_masks_name_the_colours_of_their_classes():
+    truth = np.arange(12).reshape(1, 1, 12) * np.ones((1, 12, 1), int)
+    pixels = np.zeros((1, 12, 12, 3))
+    plain = picture(Masks(pixels, truth, truth))
+    some = picture(Masks(pixels, truth.clip(max=2), truth.clip(max=2), names=('sky', 'cat', 'dog')))
+    assert some.shape == (plain.shape[0] + 18, *plain.shape[1:])
+    legend = some[plain.shape[0] :]
+    assert where(legend, ORANGE)[1] < where(legend, BLUE)[1]  # cat before dog
+    # In as many lines as it takes, and no names of classes that are not there.
+    many = picture(Masks(pixels, truth, truth, names=('a long name, that of a class',) * 20))
+    assert (many.shape[0] - plain.shape[0]) % 18 == 0 and many.shape[0] > some.shape[0]
+
+
 def test_more_classes_have_colours_and_none_that_of_the_background():
     truth = np.arange(12).reshape(1, 1, 12) * np.ones((1, 12, 1), int)
     seen = picture(Masks(np.zeros((1, 12, 12, 3)), truth, truth))[3 : 3 + 192]
