@@ -2,8 +2,9 @@
 
 Every judge here follows one rule: *supported* if the whole 95 % interval lies on the claimed side
 of the bound, *refuted* if the whole interval lies on the other side, else *undecided*. One seed
-has no interval and decides nothing. The p-value is two-sided, against "the mean is the bound", so
-the interval excludes the bound exactly when p < 0.05.
+has no interval and decides nothing, and neither does a number that is NaN. The p-value is
+two-sided, against "the mean is the bound", so the interval excludes the bound exactly when
+p < 0.05.
 """
 
 from collections.abc import Sequence
@@ -148,21 +149,20 @@ class Counted:
     def __call__(self, results: Results, better: Directions) -> Verdict:
         """The verdict by count; the effect is the share of seeds, its interval Clopper-Pearson.
 
-        With fewer than `of` seeds it is decided only where the missing ones cannot matter. There
-        is no p-value: nothing is tested, seeds are counted.
+        With fewer than `of` seeds, or with some whose value is NaN, it is decided only where those
+        cannot matter. There is no p-value: nothing is tested, seeds are counted.
         """
         values = self.evidence(results, better).values
-        reached = values >= self.bound if self.above else values <= self.bound
-        n, k = len(values), int(reached.sum())
-        if n < self.of:
-            supported, refuted = k >= self.seeds, n - k > self.of - self.seeds
-        else:
-            supported = k * self.of >= self.seeds * n
-            refuted = not supported
+        known = values[~np.isnan(values)]
+        reached = known >= self.bound if self.above else known <= self.bound
+        n, k = len(known), int(reached.sum())
+        count = max(len(values), self.of)
         share = k / n if n else NAN
         verdict = Verdict('undecided', share, share_ci(k, n), NAN)
-        if supported:
+        if k * self.of >= self.seeds * count:
             return verdict._replace(verdict='supported')
+        unknown = count - n
+        refuted = (k + unknown) * self.of < self.seeds * count
         return verdict._replace(verdict='refuted') if refuted else verdict
 
 

@@ -4,9 +4,11 @@ The only file that touches Linen's `init` and `apply`, so no loss function ever 
 `mutable=[...]` or `{'params': ...}`.
 """
 
+import functools
 import inspect
+import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 import flax.linen as nn
@@ -138,17 +140,74 @@ def trainable(state: Any) -> int:
 
 def applications(
     fn: Callable[..., Any], state: Any, batch: Any
-) -> list[tuple[nn.Module, tuple[Any, ...]]]:
-    """Each network that `fn(key, state, batch)` calls, once, with the shapes it is called on."""
-    found: dict[int, tuple[nn.Module, tuple[Any, ...]]] = {}
+) -> dict[str, tuple[nn.Module, tuple[Any, ...]]]:
+    """Each network that `fn(key, state, batch)` calls, with the shapes of its first call.
+
+    By player, so that two of equal modules are two; a module that is no net of the state is found
+    under the name of its type, 'Dense'. A slow copy is not another network.
+    """
+    found: dict[str, tuple[nn.Module, tuple[Any, ...]]] = {}
+    others: dict[nn.Module, str] = {}
+
+    def named(path: tuple[Any, ...], node: Any) -> Any:
+        return _named(node, player_of(path)) if is_net(node) else node
 
     def note(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         if context.module.path == () and context.method_name == '__call__':
-            shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in args)
-            module = context.module.clone(parent=None)
-            found.setdefault(hash(module), (module, shapes))
+            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tuple(args))
+            module = context.module.clone(parent=None, name=None)
+            name = context.module.name
+            if name is None:
+                name = others.setdefault(module, _free(type(module).__name__, found))
+            found.setdefault(name, (module, shapes))
         return call(*args, **kwargs)
 
+    state = jax.tree_util.tree_map_with_path(named, state, is_leaf=is_net)
     with nn.intercept_methods(note):
         jax.eval_shape(fn, jax.random.key(0), state, batch)
-    return list(found.values())
+    return found
+
+
+def initial_applications(
+    init: Callable[..., Any], batch: Any
+) -> dict[str, tuple[nn.Module, tuple[Any, ...]]]:
+    """Each net of the state that `init(key, batch)` makes, with the shapes it was drawn for.
+
+    By player, as `applications`, and of networks that no step calls too: each net has the shapes of
+    a module that is as its own, and has parameters as it has.
+    """
+    calls: list[tuple[nn.Module, tuple[Any, ...]]] = []
+
+    def note(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        if context.module.path == () and context.method_name == '__call__':
+            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tuple(args))
+            calls.append((context.module.clone(parent=None, name=None), shapes))
+        return call(*args, **kwargs)
+
+    key = jax.random.key(0)
+    with nn.intercept_methods(note):
+        state = jax.eval_shape(init, key, batch)
+    found = {}
+    for name, net in named_nets(state).items():
+        for module, shapes in calls:
+            if module == net.module:
+                drawn = jax.eval_shape(functools.partial(Net.init, module), key, *shapes)
+                if jax.tree.map(_shape, drawn.params) == jax.tree.map(_shape, net.params):
+                    found[name] = module, shapes
+                    break
+    return found
+
+
+def _shape(x: Any) -> str:
+    return f'{x.dtype}{x.shape}'
+
+
+def _named(net: Net, name: str) -> Net:
+    """The same net, whose module says of which player it is."""
+    shadow = None if net.shadow is None else _named(net.shadow, name)
+    return net.replace(module=net.module.clone(name=name), shadow=shadow)
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    numbered = (f'{name} {i}' for i in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)

@@ -39,6 +39,23 @@ def unreviewed(state: State, numbers: Numbers) -> State:
     return state
 
 
+class Standing(struct.PyTreeNode):
+    """How far a task that looks at a validation split is; on the host that of all seeds.
+
+    steps: int, steps that changed the state. best: int, the step of the best state so far, -1 where
+    no finite score was seen. metric: what scores, by its name on that split.
+    """
+
+    steps: Any
+    best: Any
+    metric: str = struct.field(pytree_node=False)
+
+
+def untold(state: State) -> Standing | None:
+    """None: a task that keeps no best state."""
+    return None
+
+
 def never(state: State) -> jax.Array:
     """False: a task that does not stop early."""
     return jnp.array(False)
@@ -53,12 +70,13 @@ class Task(NamedTuple):
     nets(state) -> nets: what an evaluation's own measure and pictures see of the state; of a game
         its nets by player.
 
-    The other three are for tasks that look at a validation split (see `keep_best`):
+    The other four are for tasks that look at a validation split (see `keep_best`):
 
     review(state, numbers) -> state: what finished numbers of the validation split change.
     outcome(state) -> state: the state that counts: measured on the test splits, handed to the next
         phase.
     stopped(state) -> bool: whether further steps would change nothing.
+    standing(state) -> Standing: the steps done, and which of them was the best.
     """
 
     init: Callable[[Key, Batch], State]
@@ -68,3 +86,4 @@ class Task(NamedTuple):
     review: Callable[[State, Numbers], State] = unreviewed
     outcome: Callable[[State], State] = unchanged
     stopped: Callable[[State], jax.Array] = never
+    standing: Callable[[State], Standing | None] = untold

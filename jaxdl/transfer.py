@@ -157,6 +157,8 @@ def _saved_nets(saved: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             if player not in found or 'best' in path:
                 found[player] = flatten_dict(dict(node), sep='/')
             return
+        if 'best' in node and 'found' in node and (np.asarray(node['found']) < 0).all():
+            node = {name: child for name, child in node.items() if name != 'best'}  # none yet
         for name, child in node.items():
             look(child, (*path, str(name)))
 

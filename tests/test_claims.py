@@ -159,6 +159,40 @@ def test_in_seeds_counts(values, expected, share):
 
 
 @pytest.mark.parametrize(
+    ('values', 'expected', 'share'),
+    [
+        ([9, 9, 9, math.nan, math.nan], 'undecided', 1),  # five of five might have reached it
+        ([math.nan] * 5, 'undecided', math.nan),
+        ([9, 9, 9, 9, math.nan], 'supported', 1),
+        ([1, 1, math.nan, math.nan, math.nan], 'refuted', 0),
+        ([9, 9, 9, 1, math.nan], 'undecided', 3 / 4),
+        ([9, 9, math.nan], 'undecided', 1),
+        ([9] * 7 + [math.nan] * 3, 'undecided', 1),
+        ([9] * 8 + [math.nan] * 2, 'supported', 1),
+        ([9] * 6 + [1] * 3 + [math.nan], 'refuted', 2 / 3),
+    ],
+)
+def test_in_seeds_counts_what_is_nan_as_neither(values, expected, share):
+    verdict = judged(in_seeds('a', 'm', at_least=8, seeds=4, of=5), a=values)
+    assert verdict.verdict == expected
+    assert verdict.effect == pytest.approx(share, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    'claim',
+    [
+        better('a', 'b', 'm'),
+        no_worse('a', 'b', 'm', margin=1),
+        larger_lead(('a', 'b'), ('b', 'b'), 'm'),
+        reaches('a', 'm', at_least=100),
+        reaches('a', 'm', at_most=100),
+    ],
+)
+def test_what_is_nan_decides_nothing(claim):
+    assert judged(claim, a=[1.0, math.nan, 3.0], b=[9.0, 9.1, 9.2]).verdict == 'undecided'
+
+
+@pytest.mark.parametrize(
     ('k', 'n', 'low', 'high'),
     # The closed forms at the ends, and the table of Clopper and Pearson for 4 of 5.
     [(5, 5, 0.025 ** (1 / 5), 1), (0, 5, 0, 1 - 0.025 ** (1 / 5)), (4, 5, 0.28358, 0.99495)],

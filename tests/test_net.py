@@ -8,7 +8,7 @@ import pytest
 
 from jaxdl.errors import UsageError
 from jaxdl.keys import key_for
-from jaxdl.net import Net, applications, takes_train, trainable
+from jaxdl.net import Net, applications, initial_applications, takes_train, trainable
 
 KEY = jax.random.key(0)
 X = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)), jnp.float32)
@@ -209,10 +209,35 @@ def test_applications_are_the_networks_that_are_called():
         return state['b'](hidden, train=True)[0]
 
     found = applications(measure, state, X)
-    assert [(type(m).__name__, x[0].shape) for m, x in found] == [
-        ('Dense', (8, 3)),
-        ('Normed', (8, 2)),
-    ]
+    assert {name: (type(m).__name__, x[0].shape) for name, (m, x) in found.items()} == {
+        'a': ('Dense', (8, 3)),
+        'b': ('Normed', (8, 2)),
+    }
+
+
+def test_equal_modules_of_two_players_are_two_networks():
+    def init(key, batch):
+        return {
+            'first': Net.init(nn.Dense(3), KEY, batch),
+            'second': Net.init(nn.Dense(3), KEY, batch[:, :2]),
+            'third': Net.init(nn.Dense(3), KEY, batch[:4]),
+        }
+
+    def measure(key, state, batch):
+        free = nn.Dense(3)  # of no player, and called twice
+        params = free.init(KEY, batch)
+        hidden, _ = state['first'](batch)
+        state['second'](hidden[:, :2])
+        return free.apply(params, batch) + free.apply(params, hidden)
+
+    found = applications(measure, init(KEY, X), X)
+    sizes = {name: inputs[0].shape for name, (_, inputs) in found.items()}
+    assert sizes == {'first': (8, 3), 'second': (8, 2), 'Dense': (8, 3)}
+    assert found['first'][0] == found['second'][0] == nn.Dense(3)
+    # What no call shows, the first draw does.
+    drawn = initial_applications(init, X)
+    sizes = {name: inputs[0].shape for name, (_, inputs) in drawn.items()}
+    assert sizes == {'first': (8, 3), 'second': (8, 2), 'third': (8, 3)}
 
 
 def test_what_a_module_sows_is_not_its_memory():

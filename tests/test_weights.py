@@ -149,7 +149,7 @@ def other(tree):
 def test_the_outcome_of_another_run_is_taken_player_by_player(kept):
     saved = trained(kept=kept[0])
     best = other(saved.best) if kept[0] else saved
-    saved = saved._replace(best=best) if kept[0] else saved
+    saved = saved._replace(best=best, found=saved.found + 5) if kept[0] else saved
     state = trained(kept=kept[1])
     after = with_weights(state, as_saved(saved), 'runs/x')
     for part in (after.live, after.best) if kept[1] else (after,):
@@ -159,6 +159,13 @@ def test_the_outcome_of_another_run_is_taken_player_by_player(kept):
             strict=True,
         ):
             np.testing.assert_array_equal(got, want)
+
+
+def test_of_a_run_that_has_no_best_state_yet_the_newest_is_taken():
+    saved = trained(kept=True)
+    saved = saved._replace(live=other(saved.live))  # trained, and not reviewed
+    after = with_weights(trained(), as_saved(saved), 'runs/x')['net'].net
+    jax.tree.map(np.testing.assert_array_equal, after.params, saved.live['net'].net.params)
 
 
 def test_a_slow_copy_begins_as_the_net_where_there_was_none():

@@ -10,7 +10,8 @@ from rich.table import Table
 from jaxdl.cli.library import chosen, phases_of, resolve
 from jaxdl.engine import cost
 from jaxdl.engine.engine import Engine
-from jaxdl.net import applications
+from jaxdl.engine.moving import parameters
+from jaxdl.net import applications, initial_applications
 from jaxdl.run import machine
 from jaxdl.study import Phase, Study
 from jaxdl.task import Task
@@ -21,23 +22,51 @@ FOREVER = 10**9  # steps
 def summarise(
     study: Study, arms: tuple[str, ...], overrides: Mapping[str, Any]
 ) -> Iterator[Table | str]:
-    """For each arm a line of totals and, for each of its networks, a table of layers."""
+    """For each arm a line of totals and, for each of its networks, a table of layers.
+
+    What a step can change is counted apart from what is frozen. Slow copies are not counted.
+    """
     for label, phase in _phases(study, arms, overrides):
         engine = Engine(phase.task, phase.train, seeds=[0])
+        state, _, batch = engine.shapes
+        counts = parameters(phase.task.step, state, batch)
+        total = sum(count.total for count in counts.values())
+        moving = sum(count.moving for count in counts.values())
         yield (
-            f'{label}: {engine.parameters():,} parameters, '
+            f'{label}: {total:,} parameters{_frozen(total, moving)}, '
             f'{cost.quantity(engine.flops())}FLOP and {cost.quantity(engine.step_bytes())}B '
             f'a training step' + (f' of {engine.rows} rows' if engine.rows else '')
         )
-        state, _, batch = engine.shapes
 
-        # The step, not the measure: a critic is trained and never measured. And a function of its
+        # The step, not the measure: a critic is trained and never measured. And functions of their
         # own: jax would remember what the engine traced, and call no network again.
         def step(*args: Any, task: Task = phase.task) -> Any:
             return task.step(*args)
 
-        for module, inputs in applications(step, state, batch):
-            yield cost.summary(module, *inputs)
+        def init(*args: Any, task: Task = phase.task) -> Any:
+            return task.init(*args)
+
+        called = applications(step, state, batch)
+        seen = {**initial_applications(init, batch), **called}
+        for name in dict.fromkeys([*called, *counts]):
+            count = counts.get(name)
+            said = '' if count is None else _frozen(count.total, count.moving)
+            said += '' if name in called else ', not called in a step'
+            if name in seen:
+                module, inputs = seen[name]
+                table = cost.summary(module, *inputs)
+                table.title = f'{name}: {table.title}{said}'
+                yield table
+            else:
+                assert count is not None
+                yield f'{name}: {count.total:,} parameters{said}'
+
+
+def _frozen(total: int, moving: int) -> str:
+    """Of some parameters, what is said of those that do not move."""
+    if moving == total:
+        return ''
+    return f' ({moving:,} trained, {total - moving:,} frozen)' if moving else ' (all frozen)'
 
 
 def bench(

@@ -50,7 +50,8 @@ BENCH_OPTIONS = [
 RECORD_OPTIONS = [
     Option(
         'remark', str | None, None, 'what readers of a recorded result must know; records no run'
-    )
+    ),
+    Option('anyway', bool, False, 'record what is not the study as it stands; the table says so'),
 ]
 
 CONVERT_OPTIONS = [
@@ -160,8 +161,14 @@ def _run(words: list[str]) -> None:
     options = Options(values['layout'], values['chunk'], values['tensorboard'])
     command = shlex.join(['jaxdl', 'run', *words])
     with preemptible():
-        result = run_study(study, plan, experiment=find(words[0]), command=command, options=options)
-        _show(verdict_lines(result, workdir(plan)))
+        run_study(
+            study,
+            plan,
+            experiment=find(words[0]),
+            command=command,
+            options=options,
+            show=lambda result: _show(verdict_lines(result, workdir(plan))),
+        )
 
 
 def _eval(words: list[str]) -> None:
@@ -217,19 +224,31 @@ def _report(words: list[str]) -> None:
 
 def _record(words: list[str]) -> None:
     word, rest = _positional('record', words, RECORD_OPTIONS, 'digits')
-    text = _parse('record', RECORD_OPTIONS, rest).values['remark']
+    values = _parse('record', RECORD_OPTIONS, rest).values
 
-    from jaxdl.report.recorded import record_run, remark, write_table
+    from jaxdl.cli.library import load, own_parameters
+    from jaxdl.report.recorded import (
+        Own,
+        check_readme,
+        make_readme,
+        record_run,
+        remark,
+        write_table,
+    )
+    from jaxdl.run.config import as_json
 
-    experiments = Path('experiments')
-    if not experiments.is_dir():
-        raise UsageError('jaxdl record: there is no folder experiments here')
-    if text is None:
-        path = record_run(_run_folder(word)[0], experiments / 'results')
+    results, readme = Path('experiments', 'results'), Path('experiments', 'README.md')
+    if values['remark'] is None:
+        folder, experiment = _run_folder(word)
+        _, study = load(experiment)
+        own = {arm: as_json(own_parameters(study, arm)) for arm in study.arms}
+        check_readme(readme)
+        path = record_run(folder, results, own=Own(own, study.seeds), anyway=values['anyway'])
+        make_readme(readme)
     else:
-        path = remark(experiments / 'results', word, text)
-    write_table(experiments / 'results', experiments / 'README.md')
-    print(f'wrote {path} and the table in {experiments / "README.md"}')
+        path = remark(results, word, values['remark'])
+    write_table(results, readme)
+    print(f'wrote {path} and the table in {readme}')
 
 
 def _convert(words: list[str]) -> None:

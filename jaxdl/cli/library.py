@@ -168,6 +168,12 @@ def resolve(study: Study, arm: str, overrides: Mapping[str, Any]) -> dict[str, A
     return params
 
 
+def own_parameters(study: Study, arm: str) -> dict[str, Any]:
+    """The parameters of an arm as the study stands; those that it leaves open are not there."""
+    known = {**defaults(study), **study.named()[arm]}
+    return {name: x for name, x in known.items() if x is not inspect.Parameter.empty}
+
+
 def refuse_sameness(study: Study, arms: tuple[str, ...], overrides: Mapping[str, Any]) -> None:
     """Raise UsageError where an override would make arms equal in what they are compared in."""
     for name in overrides:

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from jaxdl.cli.library import chosen, defaults, phases_of, refuse_sameness, resolve
 from jaxdl.data.source import Source
-from jaxdl.errors import DataMissingError, UsageError
+from jaxdl.errors import DataMissingError, DivergedError, UsageError
+from jaxdl.files import write_json
 from jaxdl.nn.layers import cpu_formulations
+from jaxdl.report.finished import DIVERGED, finished_names
 from jaxdl.report.result import write_report
 from jaxdl.run import machine
 from jaxdl.run.arm import Options, make_stages, run_arm, stand
@@ -79,22 +81,52 @@ def run_study(
     experiment: Path,
     command: str,
     options: Options,
+    show: Callable[[dict[str, Any]], None] = lambda result: None,
 ) -> dict[str, Any]:
     """Run what `plan` asks for and write the report; returns what result.json holds.
 
     experiment: the file of the study.
+    An arm that diverges does not keep the others from running: it is said in its folder and in the
+    report, which is shown before the DivergedError is raised.
     """
     folder = workdir(plan)
     configs = plan_arms(study, plan)
     _writable(folder)
-    tuned = machine.tune_memory()  # before anything asks jax for its devices
+    machine.tune_memory()  # before anything asks jax for its devices
     env = {**surroundings(), 'command': command, 'experiment': plan.word}
+    diverged: list[DivergedError] = []
     for arm, config in configs.items():
-        phases: tuple[Phase, ...] = ()
-        for place, lot in share_seeds(folder / arm, config):
-            if _asked_for(place, lot) and is_believed(place, experiment):
-                continue
-            phases = phases or _phases(study, lot)
+        try:
+            _run_arm(study, plan, folder / arm, config, experiment, env, options)
+        except DivergedError as error:
+            diverged.append(error)
+    if diverged and not finished_names(folder):
+        raise _together(diverged)
+    result = write_answer(study, plan.name, folder, command=command)
+    show(result)
+    if diverged:
+        raise _together(diverged)
+    return result
+
+
+def _run_arm(
+    study: Study,
+    plan: Plan,
+    folder: Path,
+    config: Config,
+    experiment: Path,
+    env: Mapping[str, Any],
+    options: Options,
+) -> None:
+    """Train an arm, or what is missing of it; its lots of seeds one after another."""
+    phases: tuple[Phase, ...] = ()
+    tuned = machine.tune_memory()
+    for place, lot in share_seeds(folder, config):
+        if _asked_for(place, lot) and is_believed(place, experiment):
+            continue
+        (place / DIVERGED).unlink(missing_ok=True)
+        phases = phases or _phases(study, lot)
+        try:
             run_arm(
                 place,
                 phases,
@@ -104,9 +136,17 @@ def run_study(
                 experiment=experiment,
                 accept=plan.accept,
                 notes=[tuned] if tuned else [],
-                judged=[claim.metric for claim in study.claims if arm in claim.arms],
+                judged=[claim.metric for claim in study.claims if config.arm in claim.arms],
             )
-    return write_answer(study, plan.name, folder, command=command)
+        except DivergedError as error:
+            why = str(error).removeprefix(f'{place}: ')
+            write_json(place / DIVERGED, {'why': why})
+            raise
+
+
+def _together(errors: Sequence[DivergedError]) -> DivergedError:
+    """One line for all arms that diverged."""
+    return DivergedError('; '.join(map(str, errors)))
 
 
 def _stable(arm: str, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,19 +25,21 @@ from jaxdl.engine.identity import identity
 from jaxdl.engine.layout import Layout, Program, layout, program_bytes
 from jaxdl.errors import DivergedError, UsageError
 from jaxdl.keys import Key, key_at, key_for
-from jaxdl.metrics import About, Metric, Number, describe, finish, total, widened
+from jaxdl.metrics import About, Metric, Number, classes_of, describe, finish, total, widened
 from jaxdl.net import named_nets, trainable
-from jaxdl.samples import Sample
+from jaxdl.samples import Sample, named
 from jaxdl.study import Eval
 from jaxdl.task import (
     Batch,
     Finished,
     Metrics,
+    Standing,
     State,
     Task,
     never,
     unchanged,
     unreviewed,
+    untold,
 )
 
 Look = Callable[[Key, State, Batch], Any]  # at the state of a seed and a batch
@@ -51,11 +53,18 @@ class Tally(NamedTuple):
     """What a stretch of steps adds up to.
 
     totals: the sum of the steps' metrics.
-    bad: the first step whose metrics were not finite, -1 if there is none.
+    bad: the first step whose metrics were not finite, -1 if there is none. which: which of them,
+        in the order of `suspects`.
     """
 
     totals: dict[str, Metric]
     bad: jax.Array
+    which: jax.Array
+
+
+def suspects(metrics: Metrics) -> list[str]:
+    """The names of metrics, losses first: where they are not finite they are what to blame."""
+    return sorted(metrics, key=lambda name: (not name.endswith('loss'), name))
 
 
 @dataclass
@@ -84,6 +93,7 @@ class Engine:
     chunk: steps between two looks of the host; None takes the rule's choice.
     scan: whether the steps of a chunk are one program; None takes the rule's choice.
     evaluations: what may be measured and shown, by name; see `jaxdl.study.evaluations`.
+    say, note: take lines for a person, and lines that are for the log alone if there is one.
     """
 
     def __init__(
@@ -98,8 +108,10 @@ class Engine:
         scan: bool | None = None,
         evaluations: Mapping[str, Eval] = MappingProxyType({}),
         say: Callable[[str], None] = lambda text: None,
+        note: Callable[[str], None] | None = None,
     ) -> None:
-        self.task, self.seeds, self._source, self._say = task, list(seeds), train, say
+        self.task, self.seeds, self._source = task, list(seeds), train
+        self._say, self._note = say, note or say
         # Traced once, for shapes, identity and programs; `inline` leaves no mark in the programs.
         self._traced: Any = task._replace(
             **{name: jax.jit(getattr(task, name), inline=True) for name in TRACED}
@@ -147,13 +159,14 @@ class Engine:
             (state, tally), (step, sent) = carry, x
             batch = self._batch(self._source, 'train', key, ours, step, sent)
             state, metrics = self._traced.step(key_at(key_for(key, 'step'), step), state, batch)
-            finite = jnp.array(True)
-            for leaf in jax.tree.leaves(metrics):
-                if jnp.issubdtype(leaf.dtype, jnp.floating):
-                    finite &= jnp.isfinite(leaf).all()
-            bad = jnp.where((tally.bad < 0) & ~finite, step, tally.bad)
+            bad, which = tally.bad, tally.which
+            for i, name in enumerate(suspects(metrics)):
+                for leaf in jax.tree.leaves(metrics[name]):
+                    if jnp.issubdtype(leaf.dtype, jnp.floating):
+                        first = (bad < 0) & ~jnp.isfinite(leaf).all()
+                        bad, which = jnp.where(first, step, bad), jnp.where(first, i, which)
             totals = {name: tally.totals[name] + metric for name, metric in metrics.items()}
-            return (state, Tally(totals, bad)), None
+            return (state, Tally(totals, bad, which)), None
 
         sent = mine if private else sent
         length = first.shape[0]
@@ -219,7 +232,7 @@ class Engine:
     # ---- programs for all seeds -----------------------------------------------------------------
 
     def _program(self, kind: str, fn: Callable[..., tuple[Any, ...]], **options: Any) -> Program:
-        return Program(kind, fn, self.layout, self._say, **options)
+        return Program(kind, fn, self.layout, self._say, note=self._note, **options)
 
     def _once(self, kind: str, fn: Callable[..., Any]) -> Program:
         """The program of a function of one seed's state and more, which runs now and then."""
@@ -289,12 +302,29 @@ class Engine:
         (states,) = self._once('outcome', self.task.outcome)((states,))
         return states
 
-    def all_stopped(self, states: Any) -> bool:
-        """Whether no seed would change any more (early stopping)."""
+    def stopped(self, states: Any) -> list[bool]:
+        """Of each seed whether it would not change any more (early stopping)."""
         if self.task.stopped is never:
-            return False
+            return [False] * len(self.seeds)
         (flags,) = self._once('stopped', self.task.stopped)((states,))
-        return bool(jax.device_get(self.layout.stack(flags)).all())
+        return [bool(flag) for flag in jax.device_get(self.layout.stack(flags))]
+
+    def all_stopped(self, states: Any) -> bool:
+        """Whether no seed would change any more."""
+        return all(self.stopped(states))
+
+    def standing(self, states: Any) -> Standing | None:
+        """The steps each seed has done and its best one, on the host; None where none is kept."""
+        if self.task.standing is untold:
+            return None
+        (found,) = self._once('standing', self.task.standing)((states,))
+        return jax.device_get(self.layout.stack(found))
+
+    @cached_property
+    def kept_by(self) -> str | None:
+        """The number of the validation split by which the task keeps its best state, if any."""
+        standing = jax.eval_shape(self.task.standing, self.shapes[0])
+        return None if standing is None else str(standing.metric)
 
     # ---- evaluations ----------------------------------------------------------------------------
 
@@ -423,7 +453,8 @@ class Engine:
             return {}
         fn, batch = self._of_nets(show), next(self._batches(name))
         shown = self._look('show', fn, states, batch, index=0, name=name)
-        return jax.device_get(jax.tree.map(lambda x: x[0], self.layout.stack(shown)))
+        found = jax.device_get(jax.tree.map(lambda x: x[0], self.layout.stack(shown)))
+        return named(found, classes_of(self.about[name]))
 
     # ---- the loop -------------------------------------------------------------------------------
 
@@ -435,7 +466,8 @@ class Engine:
         Chunks end at multiples of each of the `cadences` and at `stop`: there `Tick.boundary` is
         true. Raises DivergedError, naming the step and the seed, when a metric is not finite.
         """
-        zero: Any = Tally(self._zeros(), jnp.full(len(self.seeds), -1, jnp.int32))
+        none = jnp.full(len(self.seeds), -1, jnp.int32)
+        zero: Any = Tally(self._zeros(), none, none)
         zero = self.layout.unstack(zero)
         pending: list[tuple[int, Any]] = []
 
@@ -463,9 +495,11 @@ class Engine:
 
     def _read(self, step: int, tally: Any) -> tuple[int, dict[str, Metric]]:
         host: Tally = jax.device_get(tally)
-        for seed, bad in zip(self.seeds, host.bad, strict=True):
+        for seed, bad, which in zip(self.seeds, host.bad, host.which, strict=True):
             if bad >= 0:
-                raise DivergedError(f'the loss of seed {seed} is not finite at step {bad + 1}')
+                name = suspects(host.totals)[which]
+                what = 'the loss' if name == 'loss' else f'train/{name}'
+                raise DivergedError(f'{what} of seed {seed} is not finite at step {bad + 1}')
         return step, widened(host.totals)
 
     def _feed(

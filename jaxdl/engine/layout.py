@@ -324,7 +324,8 @@ class Program:
     It is compiled again for every new shape of what is `sent`, the arguments that do not come from
     a program of ours, and says so: a recompilation that nobody notices is a slow run.
 
-    kind: what it does, for the log. donate: positions in `mine` whose buffers it may reuse.
+    kind: what it does, for the log. say, note: take warnings, and what a compilation took.
+    donate: positions in `mine` whose buffers it may reuse.
     once: it runs a few times only. work: for the log, what one call computes.
     """
 
@@ -335,11 +336,13 @@ class Program:
         layout: Layout,
         say: Callable[[str], None],
         *,
+        note: Callable[[str], None],
         donate: Sequence[int] = (),
         once: bool = False,
         work: str = '',
     ) -> None:
-        self._kind, self._fn, self._layout, self._say = kind, fn, layout, say
+        self._kind, self._fn, self._layout = kind, fn, layout
+        self._say, self._note = say, note
         self._donate, self._once, self._work = donate, once, work
         self._compiled: dict[Shapes, Compiled] = {}
         self._latest: dict[Any, Shapes] = {}
@@ -358,7 +361,7 @@ class Program:
                 changes = _changes(sent, self._latest[of])
                 self._say(f'warning: {self._kind} recompiles: {changes}')
             compiled = self._compiled[shapes] = self._compile(mine, ours)
-            self._say(
+            self._note(
                 f'compiling {self._kind}: {compiled.seconds:.1f} s{self._work}, '
                 f'{compiled.bytes / 1e6:.0f} MB'
             )

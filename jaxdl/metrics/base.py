@@ -217,3 +217,8 @@ def describe(metrics: Mapping[str, Metric]) -> dict[str, About]:
         name: About(np.shape(number), better.get(name), tuple(labels.get(name, ())))
         for name, number in numbers.items()
     }
+
+
+def classes_of(numbers: Mapping[str, About]) -> tuple[str, ...]:
+    """The names of the classes that numbers are of, () where none of them says so."""
+    return next((it.labels for it in numbers.values() if it.labels), ())

@@ -71,14 +71,17 @@ def classifier(
     return supervised(module, loss, opt, measure, accumulate=accumulate, shadow=shadow)
 
 
-def show_mistakes(nets: Nets, batch: Batch, key: Key, *, count: int = 32) -> dict[str, Any]:
+def show_mistakes(
+    nets: Nets, batch: Batch, key: Key, *, count: int = 32, columns: int | None = None
+) -> dict[str, Any]:
     """The images of a batch that a classifier gets most wrong, for `Eval.show`."""
     net = nets['net']
     logits, _ = (net.shadow or net)(batch['x'])
     each = _cross_entropies(logits, batch['y'])
     worst = jnp.argsort(-jnp.where(batch['mask'], each, -jnp.inf))[:count]
     pixels, predicted = unit(batch['x'])[worst], logits.argmax(-1)[worst]
-    return {'mistakes': Images(pixels, labels=predicted, truth=_dominant(batch['y'])[worst])}
+    truth = _dominant(batch['y'])[worst]
+    return {'mistakes': Images(pixels, labels=predicted, truth=truth, columns=columns)}
 
 
 def _dominant(y: jax.Array) -> jax.Array:

@@ -7,33 +7,49 @@ import jax.numpy as jnp
 
 from jaxdl.errors import UsageError, nearest
 from jaxdl.keys import Key
-from jaxdl.task import Batch, Metrics, Numbers, State, Task
+from jaxdl.task import Batch, Metrics, Numbers, Standing, State, Task
 
 
 class Kept(NamedTuple):
-    """A state that is trained, the best one so far, its score, and reviews since it was found."""
+    """A state that is trained and the best one so far.
+
+    score: of the best one, -inf before the first finite score. steps: that changed the live one.
+    found: at which of them the best was found, -1 before. waited: reviews since then.
+    """
 
     live: State
     best: State
     score: jax.Array
+    steps: jax.Array
+    found: jax.Array
     waited: jax.Array
 
 
 def keep_best(task: Task, metric: str, *, patience: int | None = None) -> Task:
     """The same task, whose outcome is its best state on the validation split, seed by seed.
 
-    metric: any number measured there that says which values are better: 'accuracy', 'mAP'.
+    metric: any number measured there that says which values are better: 'accuracy', 'mAP'. Only
+        finite ones score. Where there was none the outcome is the last state, and the run says so.
     patience: stop a seed (early stopping) after this many reviews without a better score; its
-        steps then change nothing and its training metrics weigh nothing.
+        steps then change nothing and its training metrics keep their last values.
 
     Its review raises UsageError where there is no such number, or nothing says what is better.
     """
+    if patience is not None and patience < 1:
+        raise UsageError(f'keep_best: patience is {patience}; it is 1 or more, or None')
 
     def init(key: Key, batch: Batch) -> Kept:
         live = task.init(key, batch)
         # Copies: the state is donated, and a buffer may be donated only once.
         best = jax.tree.map(jnp.copy, live)
-        return Kept(live, best, jnp.float32(-jnp.inf), jnp.int32(0))
+        return Kept(
+            live,
+            best,
+            score=jnp.float32(-jnp.inf),
+            steps=jnp.int32(0),
+            found=jnp.int32(-1),
+            waited=jnp.int32(0),
+        )
 
     def stopped(kept: Kept) -> jax.Array:
         return jnp.array(False) if patience is None else kept.waited >= patience
@@ -41,20 +57,26 @@ def keep_best(task: Task, metric: str, *, patience: int | None = None) -> Task:
     def step(key: Key, kept: Kept, batch: Batch) -> tuple[Kept, Metrics]:
         live, metrics = task.step(key, kept.live, batch)
         if patience is None:
-            return kept._replace(live=live), metrics
+            return kept._replace(live=live, steps=kept.steps + 1), metrics
         halt = stopped(kept)
-        live = _select(halt, kept.live, live)
-        return kept._replace(live=live), jax.tree.map(lambda x: jnp.where(halt, 0, x), metrics)
+        kept = kept._replace(live=_select(halt, kept.live, live), steps=kept.steps + ~halt)
+        return kept, jax.tree.map(lambda x: jnp.where(halt, 0, x), metrics)
 
     def review(kept: Kept, numbers: Numbers) -> Kept:
         score = _score(numbers, metric)
-        better = (score > kept.score) & ~stopped(kept)
-        return Kept(
-            live=kept.live,
-            best=_select(better, kept.live, kept.best),
+        going = ~stopped(kept)
+        better = jnp.isfinite(score) & (score > kept.score) & going
+        # Without any score the newest state stands in: the initial one is nobody's outcome.
+        takes = better | ((kept.found < 0) & going)
+        return kept._replace(
+            best=_select(takes, kept.live, kept.best),
             score=jnp.where(better, score, kept.score),
+            found=jnp.where(better, kept.steps, kept.found),
             waited=jnp.where(better, 0, kept.waited + 1),
         )
+
+    def outcome(kept: Kept) -> Kept:
+        return kept._replace(live=_select(kept.found < 0, kept.live, kept.best))
 
     return Task(
         init,
@@ -62,8 +84,9 @@ def keep_best(task: Task, metric: str, *, patience: int | None = None) -> Task:
         measure=lambda key, kept, batch: task.measure(key, kept.live, batch),
         nets=lambda kept: task.nets(kept.live),
         review=review,
-        outcome=lambda kept: kept._replace(live=jax.tree.map(jnp.copy, kept.best)),
+        outcome=outcome,
         stopped=stopped,
+        standing=lambda kept: Standing(kept.steps, kept.found, metric=metric),
     )
 
 

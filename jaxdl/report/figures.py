@@ -51,39 +51,48 @@ def curves(
     order: Sequence[str],
     falls: bool = False,
     ends: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+    beside: Mapping[str, Curve] = MappingProxyType({}),
+    other: str = '',
 ) -> Figure:
     """A metric over steps: the mean over seeds and the 95 % interval of that mean.
 
+    Of two seeds, whose interval says nothing, each is drawn instead.
     Logarithmic for a positive quantity of more than two decades that `falls`. If the beginning
     would squeeze all that follows into a quarter of the height, it is cut off.
 
     ends: the last steps of the earlier phases of each arm, by their names. A line is broken there,
     because the phases may measure different things, and the end is marked, in the arm's colour
-    where not all arms have it.
+    where not all arms have it. beside: the same arms' `other` metric, as dashed means: that of
+    training beside that of a test.
     """
     with _style():
         figure = Figure(figsize=(5.2, 3.1), layout='constrained')
         axes = figure.add_subplot()
-        logarithmic = falls and _decades(arms.values()) > 2
+        every = [*arms.values(), *beside.values()]
+        logarithmic = falls and _decades(every) > 2
+        for arm, curve in beside.items():
+            shade = colour(order.index(arm))
+            for at in _stretches(curve, ends.get(arm, {})):
+                mean = curve.values[at].mean(1)
+                axes.plot(curve.steps[at], mean, color=shade, ls=(0, (2, 1.5)), lw=1.1, alpha=0.85)
         for arm, curve in arms.items():
             index = order.index(arm)
             means, low, high = _band(curve.values)
             # A long name is a legend of its own: few points get markers, many a plain line.
             marker = MARKERS[index % len(MARKERS)] if len(curve.steps) <= 12 else ''
-            style = ('-', '--', ':')[index // len(COLOURS) % 3]
+            style = ('-', '-.', ':')[index // len(COLOURS) % 3]
             if logarithmic:
                 low = np.maximum(low, means / 100)  # a band to zero has no place on this axis
-            stretches = np.split(
-                np.arange(len(curve.steps)),
-                np.searchsorted(curve.steps, sorted(ends.get(arm, {}).values()), side='right'),
-            )
             label: str | None = arm
-            for at in (at for at in stretches if at.size):
+            for at in _stretches(curve, ends.get(arm, {})):
                 steps, line = curve.steps[at], colour(index)
                 axes.plot(steps, means[at], color=line, label=label, marker=marker, ls=style, ms=4)
-                axes.fill_between(steps, low[at], high[at], color=line, alpha=0.18, lw=0)
+                if curve.values.shape[1] == 2:
+                    axes.plot(steps, curve.values[at], color=line, alpha=0.4, lw=0.8)
+                else:
+                    axes.fill_between(steps, low[at], high[at], color=line, alpha=0.18, lw=0)
                 label = None
-        bottom, top, cut = _view(arms.values(), logarithmic=logarithmic)
+        bottom, top, cut = _view(every, logarithmic=logarithmic)
         if logarithmic:
             axes.set_yscale('log')
             axes.yaxis.set_major_locator(LogLocator(numticks=6))
@@ -110,8 +119,15 @@ def curves(
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_xlabel('step (the first steps lie outside)' if cut else 'step')
         axes.grid(axis='y', color=LINE, lw=0.8)
+        axes.set_title(f'dashed: {other}' if beside else '', loc='right', fontsize=8.5, color=MUTED)
         _title(axes, metric, legend=len(arms) > 1)
         return figure
+
+
+def _stretches(curve: Curve, ends: Mapping[str, int]) -> list[np.ndarray]:
+    """The rows of a curve, phase by phase."""
+    parts = np.searchsorted(curve.steps, sorted(ends.values()), side='right')
+    return [at for at in np.split(np.arange(len(curve.steps)), parts) if at.size]
 
 
 def _marks(

@@ -1,6 +1,6 @@
 """A finished arm of a study, as its folder holds it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,8 +47,47 @@ class Arm:
     def ends(self) -> dict[str, int]:
         """The last step of each phase but the last, by the phase's name."""
         phases = self.config['phases']
-        ends = np.cumsum([phase['steps'] for phase in phases])[:-1]
-        return {phase['name']: int(end) for phase, end in zip(phases, ends, strict=False)}
+        planned = np.cumsum([phase['steps'] for phase in phases])[:-1]
+        ends = {phase['name']: int(end) for phase, end in zip(phases, planned, strict=False)}
+        # A phase that stopped early ends where its last numbers are.
+        last = {event['phase']: event['step'] for event in read_metrics(self.folder)}
+        return {name: last.get(index, end) for index, (name, end) in enumerate(ends.items())}
+
+    @property
+    def steps_done(self) -> list[int]:
+        """The steps that each seed did in all phases: fewer than planned where it stopped early."""
+        done = np.zeros(len(self.seeds), int)
+        for prefix, phase in self._phases():
+            stopped = self.metrics.get(f'{prefix}valid/steps')
+            done += phase['steps'] if stopped is None else stopped.astype(int)
+        return [int(steps) for steps in done]
+
+    @property
+    def best_step(self) -> list[int | None] | None:
+        """The step of each seed's best state in the last phase that keeps it; None without one.
+
+        None for a seed that had no finite score.
+        """
+        for prefix, _ in reversed(list(self._phases())):
+            if (found := self.metrics.get(f'{prefix}valid/best_step')) is not None:
+                return [None if np.isnan(step) else int(step) for step in found]
+        return None
+
+    @property
+    def unscored(self) -> dict[str, list[int]]:
+        """Seeds of which no score was finite, by the prefix of the phase that keeps the best."""
+        found = {}
+        for prefix, _ in self._phases():
+            steps = self.metrics.get(f'{prefix}valid/best_step', np.zeros(0))
+            if seeds := [s for s, x in zip(self.seeds, steps, strict=False) if np.isnan(x)]:
+                found[prefix] = seeds
+        return found
+
+    def _phases(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Each phase of the configuration, and the prefix of its numbers."""
+        *earlier, last = self.config['phases']
+        yield from ((f'{phase["name"]}/', phase) for phase in earlier)
+        yield '', last
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
@@ -90,10 +129,17 @@ def finished_arms(folder: Path, *, first: Iterable[str] = ()) -> list[Arm]:
     return [Arm(folder / name) for name in order]
 
 
-def unfinished_arms(folder: Path) -> list[str]:
-    """The names of arms under a run's folder that were started and are not done."""
+DIVERGED = 'DIVERGED'  # in the folder of an arm whose training cannot go on: why
+
+
+def unfinished_arms(folder: Path) -> dict[str, str]:
+    """Arms under a run's folder that were started and are not done, and why where that is known."""
     started = sorted(path.parent for path in folder.glob('*/config.json'))
-    return [arm.name for arm in started if not (arm / 'DONE').exists()]
+    return {arm.name: _why(arm / DIVERGED) for arm in started if not (arm / 'DONE').exists()}
+
+
+def _why(path: Path) -> str:
+    return str(read_json(path)['why']) if path.exists() else ''
 
 
 def results_of(arms: Sequence[Arm]) -> tuple[Results, list[int]]:

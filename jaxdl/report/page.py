@@ -10,19 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from jaxdl.claims import Counted, Judge, Lead, Paired, Reached, holm
+from jaxdl.claims import Counted, Judge
 from jaxdl.files import write_bytes
 from jaxdl.report import figures, numerals
-from jaxdl.report.finished import Arm, results_of, unfinished_arms
+from jaxdl.report.finished import Arm, directions, results_of
+from jaxdl.report.rows import Cell, answer_grid, answers, arm_grid, is_training, remarks, twin
 from jaxdl.study import Claim
-
-# What the effect of each kind of claim is.
-EFFECTS = {
-    Paired: 'mean difference',
-    Lead: 'difference of mean differences',
-    Reached: 'mean',
-    Counted: 'share of seeds',
-}
 
 
 class Shown(NamedTuple):
@@ -31,13 +24,6 @@ class Shown(NamedTuple):
     path: str
     svg: Markup
     alt: str
-
-
-class Cell(NamedTuple):
-    """A cell of a table; `marked` ones stand out."""
-
-    text: str
-    marked: bool = False
 
 
 def write_page(
@@ -64,10 +50,11 @@ def write_page(
         'devices': _counted(result['devices']),
         'platforms': _each(arms, 'platform'),
         'layouts': _each(arms, 'layout'),
-        'unfinished': unfinished_arms(folder),
+        'remarks': remarks(result),
         'verdicts': _verdicts(folder, result, arms=arms, claims=claims),
-        'metrics': result['shown'],
-        'table': _table(result),
+        'answers': answer_grid(result),
+        'table': arm_grid(result),
+        'kept': _kept(arms),
         'curves': _curves(folder, arms),
         'strips': _strips(folder, arms, result['shown']),
         'confusions': _confusions(folder, arms),
@@ -84,9 +71,6 @@ def write_page(
         keep_trailing_newline=True,
     )
     environment.globals |= {
-        'estimate': numerals.estimate,
-        'interval': numerals.interval,
-        'p_value': numerals.p_value,
         'duration': numerals.duration,
         'commit': numerals.commit,
     }
@@ -96,84 +80,76 @@ def write_page(
         write_bytes(folder / name, text.encode())
 
 
-def best(result: Mapping[str, Any], metric: str) -> list[str]:
-    """The arms whose mean is the best of several that differ, where it is said what is better."""
-    means = {
-        name: arm['metrics'][metric]['mean']
-        for name, arm in result['arms'].items()
-        if metric in arm['metrics'] and arm['metrics'][metric]['mean'] is not None
-    }
-    if metric not in result['better'] or len(set(means.values())) < 2:
-        return []
-    top = (min if result['better'][metric] == 'lower' else max)(means.values())
-    return [name for name, mean in means.items() if mean == top]
-
-
-def holm_adjusted(result: Mapping[str, Any]) -> list[float | None]:
-    """The p-value of each claim adjusted for their number; None where one stands alone."""
-    ps = [np.nan if claim['p'] is None else claim['p'] for claim in result['claims']]
-    if np.isfinite(ps).sum() < 2:
-        return [None] * len(ps)
-    return [None if np.isnan(p) else p for p in holm(ps)]
-
-
 def _verdicts(
     folder: Path, result: Mapping[str, Any], *, arms: Sequence[Arm], claims: Sequence[Claim]
 ) -> list[dict[str, Any]]:
     names = [arm.name for arm in arms]
     verdicts = []
-    for index, (claim, found, adjusted) in enumerate(
-        zip(claims, result['claims'], holm_adjusted(result), strict=True), 1
-    ):
+    for index, (claim, answer) in enumerate(zip(claims, answers(result), strict=True), 1):
         shown = None
-        if found['verdict'] != 'not run' and isinstance(claim.judge, Judge):
-            results, _ = results_of([arm for arm in arms if arm.name in claim.arms])
-            figure = figures.evidence(
-                claim.judge.evidence(results, result['better']),
-                colour=figures.colour(names.index(claim.arms[0])),
-                interval=not isinstance(claim.judge, Counted),
-            )
-            shown = _save(folder, f'claim-{index}', figure, alt=f'What claim {index} rests on')
-        effect = EFFECTS.get(type(claim.judge), 'effect')
-        verdicts.append({**found, 'holm': adjusted, 'kind': effect, 'figure': shown})
+        if answer.verdict not in ('not run', 'not judged') and isinstance(claim.judge, Judge):
+            own = [arm for arm in arms if arm.name in claim.arms]
+            found = claim.judge.evidence(results_of(own)[0], directions(own))
+            if np.isfinite(found.values).any():
+                figure = figures.evidence(
+                    found,
+                    colour=figures.colour(names.index(claim.arms[0])),
+                    interval=not isinstance(claim.judge, Counted),
+                )
+                shown = _save(folder, f'claim-{index}', figure, alt=f'What claim {index} rests on')
+        verdicts.append({**answer._asdict(), 'figure': shown})
     return verdicts
 
 
-def _table(result: Mapping[str, Any]) -> dict[str, list[Cell]]:
-    """A row of metrics for each arm, the best marked."""
-    rows = {}
-    for name, arm in result['arms'].items():
-        found = [(metric, arm['metrics'].get(metric)) for metric in result['shown']]
-        rows[name] = [
-            Cell(numerals.plus_minus(v['mean'], v['ci95']), name in best(result, metric))
-            if v
-            else Cell(numerals.DASH)
-            for metric, v in found
-        ]
-    return rows
+def _kept(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    """Of arms that keep a best state or stop early: steps and best step, seed by seed."""
+    kept = []
+    for index, arm in enumerate(arms):
+        if arm.best_step is not None:
+            best = ('none' if step is None else f'{step:,}' for step in arm.best_step)
+            kept.append(
+                {
+                    'name': arm.name,
+                    'colour': figures.PAGE[figures.colour(index)],
+                    'planned': f'{sum(phase["steps"] for phase in arm.config["phases"]):,}',
+                    'seeds': ' / '.join(map(str, arm.seeds)),
+                    'steps': ' / '.join(f'{steps:,}' for steps in arm.steps_done),
+                    'best': ' / '.join(best),
+                }
+            )
+    return kept
 
 
 def _curves(folder: Path, arms: Sequence[Arm]) -> list[Shown]:
-    """Every metric but the training ones, and the training losses."""
+    """Every metric, that of training in the figure of its twin; what was not trained on first."""
     order, ends = [arm.name for arm in arms], {arm.name: arm.ends for arm in arms}
-    every = sorted({name for arm in arms for name in arm.curves})
-    every = [name for name in every if not name.startswith('train/') or name.endswith('loss')]
-    # What was measured on data the network has not seen comes first.
-    every.sort(key=lambda name: (name.startswith('train/'), name.startswith('valid/'), name))
+    every = sorted(
+        {name for arm in arms for name in arm.curves} - {'valid/steps', 'valid/best_step'}
+    )
+    every.sort(key=lambda name: (is_training(name), name.startswith('valid/'), name))
+    twins = {name: other for name in every if (other := twin(name, every))}
     shown = []
     for metric in every:
+        if metric in twins.values():
+            continue
         found = {arm.name: arm.curves[metric] for arm in arms if metric in arm.curves}
+        other = twins.get(metric, '')
+        beside = {arm.name: arm.curves[other] for arm in arms if other in arm.curves}
         if max(len(curve.steps) for curve in found.values()) > 1:
             falls = any(arm.better.get(metric) == 'lower' for arm in arms)
-            figure = figures.curves(metric, found, order=order, falls=falls, ends=ends)
+            figure = figures.curves(
+                metric, found, order=order, falls=falls, ends=ends, beside=beside, other=other
+            )
             alt = f'{metric} over steps, mean and 95 % interval over seeds'
+            alt += f'; dashed: {other}' if other else ''
             shown.append(_save(folder, f'curve-{_slug(metric)}', figure, alt=alt))
     return shown
 
 
 def _strips(folder: Path, arms: Sequence[Arm], metrics: Sequence[str]) -> list[Shown]:
     order, shown = [arm.name for arm in arms], []
-    for metric in metrics:
+    tests = [metric for metric in metrics if not is_training(metric)]
+    for metric in tests or metrics:
         found = {arm.name: arm.metrics[metric] for arm in arms if metric in arm.metrics}
         figure = figures.strip(metric, found, order=order)
         alt = f'{metric} of every seed, with mean and 95 % interval'

@@ -1,19 +1,20 @@
 """The record of results: finished runs as committed JSON, and the table made from it.
 
 A recorded result carries command, seeds, device, versions, time and commit, and nothing that is
-true of one machine only: no absolute path. What a run missed is recorded as it is.
+true of one machine only: no absolute path. What a run missed is recorded as it is, and what is not
+the study as it stands only with words that say so.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxdl.errors import UsageError, nearest
 from jaxdl.files import read_json, write_bytes, write_json
-from jaxdl.report.finished import finished_names, unfinished_arms
-from jaxdl.report.numerals import commit, duration, estimate, interval, p_value, plus_minus
-from jaxdl.report.page import best
+from jaxdl.report.finished import Arm, finished_arms, finished_names, unfinished_arms
+from jaxdl.report.numerals import commit, duration
+from jaxdl.report.rows import Grid, answer_grid, arm_grid, remarks
 
 BEGIN, END = '<!-- results: written by `jaxdl record` -->', '<!-- end of results -->'
 
@@ -21,10 +22,21 @@ BEGIN, END = '<!-- results: written by `jaxdl record` -->', '<!-- end of results
 _ABSOLUTE = re.compile(r"""(?<![^\s'"=:,(\[])/[^\s'"=:,)\]]+""")
 
 
-def record_run(run_folder: Path, results_folder: Path) -> Path:
+class Own(NamedTuple):
+    """What a study is as it stands: the parameters of its arms as JSON has them, and its seeds."""
+
+    arms: Mapping[str, Mapping[str, Any]]
+    seeds: int
+
+
+def record_run(
+    run_folder: Path, results_folder: Path, *, own: Own | None = None, anyway: bool = False
+) -> Path:
     """Copy a finished run's result.json to NAME.json, and return where it is.
 
-    Raises UsageError where the run, one of its arms or one of its claims is not finished.
+    own: the study that is to be recorded, None to take the run for it. anyway: record what departs
+    from it all the same; the result then says so under 'departs'.
+    Raises UsageError where the run is not finished or departs from the study: see `departures`.
     """
     run_folder = Path(run_folder)
     path = run_folder / 'result.json'
@@ -32,15 +44,63 @@ def record_run(run_folder: Path, results_folder: Path) -> Path:
         raise UsageError(f'{run_folder} is not finished: it has no result.json')
     result = read_json(path)
     name, again = Path(result['study']).stem, f'`jaxdl run {result["study"]}` goes on with it'
-    if missing := unfinished_arms(run_folder):
-        raise UsageError(f'{run_folder} is not finished: {", ".join(missing)} is; {again}')
-    if not_run := [claim['text'] for claim in result['claims'] if claim['verdict'] == 'not run']:
-        raise UsageError(f'{run_folder} is not finished: not run is {not_run[0]!r}; {again}')
     if set(finished_names(run_folder)) != set(result['arms']):
         raise UsageError(f'{path} is older than the arms; `jaxdl report {name}` writes it again')
+    departs = [f'{arm} is not finished' for arm in unfinished_arms(run_folder)]
+    departs += [f'not run: {c["text"]!r}' for c in result['claims'] if c['verdict'] == 'not run']
+    if departs and not anyway:
+        raise UsageError(f'{run_folder} is not finished: {"; ".join(departs)}; {again}')
+    departs += departures(finished_arms(run_folder), own)
+    if departs and not anyway:
+        raise UsageError(
+            f'{run_folder} is not the study as it stands: {"; ".join(departs)}; --anyway records '
+            'it all the same, and the table says so'
+        )
     recorded = results_folder / f'{name}.json'
-    write_json(recorded, {key: _portable(value) for key, value in result.items()})
+    portable = {key: _portable(value) for key, value in result.items()}
+    write_json(recorded, portable | ({'departs': _portable(departs)} if departs else {}))
     return recorded
+
+
+def departures(arms: Sequence[Arm], own: Own | None) -> list[str]:
+    """In what a run is not its study, at one commit: nothing that a reader would expect of it.
+
+    Smoke runs, uncommitted changes, arms of different commits; and of the study `own` other arms,
+    other parameters, weights from elsewhere, or fewer seeds.
+    """
+    smoke = [arm.name for arm in arms if arm.config.get('smoke')]
+    found = [f'{", ".join(smoke)}: a smoke run'] if smoke else []
+    commits = {arm.name: arm.env.get('commit') for arm in arms}
+    dirty = [name for name, of in commits.items() if of and of.endswith('-dirty')]
+    found += [f'{", ".join(dirty)} ran with uncommitted changes'] if dirty else []
+    if len({*commits.values()}) > 1:
+        each = ', '.join(f'{name} of {commit(of)}' for name, of in commits.items())
+        found.append(f'the arms are of different commits: {each}')
+    for arm in arms:
+        if source := arm.config.get('init_from'):
+            found.append(f'{arm.name} started from the weights of {source}')
+    return found + (_other_options(arms, own) if own else [])
+
+
+def _other_options(arms: Sequence[Arm], own: Own) -> list[str]:
+    """What the study has otherwise, each with the arms of which it is true."""
+    found: dict[str, list[str]] = {}
+    strange = [arm.name for arm in arms if arm.name not in own.arms]
+    for arm in arms:
+        given, meant = arm.config['params'], own.arms.get(arm.name, {})
+        for name in dict.fromkeys([*meant, *given]) if meant else ():
+            have, want = (x.get(name, 'not there') for x in (given, meant))
+            if have != want:
+                said = f'{name} of {{}} is {have}, and {want} in the study'
+                found.setdefault(said, []).append(arm.name)
+        if len(arm.seeds) < own.seeds:
+            said = f'{{}} has {len(arm.seeds)} of {own.seeds} seeds'
+            found.setdefault(said, []).append(arm.name)
+    return [
+        *(f'the arm {name} is missing' for name in own.arms if name not in [a.name for a in arms]),
+        *(f'{name} is no arm of the study{nearest(name, own.arms)}' for name in strange),
+        *(said.replace('{}', ', '.join(names), 1) for said, names in found.items()),
+    ]
 
 
 def remark(results_folder: Path, name: str, text: str) -> Path:
@@ -54,6 +114,18 @@ def remark(results_folder: Path, name: str, text: str) -> Path:
         raise UsageError(f'no result of {name!r} is recorded{nearest(name, known)}')
     write_json(path, {**read_json(path), 'remark': _portable(text)})
     return path
+
+
+def check_readme(readme: Path) -> None:
+    """Raise UsageError where there is such a file without the two markers."""
+    if readme.exists():
+        _between(readme, readme.read_text(), BEGIN, END)
+
+
+def make_readme(readme: Path) -> None:
+    """Make a Markdown file for the table where there is none."""
+    if not readme.exists():
+        write_bytes(readme, f'# Results\n\n{BEGIN}\n\n{END}\n'.encode())
 
 
 def write_table(results_folder: Path, readme: Path) -> None:
@@ -72,10 +144,15 @@ def write_between(path: Path, begin: str, end: str, text: str) -> None:
     Raises UsageError where the file is missing or has not the two lines, in order.
     """
     whole = path.read_text() if path.exists() else ''
+    first, last = _between(path, whole, begin, end)
+    write_bytes(path, f'{whole[: first + len(begin)]}\n\n{text}\n{whole[last:]}'.encode())
+
+
+def _between(path: Path, whole: str, begin: str, end: str) -> tuple[int, int]:
     first, last = whole.find(begin), whole.find(end)
     if not 0 <= first < last:
         raise UsageError(f'{path} must have the lines {begin!r} and {end!r}')
-    write_bytes(path, f'{whole[: first + len(begin)]}\n\n{text}\n{whole[last:]}'.encode())
+    return first, last
 
 
 def results_table(results: list[dict[str, Any]]) -> str:
@@ -97,45 +174,25 @@ def results_table(results: list[dict[str, Any]]) -> str:
     for result in results:
         lines += ['', f'### {result["study"]}', '', f'`{result["command"]}`', '']
         lines += [f'**{result["remark"]}**', ''] if result.get('remark') else []
-        lines += _arms(result)
-        lines += ['', *_claims(result)] if result['claims'] else []
+        if departs := result.get('departs'):
+            lines += [f'**Recorded anyway, though {"; ".join(departs)}.**', '']
+        lines += _grid(arm_grid(result))
+        lines += ['', *(f'- {text}' for text in remarks(result))] if remarks(result) else []
+        lines += ['', *_grid(answer_grid(result))] if result['claims'] else []
     return '\n'.join(lines) + '\n'
 
 
-def _arms(result: Mapping[str, Any]) -> list[str]:
-    metrics = result['shown']
-    rows = []
-    for name, arm in result['arms'].items():
-        cells = []
-        for metric in metrics:
-            found = arm['metrics'].get(metric)
-            text = plus_minus(found['mean'], found['ci95']) if found else ''
-            cells.append(f'**{text}**' if name in best(result, metric) else text)
-        seeds = len(next(iter(arm['metrics'].values()))['per_seed'])
-        time = duration(arm['seconds'])
-        rows.append((name, f'{arm["parameters"]:,}', *cells, str(seeds), time))
-    return markdown_table(('arm', 'parameters', *metrics, 'seeds', 'time'), rows)
-
-
-def _claims(result: Mapping[str, Any]) -> list[str]:
-    head = ('claim', 'verdict', 'effect', '95 % interval', 'p')
-    rows = [
-        (
-            claim['text'],
-            f'**{claim["verdict"]}**',
-            estimate(claim['effect'], claim['ci95']),
-            interval(claim['ci95']),
-            p_value(claim['p']),
-        )
-        for claim in result['claims']
-    ]
-    return markdown_table(head, rows, words=2)
+def _grid(grid: Grid) -> list[str]:
+    """A table of cells, whose marked ones are bold."""
+    rows = [[f'**{cell.text}**' if cell.marked else cell.text for cell in row] for row in grid.rows]
+    return markdown_table(grid.head, rows, words=grid.words)
 
 
 def _answer(result: Mapping[str, Any]) -> str:
     """How many claims got which verdict, ``2 supported, 1 refuted``."""
     verdicts = [claim['verdict'] for claim in result['claims']]
     found = ', '.join(f'{verdicts.count(verdict)} {verdict}' for verdict in dict.fromkeys(verdicts))
+    found += ' (**not the study as it stands**)' if result.get('departs') else ''
     return f'{found} (**see the remark**)' if result.get('remark') else found
 
 

@@ -27,9 +27,13 @@ from jaxdl.run.lock import locked
 from jaxdl.run.record import Record, read_metrics
 from jaxdl.run.standing import Standing, compare, refuse_changes
 from jaxdl.study import Eval, Phase, cadence, evaluations, phase_names
+from jaxdl.task import never
 from jaxdl.transfer import with_variables, with_weights
 
 Numbers = dict[str, list[Any]]  # {'test/accuracy': [one a seed]}
+
+# Of a phase that keeps its best state: the steps that each seed did, and which was its best.
+STEPS, BEST_STEP = 'valid/steps', 'valid/best_step'
 
 
 class Options(NamedTuple):
@@ -74,7 +78,7 @@ def run_arm(
         recorded = bool(read_metrics(folder))
         trained = recorded or bool(checkpoints.steps())
         agree(folder, config, trained=trained)
-        stages = make_stages(phases, config.seeds, options, say=say)
+        stages = make_stages(phases, config.seeds, options, say=say, note=say.note)
         about = numbers_of(stages)
         for name in judged:
             if name not in about:
@@ -92,6 +96,9 @@ def run_arm(
         if done and saved is None:
             standing.write(experiment)
             return read_json(folder / 'DONE')
+        watched = [*judged, *(name for stage in stages for name in stage.watched)]
+        # Lines of metrics.jsonl name the numbers of an earlier phase without its name.
+        watched += [name.removeprefix(stage.prefix) for stage in stages for name in watched]
         record = stack.enter_context(
             Record(
                 folder,
@@ -100,6 +107,7 @@ def run_arm(
                 steps=sum(phase.steps for phase in phases),
                 resume_at=saved.step if saved else 0,
                 tensorboard=options.tensorboard,
+                watched=watched,
             )
         )
         say.open(record)
@@ -174,6 +182,13 @@ class _Voice:
         else:
             self._record.say(text)
 
+    def note(self, text: str) -> None:
+        """What a program took to compile: for the log, and that it takes time for the person."""
+        if self._record is None:
+            self._early.append(text)
+        else:
+            self._record.note(text)
+
     def open(self, record: Record) -> None:
         """Say what was kept, and from now on everything at once."""
         self._record = record
@@ -201,6 +216,10 @@ class Stage:
             for split, numbers in engine.about.items()
             for name, it in numbers.items()
         }
+        for name in (STEPS, BEST_STEP) if engine.kept_by else ():
+            if name in self.about:
+                raise UsageError(f'{name}: a run counts its own; call that number otherwise')
+            self.about[name] = About(())
         best = phase.best
         if best is not None and (best not in self.about or not self.about[best].better):
             known = [name for name, it in self.about.items() if it.better]
@@ -208,6 +227,13 @@ class Stage:
                 f'best: {best!r} is no number that says which values are better'
                 f'{nearest(best, known)}'
             )
+
+    @property
+    def watched(self) -> list[str]:
+        """The numbers by which a state is kept, if there are any."""
+        kept = self.engine.kept_by
+        names = [self.phase.best, None if kept is None else f'valid/{kept}']
+        return [self.prefix + name for name in names if name is not None]
 
     def template(self) -> Any:
         """Shapes of what a checkpoint of this phase holds."""
@@ -229,6 +255,28 @@ class Stage:
         """The finished numbers of training, 'train/loss'."""
         return _named('train', finish_each(split_seeds(totals, len(self.engine.seeds))))
 
+    def standing(self, states: Any) -> Numbers:
+        """The steps that each seed has done and the step of its best state, NaN without one."""
+        found = self.engine.standing(states)
+        if found is None:
+            return {}
+        best = [float(step) if step >= 0 else math.nan for step in found.best]
+        return {STEPS: [float(steps) for steps in found.steps], BEST_STEP: best}
+
+    def carried(self, totals: dict[str, Metric], stopped: Sequence[bool]) -> dict[str, Metric]:
+        """What the next stretch adds to: nothing, and of seeds that have stopped their last totals.
+
+        So the training metrics of a seed that trains no more keep their last values.
+        """
+        none = self.engine.no_totals()
+        if not any(stopped):
+            return none
+
+        def keep(last: Any, zero: Any) -> np.ndarray:
+            return np.where(np.reshape(stopped, (-1,) + (1,) * (np.ndim(zero) - 1)), last, zero)
+
+        return jax.tree.map(keep, totals, none)
+
     def score(self, numbers: Numbers) -> float | None:
         """What the checkpoint of these numbers is worth, if the phase says so; more is better."""
         best = self.phase.best
@@ -244,6 +292,7 @@ def make_stages(
     seeds: Sequence[int],
     options: Options,
     say: Callable[[str], None] = lambda text: None,
+    note: Callable[[str], None] | None = None,
 ) -> list[Stage]:
     """The stages of a run; nothing is compiled, and no data are on a device yet."""
     stages = []
@@ -257,6 +306,7 @@ def make_stages(
             chunk=options.chunk,
             evaluations=evaluations(phase),
             say=say,
+            note=note,
         )
         prefix = '' if index == len(phases) - 1 else f'{name}/'
         stages.append(Stage(index, prefix, phase, engine))
@@ -320,6 +370,8 @@ class _Run:
     ) -> None:
         self._stages, self._record, self._checkpoints = stages, record, checkpoints
         self._stop = stop
+        self._halted: list[bool] = []  # of each seed whether it was seen to have stopped
+        self._warned: set[str] = set()  # numbers that were said not to be finite
         self._began = time.perf_counter() - seconds
 
     def go(self, saved: Saved | None, *, init_from: str | None) -> dict[str, Any]:
@@ -350,11 +402,12 @@ class _Run:
             stage.forget()
             del engine
         self._checkpoints.wait()
+        results = self._results()
         return {
             'parameters': parameters,
-            'steps': offset,
+            'steps': sum(_steps_done(stage, results) for stage in self._stages),
             'seconds': round(time.perf_counter() - self._began, 1),
-            'metrics': self._results(),
+            'metrics': results,
         }
 
     def redraw(self, saved: Saved) -> None:
@@ -381,8 +434,9 @@ class _Run:
     def _introduce(self, stage: Stage) -> None:
         engine, choice = stage.engine, stage.engine.choice
         name = stage.prefix.removesuffix('/') or f'phase {stage.index}'
+        most = '' if stage.phase.task.stopped is never else 'at most '
         self._record.say(
-            f'{name}: {stage.phase.steps} steps, {engine.parameters():,} parameters, '
+            f'{name}: {most}{stage.phase.steps} steps, {engine.parameters():,} parameters, '
             f'{stage.phase.train.name}; layout {choice.name} ({choice.why}), '
             f'{engine.chunk} steps a look{", scanned" if choice.scan else ""}'
         )
@@ -414,6 +468,7 @@ class _Run:
         """The steps of a phase from `start` on; the states they end in."""
         engine, phase = stage.engine, stage.phase
         examples = engine.rows * len(engine.seeds)
+        self._halted = engine.stopped(states) if start else [False] * len(engine.seeds)
         ticks = engine.train(states, start=start, stop=phase.steps, cadences=stage.cadences)
         tick: Tick | None = None
         with closing(ticks), self._diverging(stage):
@@ -422,9 +477,7 @@ class _Run:
                 self._record.progress(offset + tick.step, examples=examples)
                 last = saved = False
                 if tick.boundary:
-                    last, saved = self._look(stage, tick, totals, offset=offset)
-                if saved:
-                    totals = engine.no_totals()
+                    last, saved, totals = self._look(stage, tick, totals, offset=offset)
                 if self._stop:
                     if not saved:
                         totals = _sum(totals, tick.drain())
@@ -435,10 +488,13 @@ class _Run:
         assert tick is not None
         return tick.states
 
-    def _look(self, stage: Stage, tick: Tick, totals: Any, *, offset: int) -> tuple[bool, bool]:
-        """Measure, review, show and record what is due; whether this was the last, and was saved.
+    def _look(
+        self, stage: Stage, tick: Tick, totals: Any, *, offset: int
+    ) -> tuple[bool, bool, Any]:
+        """Measure, review, show and record what is due.
 
-        What is reviewed may end the phase, and at its end everything is due.
+        What is reviewed may end the phase, and at its end everything is due. Returns whether this
+        was the last look, whether it was saved, and the totals that the next stretch adds to.
         """
         engine, phase, step = stage.engine, stage.phase, offset + tick.step
         ends = tick.step == phase.steps
@@ -447,9 +503,11 @@ class _Run:
             numbers = stage.measure(tick.states, 'valid')
             scalars = {name.removeprefix('valid/'): x for name, x in _scalars(numbers).items()}
             tick.states = engine.review(tick.states, scalars)
-        if not ends and engine.all_stopped(tick.states):
-            self._record.say(f'every seed stopped early, at step {step}')
-            ends = True
+            numbers |= stage.standing(tick.states)
+        stopped = engine.stopped(tick.states)
+        if not ends:
+            self._tell_stopped(stage, stopped, numbers, step=step)
+            ends = all(stopped)
         saves = ends or tick.step % stage.every == 0
         if saves:
             numbers = {**stage.trained(totals), **numbers}
@@ -459,10 +517,36 @@ class _Run:
             numbers |= stage.measure(outcome, name)
             self._show(stage, outcome, name, step=step)
         self._write(stage, numbers, step=step)
+        if ends:
+            self._tell_unscored(stage, numbers)
         if saves:
-            score = stage.score(numbers)
-            self._save(stage, tick.states, engine.no_totals(), step=step, score=score)
-        return ends, saves
+            totals = stage.carried(totals, stopped)
+            self._save(stage, tick.states, totals, step=step, score=stage.score(numbers))
+        return ends, saves, totals
+
+    def _tell_stopped(
+        self, stage: Stage, stopped: list[bool], numbers: Numbers, *, step: int
+    ) -> None:
+        """Say which seeds have stopped early at this look."""
+        now = [i for i, halts in enumerate(stopped) if halts and not self._halted[i]]
+        if now:
+            bests = numbers.get(BEST_STEP, [math.nan] * len(stopped))
+            found = ', '.join(f'{bests[i]:.0f}' if math.isfinite(bests[i]) else 'none' for i in now)
+            seeds = _seeds([stage.engine.seeds[i] for i in now])
+            self._record.say(f'{seeds} stopped early, at step {step} (best step {found})')
+        if all(stopped) and not all(self._halted):
+            self._record.say(f'every seed stopped early, at step {step}')
+        self._halted = stopped
+
+    def _tell_unscored(self, stage: Stage, numbers: Numbers) -> None:
+        """Warn of seeds that never had a finite score: there is no best state of theirs."""
+        bests = zip(stage.engine.seeds, numbers.get(BEST_STEP, []), strict=False)
+        seeds = [seed for seed, best in bests if not math.isfinite(best)]
+        if seeds:
+            self._record.say(
+                f'warning: valid/{stage.engine.kept_by} of {_seeds(seeds)} was never finite: the '
+                'last state counts, not a best one'
+            )
 
     def _write(self, stage: Stage, numbers: Numbers, *, step: int) -> None:
         """Scalars go to metrics.jsonl, arrays to arrays.npz."""
@@ -470,6 +554,13 @@ class _Run:
         arrays = {k: np.array(v) for k, v in numbers.items() if k not in scalars}
         if arrays:
             self._record.arrays({stage.prefix + name: x for name, x in arrays.items()})
+        for name, values in scalars.items():
+            found = {s: v for s, v in zip(stage.engine.seeds, values, strict=True)}
+            bad = [seed for seed, value in found.items() if not math.isfinite(value)]
+            if bad and name != BEST_STEP and stage.prefix + name not in self._warned:
+                self._warned.add(stage.prefix + name)
+                what = 'NaN' if any(math.isnan(found[seed]) for seed in bad) else 'infinite'
+                self._record.say(f'warning: {name} of {_seeds(bad)} is {what} at step {step}')
         seconds = round(time.perf_counter() - self._began, 2)
         self._record.metrics(step, phase=stage.index, seconds=seconds, values=scalars)
 
@@ -496,6 +587,16 @@ class _Run:
         self._checkpoints.wait()
         self._record.say(f'saved at step {step}')
         raise stopped_by(self._stop[0], f'stopped and saved at step {step}')
+
+
+def _steps_done(stage: Stage, results: Mapping[str, Any]) -> int:
+    """The steps of a phase that its longest seed did: fewer than planned if all stopped early."""
+    done = results.get(stage.prefix + STEPS)
+    return int(max(done)) if done else stage.phase.steps
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return ('seed ' if len(seeds) == 1 else 'seeds ') + ', '.join(map(str, seeds))
 
 
 def _seconds(folder: Path) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 
@@ -26,53 +26,72 @@ class Progress(Protocol):
         """The run has ended or stopped."""
 
 
-def progress_for(stream: IO[str], *, title: str, steps: int, at: int) -> Progress:
-    """A bar if `stream` is a terminal, else lines."""
+def progress_for(
+    stream: IO[str], *, title: str, steps: int, at: int, watched: Sequence[str] = ()
+) -> Progress:
+    """A bar if `stream` is a terminal, else lines. `watched` numbers come before others."""
     if stream.isatty():
-        return _Bar(stream, title=title, steps=steps, at=at)
-    return _Lines(stream, title=title, steps=steps, at=at)
+        return _Bar(stream, title=title, steps=steps, at=at, watched=watched)
+    return _Lines(stream, title=title, steps=steps, at=at, watched=watched)
 
 
 class _Rate:
-    """Examples a second since the first report: what is before it holds the compilation."""
+    """The speed since the first report: what is before it holds the compilation."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
         self._first: tuple[float, int] | None = None
 
-    def at(self, step: int, examples: int) -> str:
+    def at(self, step: int, examples: int) -> tuple[str, str]:
+        """Examples a second and the time left, in words; '' where they are not known."""
         now = time.monotonic()
         if self._first is None:
             self._first = now, step
-        elapsed, seen = now - self._first[0], (step - self._first[1]) * examples
-        return f'{seen / elapsed:,.0f} examples/s' if elapsed > 0 and seen > 0 else ''
+        elapsed, done = now - self._first[0], step - self._first[1]
+        if elapsed <= 0 or done <= 0:
+            return '', ''
+        left = (self._steps - step) * elapsed / done
+        speed = f'{done * examples / elapsed:,.0f} examples/s' if examples else ''
+        return speed, f'{_clock(left)} left' if step < self._steps else ''
+
+
+def _clock(seconds: float) -> str:
+    """A time as a clock shows it, ``4:05`` or ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02}:{rest:02}' if hours else f'{minutes}:{rest:02}'
 
 
 class _Bar:
     """A bar below the lines, with the time left, examples a second and the newest numbers."""
 
-    def __init__(self, stream: IO[str], *, title: str, steps: int, at: int):
-        self._rate = _Rate()
+    def __init__(self, stream: IO[str], *, title: str, steps: int, at: int, watched: Sequence[str]):
+        self._rate, self._watched = _Rate(steps), watched
         self._bar = Bar(
             TextColumn('{task.description}', markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn('{task.fields[rate]}  {task.fields[numbers]}', markup=False),
+            TextColumn(
+                '{task.fields[left]}  {task.fields[rate]}  {task.fields[numbers]}', markup=False
+            ),
             console=Console(file=stream, highlight=False),
             transient=True,
             refresh_per_second=5,
         )
-        self._task = self._bar.add_task(title, total=steps, completed=at, rate='', numbers='')
+        self._task = self._bar.add_task(
+            title, total=steps, completed=at, left='', rate='', numbers=''
+        )
         self._bar.start()
 
     def say(self, text: str) -> None:
         self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def at(self, step: int, *, examples: int) -> None:
-        self._bar.update(self._task, completed=step, rate=self._rate.at(step, examples))
+        rate, left = self._rate.at(step, examples)
+        self._bar.update(self._task, completed=step, rate=rate, left=left)
 
     def latest(self, values: Mapping[str, Sequence[float]]) -> None:
-        self._bar.update(self._task, numbers=_numbers(values))
+        self._bar.update(self._task, numbers=_numbers(values, self._watched))
 
     def close(self) -> None:
         self._bar.stop()
@@ -81,32 +100,41 @@ class _Bar:
 class _Lines:
     """A line when 10 s and a tenth of the run have gone by since the last, or a minute."""
 
-    def __init__(self, stream: IO[str], *, title: str, steps: int, at: int):
+    def __init__(self, stream: IO[str], *, title: str, steps: int, at: int, watched: Sequence[str]):
         self._stream, self._title, self._steps = stream, title, steps
-        self._rate, self._said, self._numbers = _Rate(), (time.monotonic(), at), ''
+        self._watched, self._rate = watched, _Rate(steps)
+        self._said, self._numbers = (time.monotonic(), at), ''
 
     def say(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 
     def at(self, step: int, *, examples: int) -> None:
-        rate = self._rate.at(step, examples)
+        rate, left = self._rate.at(step, examples)
         now, (then, before) = time.monotonic(), self._said
         share = (step - before) / max(self._steps, 1)
         if (now - then >= 10 and share >= 0.1) or now - then >= 60:
             self._said = now, step
-            parts = (f'{self._title}: step {step} of {self._steps}', rate, self._numbers)
+            parts = (f'{self._title}: step {step} of {self._steps}', left, rate, self._numbers)
             self.say(', '.join(filter(None, parts)))
 
     def latest(self, values: Mapping[str, Sequence[float]]) -> None:
-        self._numbers = _numbers(values)
+        self._numbers = _numbers(values, self._watched)
 
     def close(self) -> None:
         pass
 
 
-def _numbers(values: Mapping[str, Sequence[float]]) -> str:
-    """The mean over seeds of a few numbers, losses first."""
-    names = sorted(values, key=lambda name: (not name.endswith('loss'), name))[:4]
-    means = [(name, [float(v) for v in values[name]]) for name in names]
-    said = [(name, math.fsum(v) / len(v) if v else math.nan) for name, v in means]
-    return '  '.join(f'{name} {mean:.4g}' for name, mean in said)
+def _numbers(values: Mapping[str, Sequence[float]], watched: Sequence[str]) -> str:
+    """The mean over seeds of a few numbers, watched ones first, then losses."""
+
+    def rank(name: str) -> tuple[bool, bool, str]:
+        return name not in watched, not name.endswith('loss'), name
+
+    said = []
+    for name in sorted(values, key=rank)[:4]:
+        each = [float(v) for v in values[name]]
+        known = [v for v in each if math.isfinite(v)]
+        mean = f'{math.fsum(known) / len(known):.4g}' if known else 'NaN'
+        lost = f' ({len(each) - len(known)} of {len(each)} NaN)' if len(known) < len(each) else ''
+        said.append(f'{name} {mean}{lost if known else ""}')
+    return '  '.join(said)

@@ -32,7 +32,7 @@ class Record:
 
     Opening with `resume_at` forgets what a dead process wrote after that step: lines of
     metrics.jsonl and sample files, a torn last line too. `resume_at=0` forgets everything but the
-    log. `steps` is the length of the whole run.
+    log. `steps` is the length of the whole run. `watched` are the numbers that a person waits for.
     """
 
     def __init__(
@@ -44,10 +44,12 @@ class Record:
         steps: int,
         resume_at: int = 0,
         tensorboard: bool = True,
+        watched: Sequence[str] = (),
     ):
         self.folder = Path(folder)
         self._active = jax.process_index() == 0
         self._start = time.monotonic()
+        self._noted = False
         self._bar: Progress | None = None
         self._metrics: IO[bytes] | None = None
         self._log: IO[bytes] | None = None
@@ -63,7 +65,9 @@ class Record:
                 self._tensorboard = TensorBoard(
                     self.folder / 'tensorboard', seeds=seeds, resume_at=resume_at
                 )
-        self._bar = progress_for(sys.stderr, title=title, steps=steps, at=resume_at)
+        self._bar = progress_for(
+            sys.stderr, title=title, steps=steps, at=resume_at, watched=watched
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +94,16 @@ class Record:
         """A line for a person: to log.txt with the time since the start, and to the terminal."""
         if self._bar:
             self._bar.say(text)
+        self._keep(text)
+
+    def note(self, text: str) -> None:
+        """A detail of compiling: to log.txt, and the first one tells a person where they are."""
+        if self._bar and not self._noted:
+            self._bar.say(f'compiling; how long each program takes is in {self.folder / "log.txt"}')
+        self._noted = True
+        self._keep(text)
+
+    def _keep(self, text: str) -> None:
         if self._log:
             with writing(self.folder):
                 _append(self._log, f'{time.monotonic() - self._start:9.1f} s  {text}')

@@ -1,10 +1,13 @@
 """What a person looks at: pictures, points and texts a task shows during a run."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+
+from jaxdl.errors import UsageError
 
 
 def unit(x: jax.Array) -> jax.Array:
@@ -14,15 +17,42 @@ def unit(x: jax.Array) -> jax.Array:
 
 
 class Sample(struct.PyTreeNode):
-    """Something to look at; `record` draws it."""
+    """Something to look at; `record` draws it.
+
+    names: those of the classes, where it shows some; what an experiment leaves open is taken from
+        what the evaluation measures (a confusion matrix knows its classes).
+    """
+
+    names: tuple[str, ...] = struct.field(pytree_node=False, default=(), kw_only=True)
+
+
+def named(samples: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """Samples with the names of the classes, in those that leave them open."""
+    return {
+        name: x.replace(names=tuple(classes)) if isinstance(x, Sample) and not x.names else x
+        for name, x in samples.items()
+    }
 
 
 class Images(Sample):
-    """Images [n, height, width, channels (1 or 3)], values 0..1, drawn as a grid."""
+    """Images [n, height, width, channels (1 or 3)], values 0..1, drawn as a grid.
+
+    labels: int [n], shown under each image. truth: int [n]; labels that differ from it are drawn in
+    red, with the truth in brackets. columns: of the grid, None for as many as look well. gap:
+    pixels between two images.
+    """
 
     pixels: jax.Array
-    labels: Any = None  # int [n], shown under each image, or None
-    truth: Any = None  # int [n]; labels that differ from it are drawn in red
+    labels: Any = None
+    truth: Any = None
+    columns: int | None = struct.field(pytree_node=False, default=None, kw_only=True)
+    gap: int = struct.field(pytree_node=False, default=3, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.columns is not None and self.columns < 1:
+            raise UsageError(f'Images: columns is {self.columns}; it is 1 or more, or None')
+        if self.gap < 0:
+            raise UsageError(f'Images: gap is {self.gap}; it is 0 or more pixels')
 
 
 class Points(Sample):
@@ -33,16 +63,24 @@ class Points(Sample):
 
 
 class Texts(Sample):
-    """Lines of text as code points, int [n, length], padded by 0."""
+    """Lines of text as code points, int [n, length], padded by 0.
+
+    labels: int [n], the class of each line as predicted; truth: int [n], the true one. target: int
+    [n, any length], the line that was to be written. What differs from the truth is marked.
+    """
 
     codes: jax.Array
+    labels: Any = None
+    truth: Any = None
+    target: Any = None
 
 
 class Boxes(Sample):
     """Images [n, height, width, channels (1 or 3)], values 0..1, with boxes drawn on them.
 
     boxes [n, D, 4] in pixels (x1, y1, x2, y2), classes int [n, D], mask bool [n, D]: each box in
-    the colour of its class. truth [n, N, 4] and truth_mask [n, N]: in white, dashed.
+    the colour of its class, with its name where that is known. truth [n, N, 4] and truth_mask
+    [n, N]: in white, dashed.
     """
 
     pixels: jax.Array

@@ -2,15 +2,17 @@
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxdl.samples import Boxes, Images, Masks, Points, Sample, Texts
 
-INK, GREY, RED, BLUE = '#1f2328', '#8a8f98', '#c4320a', '#0072b2'
+INK, GREY, RED, BLUE, EDGE = '#1f2328', '#8a8f98', '#c4320a', '#0072b2', '#d0d3d8'
 GAP = 3  # pixels between images
 MOST = 64  # images drawn of one sample
+MOST_ROOM = 150  # pixels across that a label may take
 # Okabe and Ito's colours, which most colour-blind people tell apart; class k has colour k modulo 7.
 CLASSES = ('#e69f00', '#56b4e9', '#f0e442', '#009e73', '#d55e00', '#cc79a7', '#0072b2')
 
@@ -34,34 +36,67 @@ def draw(sample: Sample) -> tuple[str, bytes]:
 
 
 def read_texts(sample: Texts) -> list[str]:
-    """The lines of a text sample. A code point that does not exist is shown as U+FFFD."""
-    codes = np.asarray(sample.codes)
+    """The lines of a text sample, each with what is predicted and true of it, if anything is.
+
+    A code point that does not exist is shown as U+FFFD.
+    """
+    lines = _lines(sample.codes)
+    said = list(lines)
+    for i in range(len(lines)) if sample.labels is not None else ():
+        label, truth = (_class(sample, x, i) for x in (sample.labels, sample.truth))
+        right = '' if truth is None else ' (right)' if truth == label else f' (wrong: {truth})'
+        said[i] += f'  [{label}]{right}'
+    for i, target in enumerate([] if sample.target is None else _lines(sample.target)):
+        said[i] += '  (right)' if lines[i] == target else f'\n    truth: {target}'
+    return said
+
+
+def _lines(codes: Any) -> list[str]:
+    codes = np.asarray(codes)
     valid = (codes >= 0) & (codes < 0x110000) & ~((codes >= 0xD800) & (codes < 0xE000))
     codes = np.where(valid, codes, 0xFFFD)
     return [''.join(chr(code) for code in line if code) for line in codes]
+
+
+def _class(sample: Sample, labels: Any, i: int) -> str | None:
+    """The class of row i by its name, or its number where it has none."""
+    if labels is None:
+        return None
+    label = int(labels[i])
+    return sample.names[label] if 0 <= label < len(sample.names) else str(label)
 
 
 def _images(sample: Images) -> bytes:
     """A grid of images, each with its label below; a wrong one is red, the truth in brackets."""
     from PIL import ImageDraw, ImageFont
 
-    shown, zoom = _enlarged(sample.pixels, to=56)
+    shown, _ = _enlarged(sample.pixels, to=56)
     n, height, width, _ = shown.shape
-    columns = math.ceil(math.sqrt(n * 1.6)) if n > 8 else n
-    text = 16 if sample.labels is not None else 0
-    canvas, corners = _sheet(shown, columns=columns, below=text)
-    if sample.labels is not None:
-        pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(11)
-        for i, (left, top) in enumerate(corners):
-            said, colour = _label(sample, i)
-            pen.text(
-                (left + width / 2, top + height + text / 2),
-                said,
-                fill=colour,
-                font=font,
-                anchor='mm',
-            )
+    font = ImageFont.load_default(11)
+    labels = [] if sample.labels is None else [_label(sample, i) for i in range(n)]
+    # A name may be wider than its image: it gets the room that it needs, up to a limit.
+    room = max((math.ceil(font.getlength(text)) for text, _ in labels), default=0) + 4
+    wide = max(width, min(room, MOST_ROOM))
+    columns = sample.columns or (math.ceil(math.sqrt(n * 1.6)) if n > 8 else n)
+    text = 16 if labels else 0
+    canvas, corners = _sheet(shown, columns=columns, below=text, wide=wide, gap=sample.gap)
+    pen = ImageDraw.Draw(canvas)
+    for left, top in corners if sample.gap else ():
+        # An edge, so that images on white paper end somewhere.
+        pen.rectangle([left - 1, top - 1, left + width, top + height], outline=EDGE)
+    for (said, colour), (left, top) in zip(labels, corners, strict=False):
+        at = (left + width / 2, top + height + text / 2)
+        pen.text(at, _fitted(said, font, wide), fill=colour, font=font, anchor='mm')
     return _png(canvas)
+
+
+def _fitted(text: str, font: Any, room: int) -> str:
+    """The text, cut where it is wider than the room that it has."""
+    if font.getlength(text) <= room:
+        return text
+    while text and font.getlength(text + '...') > room:
+        text = text[:-1]
+    return text + '...'
 
 
 def _boxes(sample: Boxes) -> bytes:
@@ -80,8 +115,9 @@ def _boxes(sample: Boxes) -> bytes:
             frame = at + _frame(sample.boxes[i][j], zoom, shown.shape)
             colour = CLASSES[int(sample.classes[i][j]) % len(CLASSES)]
             pen.rectangle([*frame], outline=colour)
-            if sample.scores is not None:
-                said = f'{float(sample.scores[i][j]):.2f}'
+            name = _class(sample, sample.classes[i], int(j)) if sample.names else None
+            score = None if sample.scores is None else f'{float(sample.scores[i][j]):.2f}'
+            if said := ' '.join(filter(None, (name, score))):
                 pen.text((frame[0] + 2, frame[1]), said, fill=colour, font=font)
     return _png(canvas)
 
@@ -107,7 +143,10 @@ def _dashed(pen: Any, frame: np.ndarray, dash: int = 3) -> None:
 
 
 def _masks(sample: Masks) -> bytes:
-    """Rows of image, truth and prediction; class 0 is black, 1 of two white, others in colours."""
+    """Rows of image, truth and prediction; class 0 is black, 1 of two white, others in colours.
+
+    The names of the classes stand below, where they are known.
+    """
     from PIL import ImageColor
 
     shown, zoom = _enlarged(sample.pixels, to=192)
@@ -121,7 +160,32 @@ def _masks(sample: Masks) -> bytes:
     maps = np.where(known[..., None], colours[index], np.array(ImageColor.getrgb(GREY), np.uint8))
     maps = maps.repeat(zoom, 2).repeat(zoom, 3)
     triplets = np.concatenate([shown[:, None], maps], 1)
-    return _png(_sheet(triplets.reshape(-1, *shown.shape[1:]), columns=3)[0])
+    sheet, _ = _sheet(triplets.reshape(-1, *shown.shape[1:]), columns=3)
+    return _png(_with_legend(sheet, sample.names[: most + 1], colours))
+
+
+def _with_legend(sheet: Any, classes: Sequence[str], colours: np.ndarray) -> Any:
+    """The sheet over the colours of the classes with their names, in as many lines as it takes."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    if not classes:
+        return sheet
+    font, side, line = ImageFont.load_default(11), 10, 18
+    places, x, y = [], GAP, sheet.height
+    for name in classes:
+        wide = side + 4 + math.ceil(font.getlength(name)) + 14
+        if x > GAP and x + wide > sheet.width:
+            x, y = GAP, y + line
+        places.append((x, y + line // 2))
+        x += wide
+    canvas = Image.new('RGB', (sheet.width, y + line), 'white')
+    canvas.paste(sheet)
+    pen = ImageDraw.Draw(canvas)
+    for k, (name, (x, y)) in enumerate(zip(classes, places, strict=True)):
+        colour = tuple(colours[(k - 1) % (len(colours) - 1) + 1 if k else 0].tolist())
+        pen.rectangle([x, y - side // 2, x + side, y + side // 2], fill=colour, outline=EDGE)
+        pen.text((x + side + 4, y), name, fill=INK, font=font, anchor='lm')
+    return canvas
 
 
 def _enlarged(pixels: Any, *, to: int) -> tuple[np.ndarray, int]:
@@ -137,16 +201,20 @@ def _enlarged(pixels: Any, *, to: int) -> tuple[np.ndarray, int]:
 
 
 def _sheet(
-    images: np.ndarray, *, columns: int, below: int = 0
+    images: np.ndarray, *, columns: int, below: int = 0, wide: int = 0, gap: int = GAP
 ) -> tuple[Any, list[tuple[int, int]]]:
-    """Images in rows, with `below` pixels free under each; and the left top corner of each."""
+    """Images in rows, with `below` pixels free under each; and the left top corner of each.
+
+    Each stands in the middle of a place `wide` pixels across, or as wide as it is.
+    """
     from PIL import Image
 
     n, height, width, _ = images.shape
-    across, down = width + GAP, height + below + GAP
-    size = columns * across + GAP, math.ceil(n / columns) * down + GAP
+    columns, wide = min(columns, n), max(wide, width)
+    across, down, left = wide + gap, height + below + gap, gap + (wide - width) // 2
+    size = columns * across + gap, math.ceil(n / columns) * down + gap
     canvas = Image.new('RGB', size, 'white')
-    corners = [(GAP + i % columns * across, GAP + i // columns * down) for i in range(n)]
+    corners = [(left + i % columns * across, gap + i // columns * down) for i in range(n)]
     for image, corner in zip(images, corners, strict=True):
         canvas.paste(Image.fromarray(image), corner)
     return canvas, corners
@@ -159,8 +227,8 @@ def _png(canvas: Any) -> bytes:
 
 
 def _label(sample: Images, i: int) -> tuple[str, str]:
-    label = int(sample.labels[i])
-    if sample.truth is None or label == (truth := int(sample.truth[i])):
+    label, truth = (_class(sample, labels, i) for labels in (sample.labels, sample.truth))
+    if truth is None or truth == label:
         return str(label), INK
     return f'{label} ({truth})', RED
 

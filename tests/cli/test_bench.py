@@ -5,7 +5,9 @@ import re
 import time
 from contextlib import redirect_stderr, redirect_stdout
 
+import flax.linen as nn
 import jax
+import optax
 import pytest
 import toy
 
@@ -14,7 +16,9 @@ from jaxdl.cli.bench import bench, summarise
 from jaxdl.cli.library import load, names
 from jaxdl.cli.main import main
 from jaxdl.errors import DataMissingError
+from jaxdl.game import Player, game
 from jaxdl.net import trainable
+from jaxdl.optim import freeze
 from jaxdl.run import machine
 from jaxdl.study import Phase, Study
 
@@ -118,7 +122,8 @@ def test_summary_shows_every_network_that_is_trained(name):
         parts = list(summarise(study, ('tiny',), {}))
     except DataMissingError as missing:
         pytest.skip(str(missing))
-    said = r'tiny(, phase \d)?: ([\d,]+) parameters, [\d.]+ [kMG]?FLOP and [\d.]+ [kMG]?B a'
+    said = r'tiny(, phase \d)?: ([\d,]+) parameters(?: \(.*\))?, '
+    said += r'[\d.]+ [kMG]?FLOP and [\d.]+ [kMG]?B a'
     lines = [part for part in parts if isinstance(part, str)]
     found = [re.match(said, line) for line in lines]
     assert all(found), lines
@@ -145,11 +150,39 @@ def test_summary_as_it_is_typed():
 def test_every_phase_is_measured_by_name():
     phase = Phase(toy.task(), toy.train_source(), {}, steps=1, every=1)
     study = Study('?', lambda: (phase, phase), {'a': {}}, tiny={})
-    lines = [part for part in summarise(study, (), {}) if isinstance(part, str)]
+    parts = list(summarise(study, (), {}))
+    lines = [part for part in parts if isinstance(part, str)]
     assert [line.split(':')[0] for line in lines] == ['a, phase 0', 'a, phase 1']
+    tables = [part for part in parts if not isinstance(part, str)]
+    assert [table.title.split(':')[0] for table in tables] == ['net', 'net']
     state = jax.eval_shape(
         phase.task.init,
         jax.random.key(0),
         phase.train.make(jax.random.key(0), phase.train.resident, next(phase.train.open(0, 0))),
     )
     assert f': {trainable(state)} parameters' in lines[0]
+
+
+def test_every_network_is_listed_and_what_is_frozen_counted_apart():
+    def loss(nets, batch, key):
+        y, net = nets['mover'](batch['x'])
+        return (y**2).mean() + nets['judge'](batch['x'])[0].mean(), ({**nets, 'mover': net}, {})
+
+    def inputs(batch):
+        return (batch['x'],)
+
+    opt = freeze(optax.sgd(0.1), 'bias')
+    players = {
+        'mover': Player(nn.Dense(4), loss, opt, inputs),
+        'judge': Player(nn.Dense(4), None, None, inputs),  # equal, and yet another network
+        'idle': Player(nn.Dense(4), None, None, inputs),  # that no step calls
+    }
+    phase = Phase(game(players, lambda *_: {}), toy.train_source(), {}, steps=1)
+    first, *tables = summarise(Study('?', lambda: phase, {'a': {}}), (), {})
+    assert first.startswith('a: 72 parameters (20 trained, 52 frozen), ')
+    assert [table.title for table in tables] == [
+        'mover: Dense on 8x5 (20 trained, 4 frozen)',
+        'judge: Dense on 8x5 (all frozen)',
+        'idle: Dense on 8x5 (all frozen), not called in a step',
+    ]
+    assert [table.columns[3].footer for table in tables] == ['24'] * 3

@@ -2,12 +2,16 @@
 
 import io
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.samples import Boxes, Masks
-from jaxdl.samples.drawing import draw
+from jaxdl.errors import UsageError
+from jaxdl.metrics import Mean, classes_of, describe
+from jaxdl.metrics.confusion import Confusion
+from jaxdl.samples import Boxes, Images, Masks, Texts, named
+from jaxdl.samples.drawing import draw, read_texts
 
 ORANGE, BLUE, GREY = (230, 159, 0), (86, 180, 233), (138, 143, 152)
 
@@ -97,6 +101,19 @@ def test_masks_stand_beside_the_image():
     assert (tiles[1][2][:, :20] == 255).all() and (tiles[1][2][:, 20:] == 0).all()
 
 
+def test_masks_name_the_colours_of_their_classes():
+    truth = np.arange(12).reshape(1, 1, 12) * np.ones((1, 12, 1), int)
+    pixels = np.zeros((1, 12, 12, 3))
+    plain = picture(Masks(pixels, truth, truth))
+    some = picture(Masks(pixels, truth.clip(max=2), truth.clip(max=2), names=('sky', 'cat', 'dog')))
+    assert some.shape == (plain.shape[0] + 18, *plain.shape[1:])
+    legend = some[plain.shape[0] :]
+    assert where(legend, ORANGE)[1] < where(legend, BLUE)[1]  # cat before dog
+    # In as many lines as it takes, and no names of classes that are not there.
+    many = picture(Masks(pixels, truth, truth, names=('a long name, that of a class',) * 20))
+    assert (many.shape[0] - plain.shape[0]) % 18 == 0 and many.shape[0] > some.shape[0]
+
+
 def test_more_classes_have_colours_and_none_that_of_the_background():
     truth = np.arange(12).reshape(1, 1, 12) * np.ones((1, 12, 1), int)
     seen = picture(Masks(np.zeros((1, 12, 12, 3)), truth, truth))[3 : 3 + 192]
@@ -104,3 +121,82 @@ def test_more_classes_have_colours_and_none_that_of_the_background():
     assert classes[0].tolist() == [0, 0, 0] and tuple(classes[1]) == ORANGE
     assert tuple(classes[2]) == BLUE and (classes[1:].sum(1) > 0).all()
     assert len({tuple(c) for c in classes[1:8]}) == 7
+
+
+EDGE = (208, 211, 216)
+
+
+@pytest.mark.parametrize(
+    ('columns', 'gap', 'shape'),
+    [(2, 3, (3, 2)), (5, 3, (1, 5)), (9, 3, (1, 5)), (1, 10, (5, 1)), (3, 0, (2, 3))],
+)
+def test_images_stand_in_as_many_columns_as_asked_for_with_a_gap(columns, gap, shape):
+    seen = picture(Images(np.ones((5, 56, 56, 1)), columns=columns, gap=gap))
+    rows, across = shape
+    assert seen.shape == (rows * (56 + gap) + gap, across * (56 + gap) + gap, 3)
+    if gap:  # white images on white paper have an edge
+        assert where(seen, EDGE)[:2] == (gap - 1, gap - 1)
+        assert (seen[gap : gap + 56, gap : gap + 56] == 255).all()
+
+
+@pytest.mark.parametrize('options', [{'columns': 0}, {'gap': -1}])
+def test_a_grid_that_cannot_be_is_refused(options):
+    with pytest.raises(UsageError, match='Images: '):
+        Images(np.ones((1, 2, 2, 1)), **options)
+
+
+def labelled(names, columns=2):
+    some = np.zeros((2, 8, 8, 1)), np.array([0, 1]), np.array([0, 0])
+    return picture(Images(*some, names=names, columns=columns))
+
+
+def test_labels_are_names_where_they_are_known_and_have_the_room_they_need():
+    numbers, names = labelled(()), labelled(('aeroplane', 'bird'))
+    assert numbers.shape == (3 + 56 + 16 + 3, 2 * 59 + 3, 3)
+    assert names.shape[0] == numbers.shape[0] and names.shape[1] > numbers.shape[1]
+    # As wide as the limit lets it be, and cut there.
+    assert labelled(('a' * 400, 'b')).shape[1] == 2 * 153 + 3
+    # Numbers beyond the names are shown as numbers.
+    np.testing.assert_array_equal(labelled(('0',)), numbers)
+
+
+def test_samples_take_the_names_of_what_is_measured():
+    classes = ('cat', 'dog')
+    counts = Confusion.of(jnp.array([0]), jnp.array([1]), classes)
+    known = classes_of(describe({'loss': Mean.of(1.0), '': counts}))
+    assert known == classes and classes_of(describe({'loss': Mean.of(1.0)})) == ()
+    mine = Images(np.ones((1, 2, 2, 1)), names=('a', 'b'))
+    found = named({'mine': mine, 'open': mine.replace(names=()), 'other': 3}, known)
+    assert [getattr(x, 'names', None) for x in found.values()] == [('a', 'b'), classes, None]
+
+
+def test_boxes_carry_the_names_of_their_classes():
+    plain = picture(boxes())
+    assert (picture(boxes(names=('cat', 'dog'))) != plain).any()
+
+
+def codes(*lines):
+    longest = max(map(len, lines))
+    return np.array([[ord(c) for c in line.ljust(longest, chr(0))] for line in lines])
+
+
+def test_texts_say_what_was_predicted_and_what_is_true():
+    three = codes('one', 'two', 'three')
+    labels, truth = np.array([0, 1, 2]), np.array([0, 0, 2])
+    assert read_texts(Texts(three, labels, names=('A', 'B'))) == [
+        'one  [A]',
+        'two  [B]',
+        'three  [2]',
+    ]
+    assert read_texts(Texts(three, labels, truth, names=('A', 'B'))) == [
+        'one  [A] (right)',
+        'two  [B] (wrong: A)',
+        'three  [2] (right)',
+    ]
+    assert read_texts(Texts(codes('a'), np.array([0]), target=codes('a'))) == ['a  [0]  (right)']
+    assert read_texts(Texts(three, target=codes('one', 'too', 'three!'))) == [
+        'one  (right)',
+        'two\n    truth: too',
+        'three\n    truth: three!',
+    ]
+    assert draw(Texts(codes('a'), target=codes('b'))) == ('txt', b'a\n    truth: b\n')

@@ -6,7 +6,7 @@ import pytest
 
 from jaxdl.errors import UsageError
 from jaxdl.files import write_json
-from jaxdl.report.recorded import BEGIN, END, record_run, remark, write_table
+from jaxdl.report.recorded import BEGIN, END, Own, record_run, remark, write_table
 
 RESULT = {
     'study': 'digits',
@@ -52,6 +52,8 @@ RESULT = {
     ],
 }
 
+WIDTHS = {'lenet': 8, 'mlp': 16}
+OWN = Own({arm: {'width': width} for arm, width in WIDTHS.items()}, seeds=2)
 TABLE = """\
 | study | question | answer | seeds | device | time | commit |
 |---|---|---|---|---|---|---|
@@ -62,16 +64,16 @@ cpu (2 cores) | 84 s | 0123456789 |
 
 `jaxdl run digits`
 
-| arm | parameters | test/accuracy | test/loss | seeds | time |
-|---|---:|---:|---:|---:|---:|
-| lenet | 44,426 | **0.9862 ± 0.0014** |  | 3 | 50 s |
-| mlp | 45,000 | 0.9 | 0.250 ± 0.050 | 1 | 34 s |
+| arm | parameters | test/accuracy | test/loss | seeds | steps | time |
+|---|---:|---:|---:|---:|---:|---:|
+| lenet | 44,426 | **0.9862 ± 0.0014** | – | 3 | 100 | 50 s |
+| mlp | 45,000 | 0.9 | 0.250 ± 0.050 | 1 | 100 | 34 s |
 
-| claim | verdict | effect | 95 % interval | p |
-|---|---|---:|---:|---:|
-| A | **supported** | 0.050 | [0.040, 0.060] | < 0.0001 |
-| B | **undecided** | 0.9862 | [0.9800, 0.9900] | 0.21 |
-| C | **undecided** | 0.80 | [0.28, 0.99] | – |
+| claim | verdict | effect | 95 % interval | p | p (Holm) |
+|---|---|---:|---:|---:|---:|
+| A | **supported** | 0.050 | [0.040, 0.060] | < 0.0001 | < 0.0001 |
+| B | **undecided** | 0.9862 | [0.9800, 0.9900] | 0.21 | 0.21 |
+| C | **undecided** | 0.80 | [0.28, 0.99] | – | – |
 """
 
 
@@ -82,8 +84,10 @@ def run(tmp_path):
     write_json(folder / 'result.json', RESULT)
     for arm in RESULT['arms']:
         for name in ('env.json', 'DONE'):
-            write_json(folder / arm / name, {'metrics': {}})
-        write_json(folder / arm / 'config.json', {'seeds': [0]})
+            write_json(folder / arm / name, {'metrics': {}, 'commit': 'abc'})
+        config = {'seeds': [0, 1], 'params': {'width': WIDTHS[arm]}, 'phases': []}
+        write_json(folder / arm / 'config.json', config)
+        write_json(folder / arm / 'numbers.json', {})
     return folder
 
 
@@ -104,11 +108,11 @@ def test_a_finished_run_is_recorded_as_it_is(run, tmp_path):
     ('spoil', 'said'),
     [
         (lambda run: (run / 'result.json').unlink(), 'has no result.json'),
-        (lambda run: (run / 'mlp' / 'DONE').unlink(), 'not finished: mlp is'),
+        (lambda run: (run / 'mlp' / 'DONE').unlink(), 'is older'),
         (lambda run: changed(run, arms={'lenet': RESULT['arms']['lenet']}), 'is older'),
         (
             lambda run: changed(run, claims=[RESULT['claims'][0] | {'verdict': 'not run'}]),
-            "not run is 'A'",
+            "not finished: not run: 'A'",
         ),
     ],
 )
@@ -118,6 +122,86 @@ def test_an_unfinished_run_is_refused(run, tmp_path, spoil, said):
         record_run(run, tmp_path / 'results')
     assert '\n' not in str(error.value)
     assert not (tmp_path / 'results').exists()
+
+
+def revised(run, arm, name, **changes):
+    path = run / arm / name
+    write_json(path, json.loads(path.read_text()) | changes)
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'own', 'said'),
+    [
+        (lambda run: revised(run, 'mlp', 'config.json', smoke=True), OWN, 'mlp: a smoke run'),
+        (
+            lambda run: revised(run, 'mlp', 'env.json', commit='abc-dirty'),
+            OWN,
+            'mlp ran with uncommitted changes; the arms are of different commits: '
+            'lenet of abc, mlp of abc-dirty',
+        ),
+        (
+            lambda run: revised(run, 'lenet', 'env.json', commit=None),
+            OWN,
+            'the arms are of different commits: lenet of –, mlp of abc',
+        ),
+        (
+            lambda run: revised(run, 'mlp', 'config.json', init_from='runs/x/y'),
+            OWN,
+            'mlp started from the weights of runs/x/y',
+        ),
+        (
+            lambda run: revised(run, 'mlp', 'config.json', params={'width': 16, 'lr': 1}),
+            OWN,
+            'lr of mlp is 1, and not there in the study',
+        ),
+        (
+            lambda run: revised(run, 'mlp', 'config.json', seeds=[4]),
+            OWN,
+            'mlp has 1 of 2 seeds',
+        ),
+        (
+            lambda run: None,
+            Own({'lenet': {'width': 9}, 'mlp': {'width': 9}, 'vit': {}}, seeds=1),
+            'the arm vit is missing; width of lenet is 8, and 9 in the study; '
+            'width of mlp is 16, and 9 in the study',
+        ),
+        (
+            lambda run: None,
+            Own({'lenet': {'width': 8}, 'mpl': {}}, seeds=1),
+            "the arm mpl is missing; mlp is no arm of the study; did you mean 'mpl'?",
+        ),
+    ],
+)
+def test_what_is_not_the_study_is_recorded_only_with_words_that_say_so(
+    run, tmp_path, spoil, own, said
+):
+    results, readme = tmp_path / 'results', tmp_path / 'README.md'
+    spoil(run)
+    with pytest.raises(UsageError) as error:
+        record_run(run, results, own=own)
+    assert said in str(error.value) and '--anyway' in str(error.value)
+    assert '\n' not in str(error.value) and not results.exists()
+    path = record_run(run, results, own=own, anyway=True)
+    assert said in '; '.join(json.loads(path.read_text())['departs'])
+    readme.write_text(f'{BEGIN}{END}')
+    write_table(results, readme)
+    text = readme.read_text()
+    assert '2 undecided (**not the study as it stands**) |' in text
+    assert '**Recorded anyway, though ' in text and said in text
+
+
+def test_more_seeds_than_the_study_has_are_welcome_and_an_unfinished_run_can_be_recorded(
+    run, tmp_path
+):
+    assert 'departs' not in json.loads(record_run(run, tmp_path / 'a', own=OWN).read_text())
+    revised(run, 'mlp', 'config.json', seeds=[0, 1, 2])
+    record_run(run, tmp_path / 'a', own=OWN)
+    (run / 'mlp' / 'DONE').unlink()
+    changed(run, arms={'lenet': RESULT['arms']['lenet']})
+    with pytest.raises(UsageError, match='mlp is not finished'):
+        record_run(run, tmp_path / 'b', own=OWN)
+    path = record_run(run, tmp_path / 'b', own=OWN, anyway=True)
+    assert json.loads(path.read_text())['departs'][0] == 'mlp is not finished'
 
 
 def test_no_path_of_a_machine_is_recorded(run, tmp_path, monkeypatch):

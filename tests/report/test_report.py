@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from jaxdl.claims import better, in_seeds, reaches
 from jaxdl.errors import UsageError
 from jaxdl.files import write_json
 from jaxdl.metrics import About
-from jaxdl.report import figures, numerals
+from jaxdl.report import figures, numerals, page
 from jaxdl.report.finished import Curve, finished_arms
-from jaxdl.report.page import best
 from jaxdl.report.result import verdict_lines, write_report
+from jaxdl.report.rows import best, twin
 from jaxdl.run.record import Record
 from jaxdl.samples import Images, Texts
 from jaxdl.study import Claim, Verdict
@@ -48,12 +49,19 @@ def write_arm(
             record.done({'parameters': 1234, 'steps': 10, 'seconds': 2.5, 'metrics': metrics})
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports whose figures are not drawn: what they show is in other tests."""
+    monkeypatch.setattr(page, '_save', lambda folder, name, figure, alt: page.Shown('x', '', alt))
+
+
 def report(folder, *claims, **options):
     return write_report(
         folder, study='toy', question='Is a < b & c?', claims=claims, command='c', **options
     )
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_result_json_by_hand(tmp_path):
     write_arm(tmp_path / 'a', [1.0, 2.0, 3.0, 4.0, 5.0], losses=[0.5, math.nan, 0.5, 0.5, 0.5])
     write_arm(tmp_path / 'b', [0.0, 1.0, 2.0, 3.0, 4.0])
@@ -81,12 +89,17 @@ def test_result_json_by_hand(tmp_path):
             'pretrain/test/accuracy': 'higher',
         },
         'shown': ['test/accuracy'],
+        'notes': [],
         'arms': {
             'a': {
                 'parameters': 1234,
                 'steps': 10,
                 'seconds': 2.5,
                 'params': {'width': 8, 'lr': 0.1},
+                'seeds': [0, 1, 2, 3, 4],
+                'steps_done': [10] * 5,
+                'best_step': None,
+                'notes': [],
                 'metrics': {
                     # One seed without a finite loss: no mean is made up for it.
                     'train/loss': {
@@ -104,6 +117,8 @@ def test_result_json_by_hand(tmp_path):
                 'effect': 1.0,
                 'ci95': [1.0, 1.0],
                 'p': 0.0,
+                'kind': 'mean difference',
+                'reason': '',
             },
             {
                 'text': 'a has a better m than c',
@@ -111,22 +126,138 @@ def test_result_json_by_hand(tmp_path):
                 'effect': None,
                 'ci95': [None, None],
                 'p': None,
+                'kind': 'mean difference',
+                'reason': 'c was not run',
             },
         ],
     }
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_claim_is_judged_on_the_seeds_its_arms_share(tmp_path):
     write_arm(tmp_path / 'a', [9.0, 1.0, 2.1, 3.0], seeds=[7, 0, 1, 2])
     write_arm(tmp_path / 'b', [2.9, 2.0, 0.9], seeds=[2, 1, 0])
     claim = report(tmp_path, better('a', 'b', 'test/accuracy'))['claims'][0]
     assert claim['effect'] == pytest.approx(0.1)
     assert claim['verdict'] == 'supported'
+    assert claim['reason'] == 'over seeds 0, 1, 2, which all its arms have'
+
+
+def claimed(folder, *claims, **options):
+    """Verdicts and reasons, which stand in every form of the report."""
+    result = report(folder, *claims, **options)
+    stream = io.StringIO()
+    Console(file=stream, width=400).print(verdict_lines(result, folder))
+    texts = [stream.getvalue(), (folder / 'report.md').read_text()]
+    texts += [''.join(read_page(folder)[0].text)]
+    for claim in result['claims']:
+        for text in texts:
+            assert claim['verdict'] in text and claim['reason'] in text
+    return [(claim['verdict'], claim['reason']) for claim in result['claims']]
+
+
+@pytest.mark.usefixtures('undrawn')
+def test_a_claim_that_cannot_be_judged_is_shown_with_the_reason(tmp_path):
+    write_arm(tmp_path / 'a', [1.0, 2.0], seeds=[0, 1])
     write_arm(tmp_path / 'b', [1.0, 2.0], seeds=[8, 9])
-    with pytest.raises(UsageError, match='no seed in common'):
-        report(tmp_path, better('a', 'b', 'test/accuracy'))
+    write_arm(tmp_path / 'gone', [1.0, 2.0], done=False)
+    write_json(tmp_path / 'gone' / 'DIVERGED', {'why': 'the loss of seed 1 is not finite'})
+
+    def own(results, better):
+        raise UsageError('nothing to see')
+
+    assert claimed(
+        tmp_path,
+        better('a', 'b', 'test/accuracy'),
+        better('a', 'gone', 'test/accuracy'),
+        reaches('a', 'test/acuracy', at_least=1),
+        Claim('own', ('a',), 'test/accuracy', own),
+    ) == [
+        ('not judged', 'no seed in common: a has seeds 0, 1; b has seeds 8, 9'),
+        ('not run', 'gone is not finished: the loss of seed 1 is not finite'),
+        (
+            'not judged',
+            "a claim names the metric 'test/acuracy' of arm 'a'; did you mean 'test/accuracy'? "
+            '(allowed: test/accuracy, train/loss)',
+        ),
+        ('not judged', 'nothing to see'),
+    ]
 
 
+@pytest.mark.usefixtures('undrawn')
+def test_a_number_that_is_nan_is_named_and_decides_nothing(tmp_path):
+    write_arm(tmp_path / 'a', [3.0, math.nan, 3.1], seeds=[0, 4, 7])
+    write_arm(tmp_path / 'b', [1.0, 1.1, 1.0], seeds=[0, 4, 7])
+    # Of a judge's own that takes no care of NaN.
+    own = Claim('own', ('b', 'a'), 'test/accuracy', lambda r, b: Verdict('refuted', 0, (0, 0), 0))
+    assert claimed(
+        tmp_path,
+        better('a', 'b', 'test/accuracy'),
+        reaches('a', 'test/accuracy', at_least=2),
+        in_seeds('a', 'test/accuracy', at_least=2, seeds=3, of=3),
+        in_seeds('a', 'test/accuracy', at_least=2, seeds=2, of=3),
+        own,
+    ) == [
+        ('undecided', 'test/accuracy of seed 4 is NaN in a'),
+        ('undecided', 'test/accuracy of seed 4 is NaN'),
+        ('undecided', 'test/accuracy of seed 4 is NaN'),
+        ('supported', 'test/accuracy of seed 4 is NaN'),
+        ('undecided', 'test/accuracy of seed 4 is NaN in a'),
+    ]
+    for name in ('report.md', 'report.html'):
+        assert 'a: test/accuracy of seed 4 is NaN' in (tmp_path / name).read_text()
+    write_arm(tmp_path / 'a', [math.nan] * 3, seeds=[0, 4, 7])
+    assert claimed(tmp_path, better('a', 'b', 'test/accuracy')) == [
+        ('undecided', 'test/accuracy of seeds 0, 4, 7 is NaN in a')
+    ]
+
+
+@pytest.mark.usefixtures('undrawn')
+def test_one_seed_decides_nothing_and_a_smoke_run_says_so(tmp_path):
+    write_arm(tmp_path / 'a', [1.0])
+    assert claimed(tmp_path, reaches('a', 'test/accuracy', at_least=0)) == [
+        ('undecided', 'one seed has no interval')
+    ]
+    config = json.loads((tmp_path / 'a' / 'config.json').read_text())
+    write_json(tmp_path / 'a' / 'config.json', {**config, 'smoke': True})
+    assert 'a smoke run' in report(tmp_path)['notes'][0]
+    assert 'a smoke run' in (tmp_path / 'report.md').read_text()
+
+
+def stopped_early(folder, steps, best):
+    """An arm of 10 steps whose last phase, of 6, keeps its best state."""
+    write_arm(folder, [0.5] * len(steps))
+    done = json.loads((folder / 'DONE').read_text())
+    done['metrics'] |= {'valid/steps': steps, 'valid/best_step': best}
+    write_json(folder / 'DONE', done)
+
+
+@pytest.mark.usefixtures('undrawn')
+def test_the_steps_that_each_seed_did_and_its_best_one(tmp_path):
+    stopped_early(tmp_path / 'a', [2.0, 6.0, 6.0], [2.0, None, 3.0])
+    write_arm(tmp_path / 'b', [0.4] * 3)
+    result = report(tmp_path)
+    assert result['arms']['a']['steps_done'] == [6, 10, 10]  # with the 4 of the phase before
+    assert result['arms']['a']['best_step'] == [2, None, 3]
+    text = (tmp_path / 'report.md').read_text()
+    assert '| arm | parameters | test/accuracy | seeds | steps | best step | time |' in text
+    assert '| a | 1,234 | **0.5** | 3 | 6–10 | 2–3 | 2.5 s |' in text
+    assert '| b | 1,234 | 0.4 | 3 | 10 | – | 2.5 s |' in text
+    assert '| a | 10 | 0 / 1 / 2 | 6 / 10 / 10 | 2 / none / 3 |' in text
+    for name in ('report.md', 'report.html'):
+        said = (tmp_path / name).read_text()
+        assert 'a: no score of seed 1 was finite: the last state is measured, not a best' in said
+
+
+def test_a_phase_that_stopped_early_ends_where_its_numbers_end(tmp_path):
+    write_arm(tmp_path / 'a', [0.5])
+    lines = (tmp_path / 'a' / 'metrics.jsonl').read_text()
+    (tmp_path / 'a' / 'metrics.jsonl').write_text(lines.replace('"step": 4', '"step": 3'))
+    (arm,) = finished_arms(tmp_path)
+    assert arm.ends == {'pretrain': 3}
+
+
+@pytest.mark.usefixtures('undrawn')
 def test_arms_of_different_places_are_all_named(tmp_path):
     two = {'devices': ['H100', 'H100'], 'versions': {'jax': '0.11.2', 'numpy': '2'}, 'commit': None}
     write_arm(tmp_path / 'a', [1.0, 2.0], env=two)
@@ -138,6 +269,7 @@ def test_arms_of_different_places_are_all_named(tmp_path):
     assert '2 × H100, cpu' in (tmp_path / 'report.md').read_text()
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_only_finished_arms_count(tmp_path):
     write_arm(tmp_path / 'a', [1.0, 2.0], done=False)
     with pytest.raises(UsageError, match='has no finished arm'):
@@ -145,7 +277,7 @@ def test_only_finished_arms_count(tmp_path):
     write_arm(tmp_path / 'b', [1.0, 2.0])
     assert list(report(tmp_path)['arms']) == ['b']
     for name in ('report.md', 'report.html'):
-        assert 'not finished: a.' in (tmp_path / name).read_text()
+        assert 'a is not finished' in (tmp_path / name).read_text()
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path):
@@ -241,6 +373,7 @@ def test_report_html_stands_alone(tmp_path):
 
 
 @pytest.mark.parametrize('defaults', [None, {'width': 16, 'lr': 0.1}])
+@pytest.mark.usefixtures('undrawn')
 def test_what_differs_is_marked(tmp_path, defaults):
     write_arm(tmp_path / 'a', [1.0, 2.0], params={'lr': 0.1, 'width': 8})
     write_arm(tmp_path / 'b', [1.0, 2.0], params={'lr': 0.1, 'width': 16})
@@ -253,6 +386,7 @@ def test_what_differs_is_marked(tmp_path, defaults):
     assert markdown.index('| width | **8** |') < markdown.index('| lr | 0.1 | 0.1 |')
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_study_without_claims_or_test_metrics_or_more_than_one_seed(tmp_path):
     write_arm(tmp_path / 'a', [0.5])
     done = json.loads((tmp_path / 'a' / 'DONE').read_text())
@@ -263,6 +397,7 @@ def test_a_study_without_claims_or_test_metrics_or_more_than_one_seed(tmp_path):
     assert '| a | 1,234 | 0.5 | 1 | 10 | 2.5 s |' in (tmp_path / 'report.md').read_text()
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_claim_of_the_users_own(tmp_path):
     write_arm(tmp_path / 'a', [1.0, 2.0])
 
@@ -274,6 +409,7 @@ def test_a_claim_of_the_users_own(tmp_path):
     assert report(tmp_path, own)['claims'][0]['effect'] == 3.0
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_the_table_shows_tests_and_whatever_a_claim_judges(tmp_path):
     for name, values in {'a': [0.9, 0.8], 'b': [0.7, 0.7]}.items():
         write_arm(tmp_path / name, values, losses=[x / 9 for x in values], before=True)
@@ -307,6 +443,7 @@ def test_the_best_arm_by_what_the_metric_says(better, means, expected):
     assert best({'arms': arms, 'better': known}, metric) == expected
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_arms_come_in_the_order_in_which_they_are_declared(tmp_path):
     for name in 'abcd':
         write_arm(tmp_path / name, [1.0, 2.0])
@@ -315,6 +452,7 @@ def test_arms_come_in_the_order_in_which_they_are_declared(tmp_path):
     assert list(report(tmp_path, claim, order=['c', 'x', 'b'])['arms']) == list('cbad')
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_the_terminal_says_the_answer(tmp_path):
     write_arm(tmp_path / 'a', [0.91, 0.92, 0.94])
     write_arm(tmp_path / 'b', [0.81, 0.85, 0.83])
@@ -328,13 +466,62 @@ def test_the_terminal_says_the_answer(tmp_path):
     Console(file=stream, width=200).print(verdict_lines(result, tmp_path))
     lines = [' '.join(line.split()) for line in stream.getvalue().splitlines()]
     assert lines[0] == 'Is a < b & c?'
-    assert 'a 1,234 0.923 ± 0.038 3 2.5 s' in lines
+    assert 'a 1,234 0.923 ± 0.038 3 10 2.5 s' in lines
     assert '✓ supported a [b]wins 0.093 [0.042, 0.145], p 0.016 (Holm 0.032)' in lines
     assert '✗ refuted b has a better test/accuracy than a −0.093 [−0.145, −0.042], p' in ' '.join(
         lines
     )
-    assert '- not run a has a better test/accuracy than c' in lines
+    assert '- not run a has a better test/accuracy than c (c was not run)' in lines
     assert lines[-1] == f'report: {tmp_path / "report.html"}'
+
+
+def test_training_metrics_stand_beside_their_twins(tmp_path):
+    for name in 'ab':
+        write_arm(tmp_path / name, [0.5, 0.6])
+        with Record(tmp_path / name, title='', seeds=[0, 1], steps=10, resume_at=10) as record:
+            for step in (5, 10):
+                values = {'train/accuracy': [0.9, 0.8], 'train/norm': [1.0, 2.0]}
+                record.metrics(step, phase=1, seconds=3, values=values)
+        done = json.loads((tmp_path / name / 'DONE').read_text())
+        done['metrics']['train/accuracy'] = [0.9, 0.8] if name == 'a' else [0.1, 0.1]
+        write_json(tmp_path / name / 'DONE', done)
+    result = report(tmp_path)
+    assert result['shown'] == ['test/accuracy', 'train/accuracy']
+    assert best(result, 'train/accuracy') == []  # what was trained on has no best
+    drawn = sorted(path.name for path in (tmp_path / 'figures').glob('curve-*.png'))
+    assert drawn == ['curve-test-accuracy.png', 'curve-train-loss.png', 'curve-train-norm.png']
+    assert 'dashed: train/accuracy' in (tmp_path / 'report.html').read_text()
+
+
+def test_a_table_too_wide_for_a_terminal_leaves_training_out():
+    names = ['test/a', 'train/a', 'test/' + 'b' * 50, 'train/' + 'b' * 50]
+    metrics = {name: {'mean': 1.0, 'ci95': [0.9, 1.1], 'per_seed': [1, 1]} for name in names}
+    arm = {'parameters': 1, 'steps': 2, 'seconds': 3, 'metrics': metrics}
+    result = {'question': '?', 'shown': names, 'arms': {'x': arm}, 'better': {}, 'claims': []}
+
+    def head(shown):
+        stream = io.StringIO()
+        told = verdict_lines(result | {'shown': shown}, Path('y'))
+        Console(file=stream, width=300).print(told)
+        return stream.getvalue().splitlines()[2]
+
+    assert 'train' not in head(names) and 'train/a' in head(names[:2])
+    assert 'train/a' in head(['train/a', 'train/' + 'b' * 200])  # where there is nothing else
+
+
+@pytest.mark.parametrize(
+    ('metric', 'expected'),
+    [
+        ('test/loss', 'train/loss'),
+        ('far/loss', 'train/loss'),
+        ('pretrain/test/loss', 'pretrain/train/loss'),
+        ('test/a/b', None),
+        ('valid/loss', None),
+        ('train/loss', None),
+    ],
+)
+def test_the_twin_of_a_metric_in_training(metric, expected):
+    assert twin(metric, ['train/loss', 'pretrain/train/loss', 'train/b']) == expected
 
 
 def drawn(values, **options):
@@ -368,6 +555,7 @@ def test_the_band_is_the_interval_of_the_mean():
     from jaxdl.claims import mean_ci
 
     rows = np.random.default_rng(0).normal(size=(3, 5))
+    assert not drawn(rows[:, :2]).collections  # that of two seeds is as wide as the page
     vertices = drawn(rows).collections[0].get_paths()[0].vertices
     for step, row in zip((10, 20, 30), rows, strict=True):
         ys = vertices[vertices[:, 0] == step, 1]

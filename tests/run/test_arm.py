@@ -17,6 +17,7 @@ import jaxdl.run.arm
 from jaxdl.checkpoint.manager import Checkpoints, load_weights
 from jaxdl.cli.library import load, names, phases_of, resolve
 from jaxdl.cli.plan import lengths
+from jaxdl.data.stream import nothing
 from jaxdl.engine.choice import Choice
 from jaxdl.engine.engine import Engine
 from jaxdl.errors import (
@@ -38,6 +39,7 @@ from jaxdl.run.config import Config, agree
 from jaxdl.run.lock import locked
 from jaxdl.run.record import Record, read_metrics
 from jaxdl.study import Eval, Phase
+from jaxdl.task import Task
 
 TRAIN, TEST = toy.train_source(), toy.test_source()
 TASK = toy.task()
@@ -59,7 +61,7 @@ def compiled_once(monkeypatch):
     """Runs of the same task in this file share their compiled programs; nothing else of a run."""
     make = jaxdl.run.arm.Engine
 
-    def engine(task, train, *, say, evaluations, **options):
+    def engine(task, train, *, say, note, evaluations, **options):
         told = {name: repr(value) for name, value in options.items()}
         tests = ((name, id(test.source), *test[1:]) for name, test in evaluations.items())
         key = (id(task), id(train), *told.values(), *tests)
@@ -521,6 +523,9 @@ def test_early_stopping_ends_a_phase_with_its_best_state(stopped_early):
     assert lines[1]['metrics']['test/loss'] == lines[0]['metrics']['test/loss']
     assert lines[1]['metrics']['valid/loss'] != lines[0]['metrics']['valid/loss']
     assert lines[0]['metrics']['valid/loss'] == lines[0]['metrics']['test/loss']
+    done = json.loads((stopped_early / 'DONE').read_text())
+    assert done['steps'] == 4  # not the 12 that were planned
+    assert done['metrics']['valid/steps'] == [4, 4] and done['metrics']['valid/best_step'] == [2, 2]
 
 
 @pytest.mark.parametrize('step', [1, 2, 4])
@@ -595,6 +600,98 @@ def test_there_is_nothing_to_evaluate_where_nothing_was_saved(tmp_path):
     config = Config('toy', 'arm', [0, 1], {}, [])
     with pytest.raises(UsageError, match='has no checkpoint yet'):
         evaluate_arm(tmp_path, PLAIN, config, options=Options('vmap', 1))
+
+
+# ---- numbers that are not finite, and seeds that stop --------------------------------------------
+
+
+def counting(score):
+    """A task whose state is its number of steps and its seed's sign; `score(state)` is measured."""
+
+    def init(key, batch):
+        return {'n': jnp.float32(0), 'odd': jax.random.bernoulli(key_for(key, 'odd'))}
+
+    def step(key, state, batch):
+        return {**state, 'n': state['n'] + 1}, {'loss': Mean.of(state['n'], better='lower')}
+
+    def measure(key, state, batch):
+        return {
+            'score': Mean.of(score(state), better='higher'),
+            'n': Mean.of(state['n'], better='higher'),
+        }
+
+    return Task(init, step, measure)
+
+
+def counting_phase(score, *, keep=True, **options):
+    task = counting(score)
+    task = keep_best(task, 'score', **options) if keep else task
+    valid = nothing(batches=1) if keep else None
+    return (Phase(task, nothing(), {'test': nothing(batches=1)}, steps=8, every=2, valid=valid),)
+
+
+def odd_and_even():
+    """A seed of each sign, for which `counting` starts differently."""
+    draws = {s: key_for(key_for(jax.random.key(s), 'phase 0'), 'init') for s in range(20)}
+    odd = {s: bool(jax.random.bernoulli(key_for(key, 'odd'))) for s, key in draws.items()}
+    return next(s for s in odd if odd[s]), next(s for s in odd if not odd[s])
+
+
+def test_a_run_without_a_finite_score_says_so_and_measures_its_last_state(tmp_path):
+    odd, even = odd_and_even()
+    phases = counting_phase(lambda state: jnp.where(state['odd'], jnp.nan, -state['n']))
+    done = run(tmp_path, phases, seeds=(odd, even))
+    assert done['metrics']['test/n'] == [8, 2]
+    assert done['metrics']['valid/best_step'] == [None, 2] and done['steps'] == 8
+    log = (tmp_path / 'log.txt').read_text()
+    assert f'warning: valid/score of seed {odd} was never finite: the last state counts' in log
+    # A number that is NaN is named, once.
+    assert log.count(f'warning: valid/score of seed {odd} is NaN at step 2') == 1
+    assert log.count('warning: valid/score') == 2
+
+
+def test_of_a_seed_that_has_stopped_the_training_metrics_keep_their_last_values(
+    tmp_path, monkeypatch
+):
+    odd, even = odd_and_even()
+    grows = counting_phase(
+        lambda state: jnp.where(state['odd'], state['n'], -state['n']), patience=1
+    )
+    done = run(tmp_path / 'whole', grows, seeds=(odd, even))
+    losses = [line['metrics']['train/loss'] for line in read_metrics(tmp_path / 'whole')]
+    assert losses == [[0.5, 0.5], [2.5, 2.5], [4.5, 2.5], [6.5, 2.5]]
+    assert done['metrics']['valid/steps'] == [8, 4]
+    assert done['metrics']['valid/best_step'] == [8, 2]
+    assert done['steps'] == 8
+    log = (tmp_path / 'whole' / 'log.txt').read_text()
+    assert log.count(f'seed {even} stopped early, at step 4 (best step 2)') == 1
+    assert 'every seed' not in log and 'at most 8 steps' in log
+    interrupted(tmp_path / 'cut', monkeypatch, 5, grows, seeds=(odd, even))
+    run(tmp_path / 'cut', grows, seeds=(odd, even))
+    assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
+
+
+def test_what_diverged_in_training_is_called_by_its_name(tmp_path):
+    odd, even = odd_and_even()
+    (phase,) = counting_phase(lambda state: state['n'], keep=False)
+
+    def step(key, state, batch):
+        after, metrics = phase.task.step(key, state, batch)
+        norm = jnp.where(state['odd'] & (state['n'] == 2), jnp.inf, 1.0)
+        return after, {**metrics, 'accuracy': Mean.of(1.0), 'norm': Mean.of(norm)}
+
+    phases = (phase._replace(task=phase.task._replace(step=step)),)
+    with pytest.raises(DivergedError, match=f'train/norm of seed {odd} is not finite at step 3;'):
+        run(tmp_path, phases, seeds=(even, odd))
+
+
+def test_a_test_metric_that_is_nan_is_named(tmp_path):
+    odd, even = odd_and_even()
+    phases = counting_phase(lambda state: jnp.where(state['odd'], jnp.nan, 1.0), keep=False)
+    run(tmp_path, phases, seeds=(odd, even))
+    log = (tmp_path / 'log.txt').read_text()
+    assert log.count('warning: ') == 1
+    assert f'warning: test/score of seed {odd} is NaN at step 2' in log
 
 
 # ---- evaluations with cadences of their own ------------------------------------------------------

@@ -127,6 +127,17 @@ def test_a_log_is_kept_over_restarts(tmp_path, capsys):
     assert capsys.readouterr() == ('', 'compiling step: 2.1 s\ngoing on at step 5 [red]\n')
 
 
+def test_how_long_programs_compile_is_for_the_log_and_one_line_says_so(tmp_path, capsys):
+    with opened(tmp_path) as record:
+        record.note('compiling init: 1.0 s')
+        record.note('compiling step: 2.1 s')
+    assert capsys.readouterr().err == (
+        f'compiling; how long each program takes is in {tmp_path / "log.txt"}\n'
+    )
+    said = [line.split('s  ')[1] for line in (tmp_path / 'log.txt').read_text().splitlines()]
+    assert said == ['compiling init: 1.0 s', 'compiling step: 2.1 s']
+
+
 def test_only_process_0_writes_or_speaks(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(jaxdl.run.record.jax, 'process_index', lambda: 1)
     folder = tmp_path / 'arm'
@@ -279,17 +290,25 @@ def test_lines_are_rare(clock, per_step, expected):
     assert said == (list(range(1, 101)) if expected is None else expected)
 
 
-def test_a_line_says_speed_and_losses(clock):
+def test_a_line_says_the_time_left_the_speed_and_what_is_watched(clock):
     stream = io.StringIO()
-    lines = jaxdl.run.progress.progress_for(stream, title='digits lenet', steps=100, at=0)
+    watched = ['test/accuracy']
+    lines = jaxdl.run.progress.progress_for(
+        stream, title='digits lenet', steps=100, at=0, watched=watched
+    )
     clock.now = 5.0  # compilation, which does not count
     lines.at(10, examples=64)
-    lines.latest({'test/accuracy': [0.5, 0.7], 'train/loss': [1.0, 2.0]})
+    lines.latest({'test/accuracy': [0.5, 0.7], 'train/loss': [1.0, 2.0], 'test/f1': [0.1, 0.2]})
     clock.now = 15.0
     lines.at(20, examples=64)
-    assert stream.getvalue() == (
-        'digits lenet: step 20 of 100, 64 examples/s, train/loss 1.5  test/accuracy 0.6\n'
-    )
+    lines.latest({'test/accuracy': [0.5, math.nan], 'train/loss': [math.nan] * 2})
+    clock.now = 75.0
+    lines.at(30, examples=0)
+    assert stream.getvalue().splitlines() == [
+        'digits lenet: step 20 of 100, 1:20 left, 64 examples/s, '
+        'test/accuracy 0.6  train/loss 1.5  test/f1 0.15',
+        'digits lenet: step 30 of 100, 4:05 left, test/accuracy 0.5 (1 of 2 NaN)  train/loss NaN',
+    ]
 
 
 def test_the_bar_on_a_terminal(monkeypatch):
