@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxdl.data import cleaning, files, order
 from jaxdl.data.cleaning import CleaningReport
+from jaxdl.data.numbers import check_finite
 from jaxdl.data.rows import (
     Arrays,
     ColumnFunction,
@@ -19,6 +20,7 @@ from jaxdl.data.rows import (
     UnreadableRowError,
     column_of,
     joined,
+    plain,
 )
 from jaxdl.errors import UsageError, nearest
 
@@ -32,7 +34,8 @@ class Table:
     """Named columns of equal length with random access; immutable.
 
     ``table[indices]`` reads rows: a dict of arrays [k, ...]. A column whose rows differ in shape,
-    and text, is an object array. `classes` names the values of label columns, where known.
+    and text, is an object array. In a ``for`` it gives its rows one by one. `classes` names the
+    values of label columns, where known.
     """
 
     rows: Rows = field(repr=False)
@@ -44,6 +47,16 @@ class Table:
 
     def __getitem__(self, indices: Any) -> Columns:
         return self.rows.read(self._numbers(indices), self.columns)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The rows one by one, each as {column: its value}."""
+        for start in range(0, len(self), BLOCK):
+            block = self[start : start + BLOCK]
+            for row in range(len(next(iter(block.values())))):
+                yield {name: column[row] for name, column in block.items()}
+
+    def __contains__(self, row: object) -> bool:
+        raise TypeError(f'{self.name}: whether a row is in a table is not asked; look at a column')
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -100,6 +113,12 @@ class Table:
         n = len(self)
         if not fractions:
             raise UsageError(f'{self.name}: split needs named fractions, e.g. split(test=0.2)')
+        if 'train' in fractions:
+            others = [name for name in fractions if name != 'train'] or ['test']
+            raise UsageError(
+                f"{self.name}: split train={fractions['train']}: 'train' is the rest, which comes "
+                f'first; name the others, e.g. split({others[0]}=0.2)'
+            )
         for part, fraction in fractions.items():
             if not 0 < fraction < 1:
                 raise UsageError(
@@ -271,15 +290,22 @@ def image_folder(
 
 
 def moments(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of a column over all axes but the last, float32 [features].
+    """Mean and standard deviation of a column over all axes but the last, [features].
 
-    For scalars both are of shape []. A feature that never varies has deviation 1, so that
-    standardising makes it zero.
+    float32, or float64 of a column whose numbers need it. For scalars both are of shape []. A
+    feature that never varies, up to the rounding of its mean, has deviation 1, so that
+    standardising makes it zero. Raises UsageError, naming the row, for NaN and infinity.
     """
     values = table.select({column: column})
+    where, dtype = f'{table.name}: column {column!r}', np.dtype(np.float32)
     count, mean, squares = 0, np.float64(0), np.float64(0)
     for start in range(0, len(values), BLOCK):
-        x = values[start : start + BLOCK][column].astype(np.float64)
+        block = values[start : start + BLOCK][column]
+        if block.dtype.kind not in 'biuf':
+            raise UsageError(f'{where} holds {block.dtype}; moments are of numbers')
+        check_finite(block, where, np.arange(start, start + len(block)))
+        dtype = np.promote_types(dtype, block.dtype) if block.dtype.kind != 'b' else dtype
+        x = block.astype(np.float64)
         x = x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x
         # Chan et al. 1983: blocks merged without cancellation.
         gap, total = x.mean(0) - mean, count + len(x)
@@ -287,12 +313,17 @@ def moments(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
         mean, count = mean + gap * len(x) / total, total
     if not count:
         raise UsageError(f'{table.name}: no rows to take the moments of {column!r} from')
-    std = np.sqrt(squares / count)
-    return np.asarray(mean, np.float32), np.asarray(np.where(std > 0, std, 1), np.float32)
+    # What rounding alone makes of a feature that never varies (scikit-learn, Chan et al. 1983).
+    variance, eps = squares / count, np.finfo(np.float64).eps
+    constant = variance <= count * eps * variance + (count * eps * mean) ** 2
+    std = np.where(constant, 1, np.sqrt(variance)).astype(dtype)
+    return np.asarray(mean, dtype), np.where(std > 0, std, np.ones((), dtype))
 
 
 def _as_array(table: str, name: str, value: Any) -> np.ndarray:
-    array = value if hasattr(value, 'shape') else column_of(value)
+    array = (
+        value if hasattr(value, 'shape') else column_of(value, where=f'{table}: column {name!r}')
+    )
     if np.ndim(array) == 0:
         raise UsageError(f'{table}: column {name!r} is no array of rows')
-    return np.asarray(array)
+    return plain(array, f'{table}: column {name!r}')
