@@ -5,6 +5,7 @@ opaque pytree, so a classifier, a GAN and DQN are not cases of the engine.
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +45,22 @@ def never(state: State) -> jax.Array:
     return jnp.array(False)
 
 
+class Labels(NamedTuple):
+    """What a column of class numbers may hold: whole numbers 0..classes - 1.
+
+    classes: how many. axes: of what a row holds: 0 for one number, 2 for a map of them.
+    ignore: one more number that is allowed, and counts nowhere.
+    mask: the column that says which of a row's numbers are real.
+    probabilities: whether a column of floats [rows, classes] may stand for it.
+    """
+
+    classes: int
+    axes: int = 0
+    ignore: int | None = None
+    mask: str | None = None
+    probabilities: bool = False
+
+
 class Task(NamedTuple):
     """What is learned and how: pure functions, of which three must be given.
 
@@ -59,6 +76,8 @@ class Task(NamedTuple):
     outcome(state) -> state: the state that counts: measured on the test splits, handed to the next
         phase.
     stopped(state) -> bool: whether further steps would change nothing.
+
+    labels: the columns of a batch that are class numbers. They are checked before the first step.
     """
 
     init: Callable[[Key, Batch], State]
@@ -68,3 +87,4 @@ class Task(NamedTuple):
     review: Callable[[State, Numbers], State] = unreviewed
     outcome: Callable[[State], State] = unchanged
     stopped: Callable[[State], jax.Array] = never
+    labels: Mapping[str, Labels] = MappingProxyType({})

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.data.labels import checked
 from jaxdl.data.source import Source
 from jaxdl.engine import cost
 from jaxdl.engine.choice import Choice, choose
@@ -82,6 +83,8 @@ class Engine:
     chunk: steps between two looks of the host; None takes the rule's choice.
     scan: whether the steps of a chunk are one program; None takes the rule's choice.
     evaluations: what may be measured and shown, by name; see `jaxdl.study.evaluations`.
+
+    Raises UsageError where a class that there is not is in the data of training or of a test.
     """
 
     def __init__(
@@ -97,8 +100,13 @@ class Engine:
         evaluations: Mapping[str, Eval] = MappingProxyType({}),
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.task, self.seeds, self._source, self._say = task, list(seeds), train, say
-        self.evaluations = evaluations
+        self.task, self.seeds, self._say = task, list(seeds), say
+        self._source = checked(train, task.labels)
+        # An evaluation with a measure of its own may mean something else by a name.
+        self.evaluations = {
+            name: test if test.measure else test._replace(source=checked(test.source, task.labels))
+            for name, test in evaluations.items()
+        }
         self._data_key = key_for(jax.random.key(0), stage)
         seed_keys = jax.vmap(lambda s: key_for(jax.random.key(s), stage))(jnp.array(self.seeds))
         # Opened once: what is sent for step 0 gives the shapes, the chunk and the first states.

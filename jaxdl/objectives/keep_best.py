@@ -64,6 +64,7 @@ def keep_best(task: Task, metric: str, *, patience: int | None = None) -> Task:
         review=review,
         outcome=lambda kept: kept._replace(live=jax.tree.map(jnp.copy, kept.best)),
         stopped=stopped,
+        labels=task.labels,
     )
 
 
