@@ -4,7 +4,7 @@ Parameters, optimizer states, target networks, replay buffers and environments a
 opaque pytree, so a classifier, a GAN and DQN are not cases of the engine.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -48,7 +48,8 @@ def never(state: State) -> jax.Array:
 class Labels(NamedTuple):
     """What a column of class numbers may hold: whole numbers 0..classes - 1.
 
-    classes: how many. axes: of what a row holds: 0 for one number, 2 for a map of them.
+    classes: how many. names: of them, where they are known.
+    axes: of what a row holds: 0 for one number, 2 for a map of them.
     ignore: one more number that is allowed, and counts nowhere.
     mask: the column that says which of a row's numbers are real.
     probabilities: whether a column of floats [rows, classes] may stand for it.
@@ -59,6 +60,14 @@ class Labels(NamedTuple):
     ignore: int | None = None
     mask: str | None = None
     probabilities: bool = False
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, classes: int | Sequence[str], **more: Any) -> 'Labels':
+        """Those of so many classes, or of the classes with these names."""
+        if isinstance(classes, int):
+            return cls(classes, **more)
+        return cls(len(classes), names=tuple(classes), **more)
 
 
 class Task(NamedTuple):

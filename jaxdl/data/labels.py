@@ -6,7 +6,7 @@ that is not counted.
 
 import itertools
 import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -24,6 +24,7 @@ from jaxdl.task import Batch, Labels
 
 LOOKED_AT = 100  # batches at most, of labels that are made in the program
 ENDLESS = 10  # batches, of a stream that has no end
+SHOWN = 12  # names of classes in one line
 UNEVEN = 1e-3  # how far the sum of probabilities may be from one
 
 
@@ -58,6 +59,35 @@ def checked(source: Source, labels: Mapping[str, Labels]) -> Source:
             _check(_columns(table, column, spec).arrays, column, spec, name)
     _check_made(source, {c: s for c, s in labels.items() if c not in raw}, name)
     return source if table.in_memory else _watched(source, raw)
+
+
+def check_names(train: Source, tests: Mapping[str, Source], labels: Mapping[str, Labels]) -> None:
+    """Raise UsageError where one number means two classes: in two splits, or in data and task."""
+    for column, spec in labels.items():
+        known = {split: _names(source, column) for split, source in tests.items()}
+        first, others = _names(train, column), {s: names for s, names in known.items() if names}
+        for split, names in others.items():
+            if first and names != first:
+                raise UsageError(
+                    f'{split}: column {column!r} has the classes {_numbered(names)}, and that of '
+                    f'training {_numbered(first)}: number them alike (classes=)'
+                )
+        for split, names in {'train': first, **others}.items():
+            # Other words for the same classes are no contradiction, another order is.
+            if names != spec.names and sorted(names) == sorted(spec.names):
+                raise UsageError(
+                    f'{split}: column {column!r} has the classes {_numbered(names)}, and the task '
+                    f'{_numbered(spec.names)}: give it classes in the order of the data'
+                )
+
+
+def _names(source: Source, column: str) -> tuple[str, ...]:
+    return () if source.table is None else tuple(source.table.classes.get(column, ()))
+
+
+def _numbered(names: Sequence[str]) -> str:
+    shown = [f'{number} {name}' for number, name in enumerate(names[:SHOWN])]
+    return ', '.join([*shown, '...'] if len(names) > SHOWN else shown)
 
 
 def _traced(source: Source) -> tuple[Mapping[str, Any], set[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.data import cleaning, files, order
+from jaxdl.data import cleaning, files, folders, order
 from jaxdl.data.cleaning import CleaningReport
 from jaxdl.data.numbers import check_finite
 from jaxdl.data.rows import (
@@ -263,30 +263,46 @@ def csv(
     Types are float, int, bool and str. A cell in `missing` is NaN in a float column and '' in a
     text column; in others, as wherever a cell does not fit its type, it is an error.
     """
-    read = files.read_csv(Path(path), columns=columns, delimiter=delimiter, missing=missing)
-    return from_arrays(read, name=Path(path).stem)
+    path = Path(path).expanduser()
+    read = files.read_csv(path, columns=columns, delimiter=delimiter, missing=missing)
+    return from_arrays(read, name=path.stem)
 
 
 def jsonl(path: str | os.PathLike[str], *, columns: Mapping[str, type]) -> Table:
     """The table of some keys of a file with one JSON object a line, typed as in `csv`, or list."""
-    return from_arrays(files.read_jsonl(Path(path), columns=columns), name=Path(path).stem)
+    path = Path(path).expanduser()
+    return from_arrays(files.read_jsonl(path, columns=columns), name=path.stem)
 
 
 def image_folder(
-    path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, mode: str = 'RGB'
+    path: str | os.PathLike[str],
+    *,
+    classes: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+    mode: str = 'RGB',
 ) -> Table:
     """The images under `path`/CLASS/: x uint8 [n, height, width, channels], y int32 by class name.
 
-    Read when asked; `load` them where they fit. `size` (height, width) resizes, not keeping the
-    aspect; without it all must be of one size. `mode` is Pillow's: 'RGB' or 'L' (grey). Files that
-    are no images by their suffix are left out; a damaged one is an error naming it, or dropped and
-    counted by `clean`.
+    Read when asked; `load` them where they fit.
+
+    classes: the names in the order of their numbers, the same for all splits; a split without
+        images of one says so. None: the names of the folders, sorted, if no split beside it (a
+        folder 'train', 'test', ...) has more.
+    size: (height, width), resized to, not keeping the aspect; without it all must be of one size.
+    mode: Pillow's, 'RGB', 'L' (grey) or 'RGBA'. 16 bits become 8 (1/257), and so do floats of 0..1;
+        colours of a palette are looked up, transparency is left out but in 'RGBA', images are
+        turned upright (EXIF), and of several frames the first is taken.
+
+    At every depth of a class folder what is hidden (a name with a dot before it), what archives
+    leave (__MACOSX), and files that are no images by their suffix are left out; links are followed.
+    A damaged image is an error naming it, or dropped and counted by `clean`.
     """
     if mode not in ('RGB', 'L', 'RGBA'):
         raise UsageError(f'image_folder mode {mode!r}{nearest(mode, ("RGB", "L", "RGBA"))}')
-    paths, labels, classes = files.find_images(Path(path))
-    rows = files.ImageFiles(paths, labels, size=size, mode=mode)
-    return Table(rows, Path(path).name, {'y': classes})
+    root = Path(path).expanduser()
+    paths, labels, names = folders.find_images(root, classes)
+    rows = folders.ImageFiles(paths, labels, size=size, mode=mode)
+    return Table(rows, root.absolute().name, {'y': names})
 
 
 def moments(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.data.labels import checked
+from jaxdl.data.labels import check_names, checked
 from jaxdl.data.source import Source
 from jaxdl.engine import cost
 from jaxdl.engine.choice import Choice, choose
@@ -103,8 +103,10 @@ class Engine:
         self.task, self.seeds, self._say = task, list(seeds), say
         self._source = checked(train, task.labels)
         # An evaluation with a measure of its own may mean something else by a name.
+        alike = {name: test.source for name, test in evaluations.items() if not test.measure}
+        check_names(train, alike, task.labels)
         self.evaluations = {
-            name: test if test.measure else test._replace(source=checked(test.source, task.labels))
+            name: test._replace(source=checked(test.source, task.labels)) if name in alike else test
             for name, test in evaluations.items()
         }
         self._data_key = key_for(jax.random.key(0), stage)

@@ -74,7 +74,7 @@ def classifier(
         return {'loss': Mean.of(each, mask, better='lower'), '': pairs}
 
     task = supervised(module, loss, opt, measure, accumulate=accumulate, shadow=shadow)
-    return task._replace(labels={'y': Labels(count, probabilities=True)})
+    return task._replace(labels={'y': Labels.of(classes, probabilities=True)})
 
 
 def check_outputs(module: nn.Module, logits: jax.Array, classes: int) -> None:

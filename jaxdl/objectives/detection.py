@@ -52,9 +52,8 @@ def detector(
         found, _ = (net.shadow or net)(batch['x'], method='detect')
         return {'': Found.of(found, batch, classes=classes)}
 
-    count = classes if isinstance(classes, int) else len(classes)
     task = supervised(module, loss, opt, measure, accumulate=accumulate, shadow=shadow)
-    return task._replace(labels={'classes': Labels(count, axes=1, mask='boxes_mask')})
+    return task._replace(labels={'classes': Labels.of(classes, axes=1, mask='boxes_mask')})
 
 
 def show_boxes(

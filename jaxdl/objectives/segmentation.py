@@ -92,7 +92,7 @@ def segmenter(
         return {'loss': Mean.of(each, weights, better='lower'), '': pairs}
 
     task = supervised(module, descended, opt, measure, accumulate=accumulate, shadow=shadow)
-    return task._replace(labels={'segmentation': Labels(count, axes=2, ignore=ignore)})
+    return task._replace(labels={'segmentation': Labels.of(classes, axes=2, ignore=ignore)})
 
 
 def show_masks(nets: Nets, batch: Batch, key: Key, *, count: int = 6) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdl.data.augment import flip, mixup
-from jaxdl.data.labels import checked
+from jaxdl.data.labels import check_names, checked
 from jaxdl.data.rows import Rows
 from jaxdl.data.source import Source
 from jaxdl.data.stream import in_order, nothing, shuffled, synthetic
@@ -212,3 +212,30 @@ def test_every_batch_of_a_finite_source_of_ones_own_is_looked_at():
 
     source = Source(opened, make, batches=2, name='own')
     assert said(source).startswith("own, batch 1: column 'y', row 1 holds 3")
+
+
+# Names
+
+
+def named(*names, y=RIGHT):
+    table = from_arrays({'x': np.zeros(len(y)), 'y': y}, name='blobs', classes={'y': names})
+    return in_order(table, batch=4)
+
+
+def test_a_number_is_one_class_in_all_splits():
+    check_names(named('a', 'b', 'c'), {'test': named('a', 'b', 'c'), 'own': nothing()}, ONE)
+    check_names(in_order(blobs(RIGHT), batch=4), {'test': named('a', 'b', 'c')}, ONE)
+    with pytest.raises(UsageError) as error:
+        check_names(named('a', 'b', 'c'), {'test': named('a', 'c')}, ONE)
+    assert str(error.value) == (
+        "test: column 'y' has the classes 0 a, 1 c, and that of training 0 a, 1 b, 2 c: "
+        'number them alike (classes=)'
+    )
+
+
+def test_a_number_is_one_class_in_data_and_task():
+    spec = {'y': Labels.of(('a', 'c', 'b'))}
+    with pytest.raises(UsageError, match='0 a, 1 b, 2 c, and the task 0 a, 1 c, 2 b: give it'):
+        check_names(named('a', 'b', 'c'), {}, spec)
+    check_names(named('A', 'B', 'C'), {}, spec)  # other words
+    check_names(named('a', 'c', 'b'), {}, spec)

@@ -83,7 +83,7 @@ def test_a_task_says_which_columns_are_classes():
     opt = optax.sgd(1.0)
     task = classifier(nn.Dense(3), opt, classes=('a', 'b', 'c'))
     assert keep_best(task, 'accuracy').labels == task.labels == {
-        'y': Labels(3, probabilities=True)
+        'y': Labels(3, probabilities=True, names=('a', 'b', 'c'))
     }  # fmt: skip
     assert detector(nn.Dense(3), opt, classes=3).labels == {
         'classes': Labels(3, axes=1, mask='boxes_mask')
