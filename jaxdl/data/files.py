@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.data.rows import Columns, column_of, unread
+from jaxdl.data.rows import Columns, column_of
 from jaxdl.errors import DataMissingError, UsageError, nearest
+from jaxdl.files import unread
 
 DTYPES: Mapping[type, Any] = {
     float: np.float64,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxdl.data.rows import Columns, Rows, UnreadableRowError, unread
+from jaxdl.data.rows import Columns, Rows, UnreadableRowError
 from jaxdl.errors import DataMissingError, UsageError, nearest
+from jaxdl.files import unread
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -5,7 +5,6 @@ are looked through before, and what it raises all the same becomes one line that
 """
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -13,11 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxdl.data.rows import unread
 from jaxdl.errors import DataMissingError, JaxdlError, UsageError, nearest
-
-# What the machine, and no file, is to blame for.
-MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.EACCES)
+from jaxdl.files import MACHINE, unread
 
 
 class Prepared(NamedTuple):

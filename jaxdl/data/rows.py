@@ -3,12 +3,11 @@
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxdl.errors import JaxdlError, UsageError
+from jaxdl.errors import UsageError
 
 Columns = dict[str, np.ndarray]
 MASKED = 'is masked: leave such rows out, or fill them, as in array.filled(0)'
@@ -17,11 +16,6 @@ ColumnFunction = Callable[[np.ndarray], np.ndarray]
 
 class UnreadableRowError(UsageError):
     """A row cannot be read (a damaged file); `Table.clean` drops and counts such rows."""
-
-
-def unread(path: Path, error: OSError) -> JaxdlError:
-    """The line for a file that the machine cannot read now, whatever is in it."""
-    return JaxdlError(f'{path} cannot be read: {error.strerror or error}')
 
 
 class Rows(ABC):
