@@ -1,10 +1,10 @@
 """Files that are written whole or not at all, and say in one line what is wrong with them."""
 
 import contextlib
+import errno
 import json
 import math
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +12,14 @@ from typing import IO, Any
 import numpy as np
 
 from jaxdl.errors import JaxdlError
+
+# What the machine, and no file, is to blame for: it may be readable a moment later.
+MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.EACCES)
+
+
+def unread(path: Path, error: OSError) -> JaxdlError:
+    """The line for a file that the machine cannot read now, whatever is in it."""
+    return JaxdlError(f'{path} cannot be read: {error.strerror or error}')
 
 
 def read_json(path: Path) -> Any:
@@ -80,10 +88,14 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
     try:
-        with np.load(path) as arrays:
+        # Opened here: numpy leaves a file open that it cannot read.
+        with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in sorted(arrays.files)}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise JaxdlError(f'{path} is damaged: {error}') from error
+    except Exception as error:  # whatever is raised of a file that is cut or garbled
+        if isinstance(error, OSError) and error.errno in MACHINE:
+            raise unread(path, error) from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise JaxdlError(f'{path} is damaged: {reason}') from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

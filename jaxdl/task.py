@@ -4,7 +4,8 @@ Parameters, optimizer states, target networks, replay buffers and environments a
 opaque pytree, so a classifier, a GAN and DQN are not cases of the engine.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -61,6 +62,31 @@ def never(state: State) -> jax.Array:
     return jnp.array(False)
 
 
+class Labels(NamedTuple):
+    """What a column of class numbers may hold: whole numbers 0..classes - 1.
+
+    classes: how many. names: of them, where they are known.
+    axes: of what a row holds: 0 for one number, 2 for a map of them.
+    ignore: one more number that is allowed, and counts nowhere.
+    mask: the column that says which of a row's numbers are real.
+    probabilities: whether a column of floats [rows, classes] may stand for it.
+    """
+
+    classes: int
+    axes: int = 0
+    ignore: int | None = None
+    mask: str | None = None
+    probabilities: bool = False
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, classes: int | Sequence[str], **more: Any) -> 'Labels':
+        """Those of so many classes, or of the classes with these names."""
+        if isinstance(classes, int):
+            return cls(classes, **more)
+        return cls(len(classes), names=tuple(classes), **more)
+
+
 class Task(NamedTuple):
     """What is learned and how: pure functions, of which three must be given.
 
@@ -77,6 +103,8 @@ class Task(NamedTuple):
         phase.
     stopped(state) -> bool: whether further steps would change nothing.
     standing(state) -> Standing: the steps done, and which of them was the best.
+
+    labels: the columns of a batch that are class numbers. They are checked before the first step.
     """
 
     init: Callable[[Key, Batch], State]
@@ -87,3 +115,4 @@ class Task(NamedTuple):
     outcome: Callable[[State], State] = unchanged
     stopped: Callable[[State], jax.Array] = never
     standing: Callable[[State], Standing | None] = untold
+    labels: Mapping[str, Labels] = MappingProxyType({})

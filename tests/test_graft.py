@@ -50,7 +50,7 @@ class Pair(nn.Module):
 
     @nn.compact
     def __call__(self, x, *, train=False):
-        return nn.Dense(3, name='head')(Encoder(name='encoder')(x, train=train))
+        return nn.Dense(4, name='head')(Encoder(name='encoder')(x, train=train))
 
 
 class Encoder(nn.Module):
@@ -62,7 +62,7 @@ class Encoder(nn.Module):
 
 def of(module, seed, *, shadow=None):
     """The state of a game with one player, after a step that moves its memory."""
-    task = classifier(module, optax.sgd(0.1), classes=3, shadow=shadow)
+    task = classifier(module, optax.sgd(0.1), classes=4, shadow=shadow)
     x = jax.random.normal(jax.random.key(seed), (6, 5))
     batch = {'x': x, 'y': jnp.zeros(6, jnp.int32), 'mask': jnp.ones(6, bool)}
     return task.step(jax.random.key(9), task.init(jax.random.key(seed), batch), batch)[0]

@@ -17,16 +17,23 @@ from jaxdl import interop
 from jaxdl.checkpoint.manager import load_weights
 from jaxdl.cli.options import check
 from jaxdl.errors import UsageError, nearest
+from jaxdl.interop.darknet import read_darknet
 from jaxdl.interop.files import (
+    DARKNET,
+    OWN,
     Weights,
     as_weights,
     is_weights,
     read_arrays,
+    read_numbers,
     write_arrays,
     write_weights,
 )
+from jaxdl.interop.reference import floats
 from jaxdl.paths import matching
 from jaxdl.run.config import read_config
+
+COLLECTIONS = ('params/', 'batch_stats/')  # what the paths of our arrays begin with
 
 
 def convert(
@@ -43,42 +50,108 @@ def convert(
 ) -> str:
     """Convert a file or an arm's folder; returns a line that says what was written.
 
-    arch, layout: see `interop.list_references`; a weights file says its own. config: options of
-    the arch, 'classes=10'. without, strict: for what comes in. seed, net: for an arm's folder.
-    Raises UsageError for whatever does not fit, naming it.
+    arch, layout: see `interop.list_references`; a weights file says its own. Without both the
+        arrays of an arm keep their own paths, 'params/fc/kernel', and come in by them again.
+    config: options of the arch, 'classes=10'. without, strict: for what comes in. seed, net: for an
+        arm's folder.
+    Raises UsageError for whatever does not fit, naming it. What is written has been read back.
     """
-    arrays = None if source.is_dir() else read_arrays(source)
-    if arrays is None or is_weights(arrays):
+    source = source.expanduser()
+    out = None if out is None else out.expanduser()
+    if source.is_dir():
+        arrays, known = None, None
+    elif source.suffix == DARKNET:
+        arrays, known = _of_darknet(source, arch, layout, config), None
+    else:
+        arrays = read_arrays(source)
+        known = as_weights(arrays, source) if is_weights(arrays) else None
+    if arrays is None or known is not None:
         _refuse({'--without': without, '--no-strict': not strict}, 'for weights that come in')
-        known = None if arrays is None else as_weights(arrays, source)
-        arch, layout = _named(arch, layout, known)
-        options = _options(arch, layout, config) or dict(known.config if known else {})
+        if known is not None:
+            _refuse({'--seed': seed is not None, '--net': net}, "for an arm's folder")
         if out is None:
             raise UsageError('--out: say where to, as in --out FILE.safetensors')
+        if known is not None and known.without:
+            raise UsageError(f'{source} was made --without {_listed(known.without)}: it is partial')
+        if not (arch or layout) and (known is None or (known.arch, known.layout) == OWN):
+            return _own_out(source, known, config, out, seed=seed, net=net)
+        arch, layout = _named(arch, layout, known)
+        options = _options(arch, layout, config) or dict(known.config if known else {})
         if known is None:
             paths = interop.paths(arch, layout, **options)
             variables, what = _of_arm(source, paths, seed=seed, net=net)
-        elif known.without:
-            raise UsageError(f'{source} was made --without {_listed(known.without)}: it is partial')
         else:
-            _refuse({'--seed': seed is not None, '--net': net}, "for an arm's folder")
             variables, what = dict(known.variables), str(source)
         tensors = interop.to_state_dict(arch, layout, variables, **options)
         write_arrays(out, tensors)
         return f'wrote {out}: {len(tensors)} tensors of {arch} ({layout}), from {what}'
     _refuse({'--seed': seed is not None, '--net': net}, "for an arm's folder")
-    arch, layout = _named(arch, layout, None)
-    options = _options(arch, layout, config)
     out = out or source.with_suffix('.jaxdl.npz')
     if out.suffix != '.npz' or out.resolve() == source.resolve():
         raise UsageError(f'--out: {str(out)!r} is not allowed; it must be another file, .npz')
-    variables = interop.from_state_dict(arch, layout, arrays, strict=strict, **options)
+    if not (arch or layout) and arrays and all(name.startswith(COLLECTIONS) for name in arrays):
+        (arch, layout), options = OWN, _no_options(config)
+        variables = unflatten_dict(_held(arrays), sep='/')
+    else:
+        arch, layout = _named(arch, layout, None)
+        options = _options(arch, layout, config)
+        variables = interop.from_state_dict(arch, layout, arrays, strict=strict, **options)
     kept = _without(variables, without)
     digest = write_weights(out, Weights(kept, arch, layout, options, tuple(without)))
     return (
         f'wrote {out}: {len(flatten_dict(kept))} arrays of {arch} ({layout}), '
         f'sha256 {digest[:12]}; `jaxdl run NAME --init-from {out}` starts from them'
     )
+
+
+def _own_out(
+    source: Path,
+    known: Weights | None,
+    config: Sequence[str],
+    out: Path,
+    *,
+    seed: int | None,
+    net: str | None,
+) -> str:
+    """Write the arrays of an arm, or of a weights file, under the paths that they have here."""
+    _no_options(config)
+    if known is None:
+        variables, what = _of_arm(source, None, seed=seed, net=net)
+    else:
+        variables, what = dict(known.variables), str(source)
+    held = _held(flatten_dict(variables, sep='/'))
+    if out.suffix == '.npz':
+        write_weights(out, Weights(unflatten_dict(held, sep='/'), *OWN))
+        more = f'; `jaxdl run NAME --init-from {out}` starts from them'
+    else:
+        write_arrays(out, held)
+        more = ''
+    return f'wrote {out}: {len(held)} arrays by their own paths, from {what}{more}'
+
+
+def _held(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Arrays of our own by path: floats as float32, counters as they are."""
+    return {n: x if x.dtype.kind in 'iu' else floats(n, x) for n, x in arrays.items()}
+
+
+def _no_options(config: Sequence[str]) -> dict[str, Any]:
+    _refuse({'--config': config}, 'for a network of --arch')
+    return {}
+
+
+def _of_darknet(
+    source: Path, arch: str | None, layout: str | None, config: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The tensors of a file that holds nothing but their numbers."""
+    content = read_numbers(source)
+    arch, layout = _named(arch, layout, None)
+    shapes = interop.tensors(arch, layout, **_options(arch, layout, config))
+    if layout != 'darknet':
+        raise UsageError(f"--layout: {source} is of 'darknet', not of {layout!r}")
+    try:
+        return read_darknet(content, shapes)
+    except UsageError as error:
+        raise UsageError(f'{source} is not of {arch}: it has {error}') from error
 
 
 def _named(arch: str | None, layout: str | None, known: Weights | None) -> tuple[str, str]:
@@ -126,9 +199,12 @@ def _without(variables: Mapping[str, Any], patterns: Sequence[str]) -> dict[str,
 
 
 def _of_arm(
-    folder: Path, paths: Sequence[str], *, seed: int | None, net: str | None
+    folder: Path, paths: Sequence[str] | None, *, seed: int | None, net: str | None
 ) -> tuple[dict[str, Any], str]:
-    """The variables with these paths that an arm's newest checkpoint holds, of one seed."""
+    """The variables with these paths that an arm's newest checkpoint holds, of one seed.
+
+    paths: None is all those of a net.
+    """
     seeds = read_config(folder).seeds if (folder / 'config.json').is_file() else None
     if seeds is None:
         raise UsageError(f'{folder} is not the folder of an arm, runs/NAME/ARM')
@@ -139,9 +215,12 @@ def _of_arm(
     nets = _nets(flatten_dict(saved.state['states'], sep='/'))
     if net is not None and net not in nets:
         raise UsageError(f'--net: no net {net!r} in {folder}{nearest(net, nets)}')
-    fitting = [name for name in nets if net in (None, name) and not set(paths) - set(nets[name])]
-    if not fitting:
-        best = net or min(nets, key=lambda name: len(set(paths) - set(nets[name])))
+    wanted = set(paths or ())
+    fitting = [name for name in nets if net in (None, name) and not wanted - set(nets[name])]
+    if not nets:
+        raise UsageError(f'{folder}: there is no net in its state')
+    if paths and not fitting:
+        best = net or min(nets, key=lambda name: len(wanted - set(nets[name])))
         missing = next(path for path in paths if path not in nets[best])
         raise UsageError(f'{folder}: {best} has no array {missing!r}{nearest(missing, nets[best])}')
     # A slow copy is there beside its net, and the state that is trained beside the best one.
@@ -151,7 +230,8 @@ def _of_arm(
         raise UsageError(f'{folder}: several nets fit: {_listed(first)}; say which with --net')
     chosen = net or first[0]
     row = seeds.index(seed)
-    variables = {path: np.asarray(nets[chosen][path][row]) for path in paths}
+    arrays = nets[chosen]
+    variables = {path: np.asarray(arrays[path][row]) for path in (paths or arrays)}
     others = [name for name in fitting if name != chosen]
     more = f' (--net takes {_listed(others)} too)' if others else ''
     return unflatten_dict(variables, sep='/'), (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from jaxdl.data.prepared import all_prepared, data_dir, find
+from jaxdl.data.prepared import all_prepared, check_described, data_dir, find, newest
 from jaxdl.data.public import download, public_sets
 from jaxdl.data.sets.digits import digits
 from jaxdl.data.table import Table
@@ -72,9 +72,9 @@ def prepare(name: str) -> str:
         return f'{name} is in {folder} (from {sets[name].source}, licence {sets[name].licence})'
     folder = data_dir('TFDS_DATA_DIR', name)
     # Asked of the folders first: constructing some of TFDS's builders needs TensorFlow.
-    for there in all_prepared(folder):
-        if name in (there.name, f'{there.name}:{there.version}'):
-            return f'{there.name} {there.version} is prepared in {there.folder}'
+    for there, info in newest(folder).items():
+        if name in (there, f'{there}:{info.parent.name}'):
+            return f'{there} {info.parent.name} is prepared in {info.parent}'
     return f'{name} is prepared in {_prepare_tfds(name, folder)}'
 
 
@@ -152,6 +152,8 @@ def _open(name: str, split: str | None) -> tuple[Mapping[str, int], Table]:
     if name.partition(':')[0] not in {
         each for full in names for each in (full, full.split('/')[0])
     }:
+        if tfds_dir := os.environ.get('TFDS_DATA_DIR'):
+            check_described(Path(tfds_dir).expanduser(), name.partition(':')[0])
         raise DataMissingError(
             f'there is no dataset {name!r} here{nearest(name, names)}; '
             f'or prepare it: jaxdl data prepare {name}'

@@ -1,17 +1,17 @@
-"""Files as columns: CSV and JSON lines with declared types, and folders of images."""
+"""Files as columns: CSV and JSON lines with declared types."""
 
 import contextlib
 import csv
-import functools
 import json
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxdl.data.rows import Columns, Rows, UnreadableRowError, column_of
+from jaxdl.data.rows import Columns, column_of
 from jaxdl.errors import DataMissingError, UsageError, nearest
+from jaxdl.files import unread
 
 DTYPES: Mapping[type, Any] = {
     float: np.float64,
@@ -21,9 +21,6 @@ DTYPES: Mapping[type, Any] = {
     list: object,
 }
 TRUTHS = {'true': True, '1': True, 'yes': True, 'false': False, '0': False, 'no': False}
-IMAGES = frozenset(
-    {'.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'}
-)
 
 
 def read_csv(
@@ -55,7 +52,7 @@ def read_csv(
                     values[name].append(_parsed(None if empty else cell, kind, where))
         except csv.Error as error:
             raise UsageError(f'{path}, line {reader.line_num}: {error}') from error
-    return _typed(values, columns)
+    return _typed(path, values, columns)
 
 
 def read_jsonl(path: Path, *, columns: Mapping[str, type]) -> Columns:
@@ -69,8 +66,9 @@ def read_jsonl(path: Path, *, columns: Mapping[str, type]) -> Columns:
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UsageError(f'{path}, line {number}: no valid JSON: {error.msg}') from error
+            except (ValueError, RecursionError) as error:
+                reason = getattr(error, 'msg', error)
+                raise UsageError(f'{path}, line {number}: no valid JSON: {reason}') from error
             if not isinstance(row, dict):
                 raise UsageError(
                     f'{path}, line {number}: a JSON object is needed, not {line.strip()[:40]!r}'
@@ -79,7 +77,7 @@ def read_jsonl(path: Path, *, columns: Mapping[str, type]) -> Columns:
             for name, kind in columns.items():
                 values[name].append(_checked(row.get(name), kind, (path, number, name)))
     _check_names(path, columns, list(seen))
-    return _typed(values, columns)
+    return _typed(path, values, columns)
 
 
 Where = tuple[Path, int, str]
@@ -123,11 +121,13 @@ def _bad(value: str, kind: type, where: Where) -> UsageError:
     return UsageError(f'{path}, line {line}, column {name!r}: {value} is no {kind.__name__}')
 
 
-def _typed(values: Mapping[str, list[Any]], columns: Mapping[str, type]) -> Columns:
+def _typed(path: Path, values: Mapping[str, list[Any]], columns: Mapping[str, type]) -> Columns:
     try:
         return {name: column_of(values[name], DTYPES[kind]) for name, kind in columns.items()}
     except OverflowError as error:
-        raise UsageError(f'columns {", ".join(columns)}: an integer exceeds 64 bits') from error
+        raise UsageError(
+            f'{path}, columns {", ".join(columns)}: an integer exceeds 64 bits'
+        ) from error
 
 
 def _check_types(path: Path, columns: Mapping[str, type], allowed: Iterable[type]) -> None:
@@ -150,94 +150,16 @@ def _check_names(path: Path, columns: Iterable[str], there: Sequence[str]) -> No
 
 def _lines(path: Path) -> Generator[str, None, None]:
     """The lines of a UTF-8 file, decoded one by one so that a bad byte can be located."""
-    if not path.is_file():
-        raise DataMissingError(f'{path}: there is no such file')
-    with path.open('rb') as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield line.decode('utf-8-sig' if number == 1 else 'utf-8')
-            except UnicodeDecodeError as error:
-                raise UsageError(
-                    f'{path}, line {number}: no valid UTF-8: {error.reason}'
-                ) from error
-
-
-class ImageFiles(Rows):
-    """Images read from files when asked: x uint8 [k, height, width, channels], y int32 [k]."""
-
-    names = ('x', 'y')
-
-    def __init__(
-        self, paths: Sequence[Path], labels: np.ndarray, *, size: tuple[int, int] | None, mode: str
-    ):
-        self._paths, self._labels, self._size, self._mode = list(paths), labels, size, mode
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def read(self, indices: np.ndarray, names: Sequence[str]) -> Columns:
-        """Images are decoded only if 'x' is wanted."""
-        readers: dict[str, Callable[[], np.ndarray]] = {
-            'x': lambda: self._images(indices),
-            'y': lambda: self._labels[indices],
-        }
-        return {name: readers[name]() for name in names}
-
-    def _images(self, indices: np.ndarray) -> np.ndarray:
-        pixels = np.empty((len(indices), *self._shape), np.uint8)
-        for place, index in enumerate(indices):
-            image = self._image(self._paths[index])
-            if image.shape != self._shape:
-                raise UnreadableRowError(
-                    f'{self._paths[index]}: {image.shape[1]}x{image.shape[0]} pixels, the first '
-                    f'has {self._shape[1]}x{self._shape[0]}; give size=(height, width) to resize'
-                )
-            pixels[place] = image
-        return pixels
-
-    @functools.cached_property
-    def _shape(self) -> tuple[int, ...]:
-        """Height, width, channels of every image: given, or of the first that opens."""
-        from PIL import Image
-
-        channels = len(Image.new(self._mode, (1, 1)).getbands())
-        if self._size is not None:
-            return (*self._size, channels)
-        for path in self._paths:
-            try:
-                return self._image(path).shape
-            except UnreadableRowError:
-                continue  # it is reported when its row is read
-        raise UnreadableRowError(f'{self._paths[0]}: no readable image, nor is any beside it')
-
-    def _image(self, path: Path) -> np.ndarray:
-        from PIL import Image
-
-        try:
-            with Image.open(path) as image:
-                picture = image.convert(self._mode)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UnreadableRowError(f'{path}: no readable image: {error}') from error
-        if self._size is not None:
-            height, width = self._size
-            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture)
-        return pixels if pixels.ndim == 3 else pixels[:, :, None]
-
-
-def find_images(path: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
-    """The image files of `path`/CLASS/..., their class numbers, and the class names, sorted."""
-    if not path.is_dir():
-        raise DataMissingError(f'{path}: there is no such folder')
-    classes = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith('.'))
-    if not classes:
-        raise UsageError(f'{path}: one sub-folder for each class is needed, there is none')
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        found = sorted(p for p in (path / name).rglob('*') if p.suffix.lower() in IMAGES)
-        if not found:
-            raise UsageError(f'{path / name}: no images here ({", ".join(sorted(IMAGES))})')
-        files += found
-        labels += [label] * len(found)
-    return files, np.array(labels, np.int32), tuple(classes)
+    try:
+        if not path.is_file():
+            raise DataMissingError(f'{path}: there is no such file')
+        with path.open('rb') as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield line.decode('utf-8-sig' if number == 1 else 'utf-8')
+                except UnicodeDecodeError as error:
+                    raise UsageError(
+                        f'{path}, line {number}: no valid UTF-8: {error.reason}'
+                    ) from error
+    except OSError as error:
+        raise unread(path, error) from error

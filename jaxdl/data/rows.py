@@ -10,6 +10,7 @@ import numpy as np
 from jaxdl.errors import UsageError
 
 Columns = dict[str, np.ndarray]
+MASKED = 'is masked: leave such rows out, or fill them, as in array.filled(0)'
 ColumnFunction = Callable[[np.ndarray], np.ndarray]
 
 
@@ -132,7 +133,7 @@ class _Applied(Rows):
 def _applied(columns: Mapping[str, np.ndarray], functions: Mapping[str, ColumnFunction]) -> Columns:
     result = dict(columns)
     for name, function in functions.items():
-        column = np.asarray(function(columns[name]))
+        column = plain(function(columns[name]), f'map of column {name!r}')
         if column.shape[:1] != columns[name].shape[:1]:
             raise UsageError(
                 f'map of column {name!r}: the function made shape {list(column.shape)} of '
@@ -142,14 +143,33 @@ def _applied(columns: Mapping[str, np.ndarray], functions: Mapping[str, ColumnFu
     return result
 
 
-def column_of(values: Sequence[Any], dtype: Any = None) -> np.ndarray:
-    """One column: an array where all values have one shape, else an object array of arrays."""
+def column_of(values: Sequence[Any], dtype: Any = None, *, where: str = 'a column') -> np.ndarray:
+    """One column: an array where all values have one shape, else an object array of arrays.
+
+    Raises UsageError, naming `where` and the row, for a value that is masked.
+    """
+    for row, value in enumerate(values):
+        if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+            raise UsageError(f'{where}, row {row} {MASKED}')
     if dtype is not object and len({np.shape(value) for value in values}) <= 1:
         return np.asarray(values, dtype)
     column = np.empty(len(values), object)
     for index, value in enumerate(values):  # an assignment at once would try to stack arrays
         column[index] = np.asarray(value) if isinstance(value, list | tuple) else value
     return column
+
+
+def plain(array: Any, where: str) -> np.ndarray:
+    """An array of NumPy's own, in the byte order of this machine.
+
+    Raises UsageError, naming `where` and the row, for one of which something is masked.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        masked = np.ma.getmaskarray(array)
+        if masked.any():
+            raise UsageError(f'{where}, row {int(np.argwhere(masked)[0][0])} {MASKED}')
+    column = np.asarray(array)
+    return column if column.dtype.isnative else column.astype(column.dtype.newbyteorder('='))
 
 
 def joined(blocks: Sequence[np.ndarray]) -> np.ndarray:

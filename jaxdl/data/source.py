@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 
+from jaxdl.data.table import Table
 from jaxdl.keys import Key, key_at, key_for
 from jaxdl.task import Batch
 
@@ -28,6 +30,12 @@ class Source:
     batches: how many batches one pass has; None for an endless stream (training).
     private: each seed sees its own order instead of one shared by all.
     name: one line for the log, 'mnist train: 60000 rows in batches of 64, on the device'.
+
+    Where the batches are rows of a table, so that they can be looked at on the host:
+
+    table: its columns, as they are before the transform.
+    rows: (seed) -> (step) -> the numbers [rows] of a step's rows, -1 for padding.
+    transform(key, batch) -> batch: what `make` does to the rows; None leaves them.
     """
 
     open: Callable[[int, int], Iterator[Any]]
@@ -36,6 +44,9 @@ class Source:
     batches: int | None = None
     private: bool = False
     name: str = ''
+    table: Table | None = None
+    rows: Callable[[int], Callable[[int], np.ndarray]] | None = None
+    transform: Callable[[Key, Batch], Batch] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches themselves, for a loop of one's own: one pass, or endless ones."""

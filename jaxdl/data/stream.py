@@ -4,6 +4,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,7 +13,8 @@ import numpy as np
 
 from jaxdl.data import order
 from jaxdl.data.augment import Transform
-from jaxdl.data.rows import Columns
+from jaxdl.data.numbers import check_told_apart, numeric
+from jaxdl.data.rows import Arrays, Columns
 from jaxdl.data.source import Source
 from jaxdl.data.table import Table
 from jaxdl.errors import UsageError
@@ -20,6 +22,7 @@ from jaxdl.keys import Key
 from jaxdl.task import Batch
 
 RESIDENT_BYTES = 512 * 2**20  # a table of at most this size lives on the device
+LOOKED_AT = 4096  # rows of a larger table in memory; the others are looked at as they are sent
 RowsOfStep = Callable[[int], np.ndarray]
 
 
@@ -113,23 +116,33 @@ def _source(
     threads: int | None,
 ) -> Source:
     name = f'{table.name}: {len(table)} rows in batches of {batch}'
+    known: dict[str, Any] = {'batches': batches, 'private': private, 'rows': rows}
+    known['transform'] = transform
     if table.nbytes <= RESIDENT_BYTES if resident is None else resident:
-        columns = numeric(table.arrays, table.name)
+        arrays = table.arrays
+        columns = numeric(arrays, table.name)
+        check_told_apart(arrays, table.name)
 
         def send(seed: int, step: int) -> Iterator[np.ndarray]:
             steps = itertools.count(step) if batches is None else range(step, batches)
             return map(rows(seed), steps)
 
-        return Source(send, _gather(transform), columns, batches, private, f'{name}, on the device')
+        held = replace(table, rows=Arrays(columns))
+        known |= {'name': f'{name}, on the device', 'table': held}
+        return Source(send, _gather(transform), columns, **known)
     if threads is None:
         threads = 0 if table.in_memory else min(os.cpu_count() or 1, 16)
-    numeric(table[:1], table.name)  # a column that cannot be sent is an error now, not at step 0
+    # A column that cannot be sent is an error now, not at step 0.
+    some = table[:LOOKED_AT] if table.in_memory else table[:1]
+    numeric(some, table.name)
+    check_told_apart(some, table.name)
 
     def read_ahead(seed: int, step: int) -> Iterator[Columns]:
         return _read_ahead(table, rows(seed), step, batches, threads)
 
     by = f'read by {threads} threads' if threads else 'from memory'
-    return Source(read_ahead, _receive(transform), (), batches, private, f'{name}, {by}')
+    known |= {'name': f'{name}, {by}', 'table': table}
+    return Source(read_ahead, _receive(transform), **known)
 
 
 def _gather(transform: Transform | None) -> Callable[[Key, Any, Any], Batch]:
@@ -164,7 +177,8 @@ def _read_ahead(
 
     def read(step: int) -> Columns:
         numbers = rows(int(step))
-        columns = numeric(table[np.maximum(numbers, 0)], table.name)
+        real = np.maximum(numbers, 0)
+        columns = numeric(table[real], table.name, real)
         return {**columns, 'mask': numbers >= 0}
 
     if end is not None and first >= end:
@@ -176,25 +190,6 @@ def _read_ahead(
         yield from batches
     finally:
         batches.close()
-
-
-def numeric(columns: Columns, name: str) -> Columns:
-    """The columns as the device holds them: 32-bit unless jax's 64-bit mode is on."""
-    return {key: _numeric(column, f'{name}: column {key!r}') for key, column in columns.items()}
-
-
-def _numeric(column: np.ndarray, where: str) -> np.ndarray:
-    if column.dtype.kind not in 'biufc':
-        kind = 'text, or rows of different shapes' if column.dtype == object else column.dtype
-        raise UsageError(
-            f'{where} holds {kind}; batches are numbers: map it to an array, or select others'
-        )
-    dtype = jax.dtypes.canonicalize_dtype(column.dtype)
-    if column.dtype.kind in 'iu' and dtype != column.dtype and column.size:
-        limits = np.iinfo(dtype)
-        if not (limits.min <= column.min() and column.max() <= limits.max):
-            raise UsageError(f'{where} holds {column.max()}, which {dtype} cannot')
-    return column.astype(dtype, copy=False)
 
 
 def _empty(batches: int | None) -> Callable[[int, int], Iterator[tuple[()]]]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.data import cleaning, files, order
+from jaxdl.data import cleaning, files, folders, order
 from jaxdl.data.cleaning import CleaningReport
+from jaxdl.data.numbers import check_finite
 from jaxdl.data.rows import (
     Arrays,
     ColumnFunction,
@@ -19,6 +20,7 @@ from jaxdl.data.rows import (
     UnreadableRowError,
     column_of,
     joined,
+    plain,
 )
 from jaxdl.errors import UsageError, nearest
 
@@ -32,7 +34,8 @@ class Table:
     """Named columns of equal length with random access; immutable.
 
     ``table[indices]`` reads rows: a dict of arrays [k, ...]. A column whose rows differ in shape,
-    and text, is an object array. `classes` names the values of label columns, where known.
+    and text, is an object array. In a ``for`` it gives its rows one by one. `classes` names the
+    values of label columns, where known.
     """
 
     rows: Rows = field(repr=False)
@@ -44,6 +47,16 @@ class Table:
 
     def __getitem__(self, indices: Any) -> Columns:
         return self.rows.read(self._numbers(indices), self.columns)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The rows one by one, each as {column: its value}."""
+        for start in range(0, len(self), BLOCK):
+            block = self[start : start + BLOCK]
+            for row in range(len(next(iter(block.values())))):
+                yield {name: column[row] for name, column in block.items()}
+
+    def __contains__(self, row: object) -> bool:
+        raise TypeError(f'{self.name}: whether a row is in a table is not asked; look at a column')
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -100,6 +113,12 @@ class Table:
         n = len(self)
         if not fractions:
             raise UsageError(f'{self.name}: split needs named fractions, e.g. split(test=0.2)')
+        if 'train' in fractions:
+            others = [name for name in fractions if name != 'train'] or ['test']
+            raise UsageError(
+                f"{self.name}: split train={fractions['train']}: 'train' is the rest, which comes "
+                f'first; name the others, e.g. split({others[0]}=0.2)'
+            )
         for part, fraction in fractions.items():
             if not 0 < fraction < 1:
                 raise UsageError(
@@ -244,42 +263,65 @@ def csv(
     Types are float, int, bool and str. A cell in `missing` is NaN in a float column and '' in a
     text column; in others, as wherever a cell does not fit its type, it is an error.
     """
-    read = files.read_csv(Path(path), columns=columns, delimiter=delimiter, missing=missing)
-    return from_arrays(read, name=Path(path).stem)
+    path = Path(path).expanduser()
+    read = files.read_csv(path, columns=columns, delimiter=delimiter, missing=missing)
+    return from_arrays(read, name=path.stem)
 
 
 def jsonl(path: str | os.PathLike[str], *, columns: Mapping[str, type]) -> Table:
     """The table of some keys of a file with one JSON object a line, typed as in `csv`, or list."""
-    return from_arrays(files.read_jsonl(Path(path), columns=columns), name=Path(path).stem)
+    path = Path(path).expanduser()
+    return from_arrays(files.read_jsonl(path, columns=columns), name=path.stem)
 
 
 def image_folder(
-    path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, mode: str = 'RGB'
+    path: str | os.PathLike[str],
+    *,
+    classes: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+    mode: str = 'RGB',
 ) -> Table:
     """The images under `path`/CLASS/: x uint8 [n, height, width, channels], y int32 by class name.
 
-    Read when asked; `load` them where they fit. `size` (height, width) resizes, not keeping the
-    aspect; without it all must be of one size. `mode` is Pillow's: 'RGB' or 'L' (grey). Files that
-    are no images by their suffix are left out; a damaged one is an error naming it, or dropped and
-    counted by `clean`.
+    Read when asked; `load` them where they fit.
+
+    classes: the names in the order of their numbers, the same for all splits; a split without
+        images of one says so. None: the names of the folders, sorted, if no split beside it (a
+        folder 'train', 'test', ...) has more.
+    size: (height, width), resized to, not keeping the aspect; without it all must be of one size.
+    mode: Pillow's, 'RGB', 'L' (grey) or 'RGBA'. 16 bits become 8 (1/257), and so do floats of 0..1;
+        colours of a palette are looked up, transparency is left out but in 'RGBA', images are
+        turned upright (EXIF), and of several frames the first is taken.
+
+    At every depth of a class folder what is hidden (a name with a dot before it), what archives
+    leave (__MACOSX), and files that are no images by their suffix are left out; links are followed.
+    A damaged image is an error naming it, or dropped and counted by `clean`.
     """
     if mode not in ('RGB', 'L', 'RGBA'):
         raise UsageError(f'image_folder mode {mode!r}{nearest(mode, ("RGB", "L", "RGBA"))}')
-    paths, labels, classes = files.find_images(Path(path))
-    rows = files.ImageFiles(paths, labels, size=size, mode=mode)
-    return Table(rows, Path(path).name, {'y': classes})
+    root = Path(path).expanduser()
+    paths, labels, names = folders.find_images(root, classes)
+    rows = folders.ImageFiles(paths, labels, size=size, mode=mode)
+    return Table(rows, root.absolute().name, {'y': names})
 
 
 def moments(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of a column over all axes but the last, float32 [features].
+    """Mean and standard deviation of a column over all axes but the last, [features].
 
-    For scalars both are of shape []. A feature that never varies has deviation 1, so that
-    standardising makes it zero.
+    float32, or float64 of a column whose numbers need it. For scalars both are of shape []. A
+    feature that never varies, up to the rounding of its mean, has deviation 1, so that
+    standardising makes it zero. Raises UsageError, naming the row, for NaN and infinity.
     """
     values = table.select({column: column})
+    where, dtype = f'{table.name}: column {column!r}', np.dtype(np.float32)
     count, mean, squares = 0, np.float64(0), np.float64(0)
     for start in range(0, len(values), BLOCK):
-        x = values[start : start + BLOCK][column].astype(np.float64)
+        block = values[start : start + BLOCK][column]
+        if block.dtype.kind not in 'biuf':
+            raise UsageError(f'{where} holds {block.dtype}; moments are of numbers')
+        check_finite(block, where, np.arange(start, start + len(block)))
+        dtype = np.promote_types(dtype, block.dtype) if block.dtype.kind != 'b' else dtype
+        x = block.astype(np.float64)
         x = x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x
         # Chan et al. 1983: blocks merged without cancellation.
         gap, total = x.mean(0) - mean, count + len(x)
@@ -287,12 +329,17 @@ def moments(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
         mean, count = mean + gap * len(x) / total, total
     if not count:
         raise UsageError(f'{table.name}: no rows to take the moments of {column!r} from')
-    std = np.sqrt(squares / count)
-    return np.asarray(mean, np.float32), np.asarray(np.where(std > 0, std, 1), np.float32)
+    # What rounding alone makes of a feature that never varies (scikit-learn, Chan et al. 1983).
+    variance, eps = squares / count, np.finfo(np.float64).eps
+    constant = variance <= count * eps * variance + (count * eps * mean) ** 2
+    std = np.where(constant, 1, np.sqrt(variance)).astype(dtype)
+    return np.asarray(mean, dtype), np.where(std > 0, std, np.ones((), dtype))
 
 
 def _as_array(table: str, name: str, value: Any) -> np.ndarray:
-    array = value if hasattr(value, 'shape') else column_of(value)
+    array = (
+        value if hasattr(value, 'shape') else column_of(value, where=f'{table}: column {name!r}')
+    )
     if np.ndim(array) == 0:
         raise UsageError(f'{table}: column {name!r} is no array of rows')
-    return np.asarray(array)
+    return plain(array, f'{table}: column {name!r}')

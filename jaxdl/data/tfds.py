@@ -1,7 +1,9 @@
 """TFDS datasets as tables, read by row number without TensorFlow."""
 
+import contextlib
 import functools
 import importlib.util
+import io
 import logging
 import re
 import time
@@ -11,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.data.prepared import find
+from jaxdl.data.prepared import check_features, damaged, find, reading
 from jaxdl.data.rows import Columns, Rows, UnreadableRowError, column_of
 from jaxdl.data.table import Table
 from jaxdl.errors import UsageError, nearest
@@ -36,7 +38,8 @@ def tfds(
         Otherwise rows are read when asked.
 
     Text is str. A feature of unknown shape (None in a dimension) is an object column. Raises
-    DataMissingError where the dataset is not prepared.
+    DataMissingError where the dataset is not prepared, UsageError naming the file where one is
+    damaged.
     """
     dataset = find(name)
     if dataset.audio and importlib.util.find_spec('tensorflow') is None:
@@ -54,9 +57,31 @@ def _opened(folder: Path, name: str, split: str, wanted: Wanted) -> Table:
     """The table that reads rows when asked."""
     import tensorflow_datasets
 
-    features = _Features(tensorflow_datasets.builder_from_directory(str(folder)), split)
+    check_features(folder)
+    # Where a feature needs TensorFlow TFDS prints a banner before it raises.
+    with _needing_tensorflow(folder), contextlib.redirect_stdout(io.StringIO()):
+        with reading(folder / 'features.json'):
+            tensorflow_datasets.features.FeaturesDict.from_config(str(folder))
+        with reading(folder / 'dataset_info.json'):
+            builder = tensorflow_datasets.builder_from_directory(str(folder))
+    if builder.info.file_format.value != 'array_record':
+        raise UsageError(
+            f'{folder}/dataset_info.json: the rows are in files of {builder.info.file_format.value}'
+            ", which are not read by number; prepare the dataset with file_format='array_record'"
+        )
+    features = _Features(builder, split, folder)
     table = Table(features, name, features.classes)
     return table if wanted is None else table.select(dict(wanted))
+
+
+@contextlib.contextmanager
+def _needing_tensorflow(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        if isinstance(error.__cause__, ImportError) and 'tensorflow' in str(error.__cause__):
+            raise UsageError(f'{folder}/features.json: {NEEDS_TENSORFLOW}') from error
+        raise
 
 
 @functools.lru_cache(maxsize=4)
@@ -96,10 +121,11 @@ class Leaf(NamedTuple):
 class _Features(Rows):
     """The features of a TFDS split, flattened: 'objects/bbox'."""
 
-    def __init__(self, builder: Any, split: str):
-        self._builder, self._split = builder, split
+    def __init__(self, builder: Any, split: str, folder: Path):
+        self._builder, self._split, self._folder = builder, split, folder
         features = builder.info.features
-        self._leaves = dict(sorted(leaves((), features, features.get_tensor_info())))
+        with reading(folder / 'features.json'):
+            self._leaves = dict(sorted(leaves((), features, features.get_tensor_info())))
         self.names = tuple(self._leaves)
         self.classes = {
             name: tuple(leaf.feature.names)
@@ -107,26 +133,40 @@ class _Features(Rows):
             if type(leaf.feature).__name__ == 'ClassLabel' and leaf.feature.names is not None
         }
         try:
-            self._length = builder.info.splits[split].num_examples
+            part = builder.info.splits[split]
+            self._length = part.num_examples
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise UsageError(f'{builder.info.full_name}, split {split!r}: {reason}') from error
         if not self._length:
+            if split in builder.info.splits:
+                raise damaged(folder / 'dataset_info.json', f'{split!r} has no rows')
             raise UsageError(f'{builder.info.full_name}, split {split!r}: there are no rows')
+        with reading(folder / 'dataset_info.json'):
+            parts = part.file_instructions
+            self._files = [Path(each.filename) for each in parts]
+            self._ends = np.cumsum([each.take for each in parts])  # the rows of each file
+        for file, each in zip(self._files, parts, strict=True):
+            _check_shard(file, each.examples_in_shard)
 
     def __len__(self) -> int:
         return self._length
 
     def read(self, indices: np.ndarray, names: Sequence[str]) -> Columns:
         """The features of the examples; images are decoded only if wanted."""
-        source = self._source(frozenset(n for n in names if self._leaves[n].image))
+        with reading(self._folder / 'features.json'):
+            source = self._source(frozenset(n for n in names if self._leaves[n].image))
         try:
-            examples = source.__getitems__(indices.tolist())
-        except OSError as error:
-            raise UnreadableRowError(
-                f'{self._builder.info.full_name} {self._split}, rows {indices[:3]}: {error}'
-            ) from error
-        return {name: self._column(self._leaves[name], examples) for name in names}
+            with reading(self._file(indices)):
+                examples = source.__getitems__(indices.tolist())
+                return {name: self._column(self._leaves[name], examples) for name in names}
+        except UsageError as error:
+            raise UnreadableRowError(str(error)) from error
+
+    def _file(self, indices: np.ndarray) -> Path:
+        """The file that the first of some rows is in."""
+        first = int(indices[0]) if len(indices) else 0
+        return self._files[int(np.searchsorted(self._ends, first, side='right'))]
 
     def _column(self, leaf: Leaf, examples: Sequence[Any]) -> np.ndarray:
         return leaf.column([functools.reduce(dict.__getitem__, leaf.path, e) for e in examples])
@@ -148,6 +188,20 @@ class _Features(Rows):
             if leaf.image and name in features  # not within a Sequence, where TFDS itself decodes
         }
         return self._builder.as_data_source(split=self._split, decoders=decoders)
+
+
+def _check_shard(path: Path, rows: int) -> None:
+    """Raise UsageError where a file of rows is damaged, or has not as many as are described."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    if not path.is_file():
+        raise damaged(path, 'it is missing')
+    with reading(path):
+        reader = ArrayRecordReader(str(path))
+        found = reader.num_records()
+        reader.close()
+    if found != rows:
+        raise damaged(path, f'it has {found} rows, and dataset_info.json says {rows}')
 
 
 def leaves(path: tuple[str, ...], feature: Any, info: Any) -> Iterator[tuple[str, Leaf]]:

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.data.labels import check_names, checked
 from jaxdl.data.source import Source
 from jaxdl.engine import cost
 from jaxdl.engine.choice import Choice, choose
@@ -94,6 +95,8 @@ class Engine:
     scan: whether the steps of a chunk are one program; None takes the rule's choice.
     evaluations: what may be measured and shown, by name; see `jaxdl.study.evaluations`.
     say, note: take lines for a person, and lines that are for the log alone if there is one.
+
+    Raises UsageError where a class that there is not is in the data of training or of a test.
     """
 
     def __init__(
@@ -110,13 +113,20 @@ class Engine:
         say: Callable[[str], None] = lambda text: None,
         note: Callable[[str], None] | None = None,
     ) -> None:
-        self.task, self.seeds, self._source = task, list(seeds), train
+        self.task, self.seeds = task, list(seeds)
         self._say, self._note = say, note or say
         # Traced once, for shapes, identity and programs; `inline` leaves no mark in the programs.
         self._traced: Any = task._replace(
             **{name: jax.jit(getattr(task, name), inline=True) for name in TRACED}
         )
-        self.evaluations = evaluations
+        self._source = checked(train, task.labels)
+        # An evaluation with a measure of its own may mean something else by a name.
+        alike = {name: test.source for name, test in evaluations.items() if not test.measure}
+        check_names(train, alike, task.labels)
+        self.evaluations = {
+            name: test._replace(source=checked(test.source, task.labels)) if name in alike else test
+            for name, test in evaluations.items()
+        }
         self._data_key = key_for(jax.random.key(0), stage)
         seed_keys = jax.vmap(lambda s: key_for(jax.random.key(s), stage))(jnp.array(self.seeds))
         # Opened once: what is sent for step 0 gives the shapes, the chunk and the first states.

@@ -1,8 +1,12 @@
 """YOLOv3 in other implementations: those that number its layers as Darknet's configuration does."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
+import numpy as np
+
+from jaxdl.errors import UsageError
 from jaxdl.interop.reference import TORCH, Reference, Rule, layered
 from jaxdl.models.yolo import Darknet, TinyYOLOv3, YOLOv3
 
@@ -73,6 +77,35 @@ def _yolov3_rule(blocks: Sequence[int] = BLOCKS, **config: object) -> Rule:
 
 def _tiny_rule(**config: object) -> Rule:
     return _rule(TINY)
+
+
+def read_darknet(content: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The tensors of these shapes in a .weights file of Darknet: numbers, in the order of layers.
+
+    Of each layer its biases, scales, means and variances [out], then its kernel [out, in, y, x].
+    Raises UsageError where the file has another number of them.
+    """
+    # Major, minor and revision, then the images seen: 64 bits from version 0.2 on.
+    major, minor = (int(x) for x in np.frombuffer(content[:8].ljust(8, b'\0'), '<i4'))
+    start = 20 if major * 10 + minor >= 2 else 16
+    size = sum(math.prod(shape) for shape in shapes.values())
+    there, rest = divmod(len(content) - start, 4)
+    if there != size or rest:
+        raise UsageError(f'{max(there, 0)} numbers, and the network has {size}')
+    numbers = np.frombuffer(content, '<f4', offset=start)
+    tensors, at = {}, 0
+    for name in sorted(shapes, key=_order):
+        shape = shapes[name]
+        tensors[name] = numbers[at : at + math.prod(shape)].reshape(shape)
+        at += math.prod(shape)
+    return tensors
+
+
+def _order(name: str) -> tuple[int, int]:
+    """Where a tensor stands in a file of Darknet: the number of its layer, and its part there."""
+    _, number, layer, kind = name.split('.')
+    parts = ('bias', 'weight', 'running_mean', 'running_var')
+    return int(number), parts.index(kind) if layer.startswith('batch_norm') or kind == 'bias' else 9
 
 
 REFERENCES: Mapping[tuple[str, str], Reference] = {

@@ -185,10 +185,23 @@ def expected(places: Places) -> dict[str, Shape]:
     return found
 
 
+def floats(name: str, value: Any) -> Array:
+    """A tensor as float32. Raises UsageError, naming it, where it holds no numbers of that kind."""
+    array = np.asarray(value)
+    if array.dtype.kind != 'f' and array.dtype.name != 'bfloat16':
+        raise UsageError(f'tensor {name!r} is {array.dtype}; weights are floats of 16 to 64 bits')
+    with np.errstate(over='ignore'):
+        held = array.astype(np.float32)
+    if not (finite := np.isfinite(held)).all():
+        at = tuple(int(i) for i in np.unravel_index(int((~finite).argmax()), held.shape))
+        raise UsageError(f'tensor {name!r} holds {array[at]!s} at {list(at)}: no float32 number')
+    return held
+
+
 def decode(
     reference: Reference, state_dict: Mapping[str, Any], config: Mapping[str, Any], *, strict: bool
 ) -> dict[str, Any]:
-    """Our variables from their state dict. Raises UsageError naming what does not fit.
+    """Our variables, float32, from their state dict. Raises UsageError naming what does not fit.
 
     strict: tensors that the network has no place for are an error.
     """
@@ -204,7 +217,7 @@ def decode(
             raise UsageError(f'the network has no tensor {name!r}{nearest(name, shapes)}')
 
     def ours(place: Place) -> Array:
-        whole = np.asarray(state_dict[place.name])
+        whole = floats(place.name, state_dict[place.name])
         part = np.split(whole, place.parts)[place.part] if place.parts > 1 else whole
         return np.ascontiguousarray(place.axes.ours(part))
 
@@ -223,7 +236,7 @@ def encode(
             raise UsageError(f'the variables have no array {name!r}')
         if (there := tuple(np.shape(flat[path]))) != shape:
             raise UsageError(f'array {name!r} has shape {list(there)}, not {list(shape)}')
-        array = place.axes.theirs(np.asarray(flat[path]))
+        array = place.axes.theirs(floats(name, flat[path]))
         parts.setdefault(place.name, {})[place.part] = np.ascontiguousarray(array)
     return {
         name: np.concatenate([found[i] for i in sorted(found)]) if len(found) > 1 else found[0]

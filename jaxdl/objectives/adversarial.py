@@ -1,6 +1,6 @@
 """A GAN as a game of two players."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import losses
+from jaxdl.errors import UsageError
 from jaxdl.game import Nets, Player, Shadow, game
 from jaxdl.keys import Key, key_for
-from jaxdl.task import Batch, Metrics, Task
+from jaxdl.task import Batch, Labels, Metrics, Task
 
 
 class Rules(NamedTuple):
@@ -36,6 +37,8 @@ def adversarial(
     critic_opt: optax.GradientTransformation,
     critic_turns: int = 1,
     penalty: float = 0.0,
+    condition: str | None = None,
+    classes: int | Sequence[str] | None = None,
     shadow: Shadow | None = None,
 ) -> Task:
     """A GAN: generator(z [B, noise]) against critic(x [B, ...]) -> scores [B, 1].
@@ -43,40 +46,56 @@ def adversarial(
     The players are 'critic', who moves first and `critic_turns` times a step, each time on its own
     part of the batch, and 'generator'. penalty: weight of the gradient penalty (Gulrajani et al.
     2017, eq. 3). shadow: a slow copy of the generator.
-    """
 
-    def score(nets: Nets, x: jax.Array) -> jax.Array:
-        return nets['critic'](x, train=True)[0][:, 0]
+    condition: a column of the batch that both are told (Mirza and Osindero 2014, eq. 2):
+        generator(z, y) against critic(x, y). Real and generated rows have the same. classes: how
+        many or their names, where it is class numbers, which are then checked.
+    """
+    if classes is not None and condition is None:
+        raise UsageError('adversarial: classes are those of a condition, and there is none')
+
+    def told(batch: Batch) -> tuple[jax.Array, ...]:
+        return () if condition is None else (batch[condition],)
+
+    def score(nets: Nets, x: jax.Array, batch: Batch) -> jax.Array:
+        return nets['critic'](x, *told(batch), train=True)[0][:, 0]
 
     def generate(nets: Nets, batch: Batch, key: Key) -> tuple[jax.Array, Nets]:
         z = jax.random.normal(key_for(key, 'noise'), (len(batch['x']), noise))
-        fake, net = nets['generator'](z, key=key_for(key, 'generator'), train=True)
+        made = key_for(key, 'generator')
+        fake, net = nets['generator'](z, *told(batch), key=made, train=True)
         return fake, {**nets, 'generator': net}
 
     def critic_loss(nets: Nets, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Nets, Metrics]]:
         real, fake = batch['x'], generate(nets, batch, key)[0]
-        scores, net = nets['critic'](real, key=key_for(key, 'critic'), train=True)
+        judged = key_for(key, 'critic')
+        scores, net = nets['critic'](real, *told(batch), key=judged, train=True)
         nets = {**nets, 'critic': net}
-        value = rules.critic(scores[:, 0], score(nets, fake))
+        value = rules.critic(scores[:, 0], score(nets, fake, batch))
         if penalty:
             mix = key_for(key, 'mix')
-            value += penalty * losses.gradient_penalty(lambda x: score(nets, x), real, fake, mix)
+            value += penalty * losses.gradient_penalty(
+                lambda x: score(nets, x, batch), real, fake, mix
+            )
         return value, (nets, {})
 
     def generator_loss(
         nets: Nets, batch: Batch, key: Key
     ) -> tuple[jax.Array, tuple[Nets, Metrics]]:
         fake, nets = generate(nets, batch, key)
-        return rules.generator(score(nets, fake)), (nets, {})
+        return rules.generator(score(nets, fake, batch)), (nets, {})
 
-    def latents(batch: Batch) -> tuple[jax.Array]:
-        return (jnp.zeros((len(batch['x']), noise)),)
+    def latents(batch: Batch) -> tuple[jax.Array, ...]:
+        return (jnp.zeros((len(batch['x']), noise)), *told(batch))
 
-    def images(batch: Batch) -> tuple[jax.Array]:
-        return (batch['x'],)
+    def images(batch: Batch) -> tuple[jax.Array, ...]:
+        return (batch['x'], *told(batch))
 
     players = {
         'critic': Player(critic, critic_loss, critic_opt, images, turns=critic_turns),
         'generator': Player(generator, generator_loss, generator_opt, latents, shadow=shadow),
     }
-    return game(players, measure)
+    task = game(players, measure)
+    if condition is None or classes is None:
+        return task
+    return task._replace(labels={condition: Labels.of(classes)})

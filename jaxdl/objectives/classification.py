@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import losses
+from jaxdl.errors import UsageError
 from jaxdl.game import Nets, Shadow, supervised
 from jaxdl.keys import Key
 from jaxdl.metrics import Mean
 from jaxdl.metrics.confusion import Confusion, Score, accuracy
 from jaxdl.net import Net
 from jaxdl.samples import Images, unit
-from jaxdl.task import Batch, Metrics, Task
+from jaxdl.task import Batch, Labels, Metrics, Task
 
 SCORES = {'accuracy': Score(accuracy)}
 
@@ -47,8 +48,10 @@ def classifier(
     Measures 'loss' (without smoothing), and of one 'confusion' matrix the `scores`: the accuracy,
     if you do not say. With a `shadow` (an EMA) it is the shadow that is measured.
 
-    classes: how many, or their names.
+    classes: how many, or their names. Raises UsageError, when it is traced, for a network of
+        another number of outputs.
     """
+    count = classes if isinstance(classes, int) else len(classes)
 
     def loss(net: Net, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Net, Metrics]]:
         x, y, mask = batch['x'], batch['y'], batch['mask']
@@ -57,6 +60,7 @@ def classifier(
             losses.cross_entropy, targets=y, weights=mask, label_smoothing=label_smoothing
         )
         logits = getattr(output, 'logits', output)
+        check_outputs(module, logits, count)
         value = criterion(cross_entropy, output)
         right = logits.argmax(-1) == _dominant(y)
         return value, (net, {'accuracy': Mean.of(right, mask, better='higher')})
@@ -64,11 +68,22 @@ def classifier(
     def measure(net: Net, batch: Batch, key: Key) -> Metrics:
         x, y, mask = batch['x'], batch['y'], batch['mask']
         logits, _ = (net.shadow or net)(x)
+        check_outputs(module, logits, count)
         each = _cross_entropies(logits, y)
         pairs = Confusion.of(_dominant(y), logits.argmax(-1), classes, mask, scores=scores)
         return {'loss': Mean.of(each, mask, better='lower'), '': pairs}
 
-    return supervised(module, loss, opt, measure, accumulate=accumulate, shadow=shadow)
+    task = supervised(module, loss, opt, measure, accumulate=accumulate, shadow=shadow)
+    return task._replace(labels={'y': Labels.of(classes, probabilities=True)})
+
+
+def check_outputs(module: nn.Module, logits: jax.Array, classes: int) -> None:
+    """Raise UsageError where a network has not one output [..., classes] for each class."""
+    if logits.shape[-1] != classes:
+        raise UsageError(
+            f'{type(module).__name__} has {logits.shape[-1]} outputs, and there are {classes} '
+            'classes: one output for each is needed'
+        )
 
 
 def show_mistakes(

@@ -18,7 +18,7 @@ from jaxdl.metrics import Mean
 from jaxdl.metrics.detection import Found
 from jaxdl.net import Net
 from jaxdl.samples import Boxes, unit
-from jaxdl.task import Batch, Metrics, Task
+from jaxdl.task import Batch, Labels, Metrics, Task
 
 
 def detector(
@@ -52,7 +52,8 @@ def detector(
         found, _ = (net.shadow or net)(batch['x'], method='detect')
         return {'': Found.of(found, batch, classes=classes)}
 
-    return supervised(module, loss, opt, measure, accumulate=accumulate, shadow=shadow)
+    task = supervised(module, loss, opt, measure, accumulate=accumulate, shadow=shadow)
+    return task._replace(labels={'classes': Labels.of(classes, axes=1, mask='boxes_mask')})
 
 
 def show_boxes(

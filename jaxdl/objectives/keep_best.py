@@ -87,6 +87,7 @@ def keep_best(task: Task, metric: str, *, patience: int | None = None) -> Task:
         outcome=outcome,
         stopped=stopped,
         standing=lambda kept: Standing(kept.steps, kept.found, metric=metric),
+        labels=task.labels,
     )
 
 

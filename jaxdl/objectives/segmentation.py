@@ -30,9 +30,9 @@ from jaxdl.metrics.confusion import (
     weighted_iou,
 )
 from jaxdl.net import Net
-from jaxdl.objectives.classification import Criterion, one_head
+from jaxdl.objectives.classification import Criterion, check_outputs, one_head
 from jaxdl.samples import Masks, unit
-from jaxdl.task import Batch, Metrics, Task
+from jaxdl.task import Batch, Labels, Metrics, Task
 
 Array = jax.Array
 Loss = Callable[..., Array]
@@ -73,21 +73,26 @@ def segmenter(
         in training, as in `jaxdl.objectives.classification.classifier`.
     ignore: a class that does not count.
     """
+    count = classes if isinstance(classes, int) else len(classes)
 
     def descended(net: Net, batch: Batch, key: Key) -> tuple[Array, tuple[Net, Metrics]]:
         output, net = net(batch['x'], key=key, train=True)
-        truth, weights = _truth(batch, getattr(output, 'logits', output), ignore)
+        logits = getattr(output, 'logits', output)
+        check_outputs(module, logits, count)
+        truth, weights = _truth(batch, logits, ignore)
         value = criterion(lambda logits: loss(logits, truth, weights=weights), output)
         return value, (net, {})
 
     def measure(net: Net, batch: Batch, key: Key) -> Metrics:
         logits, _ = (net.shadow or net)(batch['x'])
+        check_outputs(module, logits, count)
         truth, weights = _truth(batch, logits, ignore)
         each = optax.softmax_cross_entropy_with_integer_labels(logits, truth)
         pairs = Confusion.of(truth, logits.argmax(-1), classes, weights, scores=scores)
         return {'loss': Mean.of(each, weights, better='lower'), '': pairs}
 
-    return supervised(module, descended, opt, measure, accumulate=accumulate, shadow=shadow)
+    task = supervised(module, descended, opt, measure, accumulate=accumulate, shadow=shadow)
+    return task._replace(labels={'segmentation': Labels.of(classes, axes=2, ignore=ignore)})
 
 
 def show_masks(nets: Nets, batch: Batch, key: Key, *, count: int = 6) -> dict[str, Any]:

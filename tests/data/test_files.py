@@ -1,14 +1,14 @@
-"""CSV, JSON lines and image folders: the values, and every error with its place."""
+"""CSV and JSON lines: the values, and every error with its place."""
 
+import errno
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from jaxdl.data.rows import UnreadableRowError
-from jaxdl.data.table import csv, image_folder, jsonl
-from jaxdl.errors import DataMissingError, UsageError
+from jaxdl.data.table import csv, jsonl
+from jaxdl.errors import DataMissingError, JaxdlError, UsageError
 
 CSV = 'name,age,score,ok\nAda,36,1.5,true\n"Lovelace, A",37,,No\nBob,38,-2e3,1\n'
 TYPES = {'name': str, 'age': int, 'score': float, 'ok': bool}
@@ -53,7 +53,11 @@ def test_csv_reads_only_what_is_asked_for(tmp_path):
         (b'a\nx\n\xff\n', {'a': str}, 'line 3: no valid UTF-8'),
         ('a\n1\n', {'a': list}, r'is no column type \(bool, float, int, str\)'),
         ('a\n1\n', {}, 'no columns given'),
-        ('a\n99999999999999999999\n', {'a': int}, 'an integer exceeds 64 bits'),
+        (
+            'a\n99999999999999999999\n',
+            {'a': int},
+            r'people\.csv, columns a: an integer exceeds 64 bits',
+        ),
     ],
 )
 def test_csv_errors(tmp_path, text, columns, message):
@@ -91,6 +95,8 @@ def test_jsonl_is_typed(tmp_path):
     ('text', 'columns', 'message'),
     [
         ('{"a": 1}\n{"a": \n', {'a': int}, 'line 2: no valid JSON'),
+        ('[' * 100_000, {'a': int}, 'line 1: no valid JSON: maximum recursion'),
+        ('{"a": ' + '9' * 5000 + '}', {'a': int}, 'line 1: no valid JSON: Exceeds the limit'),
         ('[1]\n', {'a': int}, r"line 1: a JSON object is needed, not '\[1\]'"),
         ('{"a": "1"}\n', {'a': int}, 'line 1, column \'a\': "1" is no int'),
         ('{"a": true}\n', {'a': int}, "line 1, column 'a': true is no int"),
@@ -109,60 +115,30 @@ def test_no_such_file(tmp_path, read):
         read(tmp_path / 'gone.x', columns={'a': int})
 
 
-def pictures(tmp_path, sizes=((4, 6), (4, 6), (4, 6))):
-    root = tmp_path / 'animals'
-    for index, (height, width) in enumerate(sizes):
-        folder = root / ('dog' if index % 2 else 'cat')
-        folder.mkdir(parents=True, exist_ok=True)
-        pixels = np.full((height, width, 3), [10 * index, 1, 2], np.uint8)
-        Image.fromarray(pixels).save(folder / f'{index}.png')
-    (root / 'cat' / 'notes.txt').write_text('not an image')
-    return root
+@pytest.mark.parametrize('read', [csv, jsonl])
+def test_a_machine_that_cannot_read_names_the_file(tmp_path, read, monkeypatch):
+    path = written(tmp_path, 'a\n1\n')
+
+    def opening(path, *how):
+        raise OSError(errno.EMFILE, 'Too many open files')
+
+    monkeypatch.setattr(Path, 'open', opening)
+    with pytest.raises(
+        JaxdlError, match=r'people\.csv cannot be read: Too many open files'
+    ) as error:
+        read(path, columns={'a': int})
+    assert error.value.code == 1
 
 
-def test_image_folder(tmp_path):
-    table = image_folder(pictures(tmp_path))
-    assert table.classes == {'y': ('cat', 'dog')}
-    assert not table.in_memory and len(table) == 3
-    assert table[:]['x'].shape == (3, 4, 6, 3) and table[:]['x'].dtype == np.uint8
-    assert table[:]['x'][:, 0, 0, 0].tolist() == [0, 20, 10]
-    assert table.column('y').tolist() == [0, 0, 1] and table.column('y').dtype == np.int32
-
-
-def test_image_folder_resizes_and_greys(tmp_path):
-    table = image_folder(pictures(tmp_path, [(4, 6), (8, 3)]), size=(5, 7), mode='L')
-    assert table[:]['x'].shape == (2, 5, 7, 1)
-    # ITU-R 601-2 luma of (10, 1, 2): 0.299 * 10 + 0.587 * 1 + 0.114 * 2 = 3.8
-    assert set(table[:]['x'][1].ravel().tolist()) <= {3, 4}
-
-
-def test_image_of_another_size_is_an_error(tmp_path):
-    table = image_folder(pictures(tmp_path, [(4, 6), (8, 3)]))
-    with pytest.raises(UnreadableRowError, match=r'1\.png: 3x8 pixels, the first has 6x4; give'):
-        table.load()
-
-
-@pytest.mark.parametrize('damage', [b'', b'\x89PNG no', None])
-def test_damaged_image_is_named_and_can_be_cleaned_away(tmp_path, damage):
-    root = pictures(tmp_path)
-    path = root / 'cat' / '0.png'
-    path.write_bytes(path.read_bytes()[:50] if damage is None else damage)
-    table = image_folder(root)
-    with pytest.raises(UnreadableRowError, match=r'cat/0\.png: no readable image'):
-        table.load()
-    kept, report = table.clean()
-    assert str(report) == '3 rows: 0 missing, 0 duplicate, 1 invalid; 2 kept'
-    assert '0.png' in report.unreadable[0]
-    assert kept.load()[:]['y'].tolist() == [0, 1]
-
-
-def test_image_folder_errors(tmp_path):
-    with pytest.raises(DataMissingError, match='there is no such folder'):
-        image_folder(tmp_path / 'gone')
-    with pytest.raises(UsageError, match='one sub-folder for each class is needed'):
-        image_folder(tmp_path)
-    (tmp_path / 'cat').mkdir()
-    with pytest.raises(UsageError, match='cat: no images here'):
-        image_folder(tmp_path)
-    with pytest.raises(UsageError, match=r"mode 'RGBB'; did you mean 'RGBA'|'RGB'"):
-        image_folder(tmp_path, mode='RGBB')
+@pytest.mark.parametrize(('read', 'text'), [(csv, CSV), (jsonl, '{"a": 1}\n{"a": 2}\n')])
+def test_every_damage_of_a_file_is_one_line_that_names_it(tmp_path, read, text):
+    whole, rng = text.encode(), random.Random(0)
+    for _ in range(200):
+        cut = bytearray(whole[: rng.randrange(len(whole))] if rng.random() < 0.5 else whole)
+        if cut and rng.random() < 0.7:
+            cut[rng.randrange(len(cut))] = rng.randrange(256)
+        path = written(tmp_path, bytes(cut))
+        try:
+            read(path, columns={'age': int, 'score': float} if read is csv else {'a': int})
+        except UsageError as error:
+            assert str(path) in str(error) and '\n' not in str(error)

@@ -203,7 +203,7 @@ def test_an_error_while_reading_reaches_the_caller():
     [
         ({'t': np.array(['a', 'b'], object)}, "rows: column 't' holds text, or rows of diff"),
         ({'t': np.array(['a', 'b'])}, "column 't' holds <U1; batches are numbers"),
-        ({'t': np.array([1, 2**40])}, "column 't' holds 1099511627776, which int32 cannot"),
+        ({'t': np.array([1, 2**40])}, "column 't', row 1 holds 1099511627776, which int32 cannot"),
         ({'mask': np.ones(2)}, "column 'mask' has the name of the padding mask"),
         ({'t': np.ones(0)}, 'rows: there are no rows'),
     ],

@@ -107,6 +107,11 @@ def test_split_depends_on_the_seed_only():
         ({}, 'split needs named fractions'),
         ({'test': 1.0}, 'split test=1.0: between 0 and 1'),
         ({'sed': 0}, 'split sed=0: between 0 and 1'),
+        (
+            {'train': 0.8},
+            "split train=0.8: 'train' is the rest, which comes first; name the others",
+        ),
+        ({'train': 0.6, 'valid': 0.2}, r'split train=0.6: .*e.g. split\(valid=0.2\)'),
         ({'test': 0.6, 'valid': 0.6}, 'leaves a part or the rest empty'),
         ({'test': 0.01}, 'leaves a part or the rest empty'),
         ({'test': 0.5, 'by': 'x'}, r"by 'x' of shape \[10, 2\]: one label a row"),
@@ -159,6 +164,18 @@ def test_table_is_immutable():
 def test_wrong_rows_are_index_errors(rows):
     with pytest.raises(IndexError):
         slow()[rows]
+
+
+@pytest.mark.parametrize('lazy', [True, False])
+def test_a_loop_gives_the_rows(lazy):
+    table = slow(1100) if lazy else slow(1100).load()
+    rows = list(table)
+    assert len(rows) == 1100
+    assert rows[700]['x'].tolist() == [700, 700.5]
+    assert (rows[700]['text'], rows[700]['y']) == ('row 700', 1)
+    assert list(table.take([])) == []
+    with pytest.raises(TypeError, match='look at a column'):
+        2 in table  # noqa: B015
 
 
 def test_map_that_loses_rows_is_an_error():

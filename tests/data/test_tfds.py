@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 
 from jaxdl.data.catalogue import available, prepare, show
 from jaxdl.data.prepared import all_prepared, find
+from jaxdl.data.rows import UnreadableRowError
 from jaxdl.data.stream import shuffled
-from jaxdl.data.tfds import tfds
-from jaxdl.errors import DataMissingError, UsageError
+from jaxdl.data.tfds import _decoded, _opened, tfds
+from jaxdl.errors import DataMissingError, JaxdlError, UsageError
 
 BOXES = [np.full((i % 3, 4), i / 20, np.float32) for i in range(20)]
 
@@ -181,8 +183,148 @@ def test_damaged_description(prepared, tmp_path, monkeypatch):
     shutil.copytree(prepared / 'pets', tmp_path / 'pets')
     (tmp_path / 'pets' / '1.0.0' / 'dataset_info.json').write_text('{')
     monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
-    with pytest.raises(UsageError, match=r'dataset_info\.json is damaged .*prepare the dataset'):
+    with pytest.raises(
+        UsageError, match=r'dataset_info\.json is damaged .*remove its folder and prepare'
+    ):
         tfds('pets', 'train')
+
+
+SHARD = 'pets-train.array_record-00000-of-00001'
+FILES = ['dataset_info.json', 'features.json', 'label.labels.txt', SHARD]
+
+
+@pytest.fixture
+def copied(prepared, tmp_path, monkeypatch):
+    """A copy of the dataset 'pets', to be damaged."""
+    monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
+    shutil.copytree(prepared / 'pets', tmp_path / 'pets')
+    return tmp_path / 'pets' / '1.0.0'
+
+
+def opened(way):
+    """What a user does with a dataset."""
+    if way == 'show':
+        return show('pets', 'train').plain
+    table = tfds('pets', 'train', decode=way == 'decoded')
+    return {name: column.tolist() for name, column in table[:].items()}
+
+
+def said(path, way):
+    with pytest.raises(JaxdlError) as error:
+        opened(way)
+    assert str(path) in str(error.value) and '\n' not in str(error.value)
+    return str(error.value)
+
+
+DAMAGE = {
+    'missing': lambda path, whole: path.unlink(),
+    'empty': lambda path, whole: path.write_bytes(b''),
+    'cut': lambda path, whole: path.write_bytes(whole[: len(whole) // 2]),
+    'last byte': lambda path, whole: path.write_bytes(whole[:-1]),
+    'zeros': lambda path, whole: path.write_bytes(bytes(len(whole))),
+    'noise': lambda path, whole: path.write_bytes(random.Random(0).randbytes(len(whole))),
+    'a folder': lambda path, whole: (path.unlink(), path.mkdir()),
+    'another type': lambda path, whole: path.write_text('[1, "x"]'),
+}
+
+
+@pytest.mark.parametrize('way', ['decoded', 'asked', 'show'])
+@pytest.mark.parametrize('file', FILES)
+@pytest.mark.parametrize('damage', DAMAGE)
+def test_every_damage_of_a_file_is_one_line_that_names_it(copied, file, damage, way):
+    path = copied / file
+    DAMAGE[damage](path, path.read_bytes())
+    if (file, damage) == ('label.labels.txt', 'missing'):
+        opened(way)  # as of a dataset whose classes have no names
+        return
+    line = said(path, way)
+    assert line.startswith(f'{path} is damaged (') and line.endswith(
+        '; remove its folder and prepare the dataset again'
+    )
+
+
+def places(value):
+    """Every container of a JSON value, and each of its keys."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from places(value[key])
+
+
+@pytest.mark.parametrize('other', ['left out', None, [], {}, 'x', -3])
+@pytest.mark.parametrize('file', ['dataset_info.json', 'features.json'])
+def test_every_other_value_in_a_description_is_one_line_or_changes_nothing(copied, file, other):
+    path, want = copied / file, opened('decoded')
+    whole = path.read_text()
+    count = sum(1 for _ in places(json.loads(whole)))
+    for index in range(0, count, 1 if file == 'dataset_info.json' else 4):
+        info = json.loads(whole)
+        parent, key = list(places(info))[index]
+        if other == 'left out':
+            del parent[key]
+        else:
+            parent[key] = other
+        path.write_text(json.dumps(info))
+        _opened.cache_clear(), _decoded.cache_clear()
+        try:
+            found = opened('asked')
+        except JaxdlError as error:
+            assert '\n' not in str(error)
+            assert str(copied) in str(error) or 'no split' in str(error)
+        else:
+            # A feature that is described no more is no column any more.
+            assert all(repr(want[name]) == repr(column) for name, column in found.items())
+
+
+def test_a_file_of_rows_has_as_many_as_are_described(copied):
+    path = copied / 'dataset_info.json'
+    path.write_text(path.read_text().replace('"20"', '"19"'))
+    assert f'{SHARD} is damaged (it has 20 rows, and dataset_info.json says 19)' in said(
+        '', 'asked'
+    )
+
+
+def test_names_are_as_many_as_classes(copied):
+    path = copied / 'label.labels.txt'
+    path.write_text('cat\n')
+    assert 'is damaged (1 names of 2 classes)' in said(path, 'asked')
+    path.write_text('cat\ncat\n')
+    assert 'is damaged (these are no names of classes, a line each)' in said(path, 'asked')
+
+
+def test_damaged_rows_are_named_with_their_file_and_can_be_cleaned_away(copied, monkeypatch):
+    table = tfds('pets', 'test+train', decode=False)
+
+    def broken(self, leaf, examples):
+        raise ValueError('no such array\nat all')
+
+    monkeypatch.setattr('jaxdl.data.tfds._Features._column', broken)
+    with pytest.raises(UnreadableRowError, match=rf'{SHARD} is damaged \(no such array\)'):
+        table[[7]]
+    with pytest.raises(UnreadableRowError, match='pets-test.* is damaged'):
+        table[[6]]
+    assert table.clean()[1].invalid == 27
+
+
+def test_a_machine_that_cannot_read_damages_nothing(copied, monkeypatch):
+    table = tfds('pets', 'train', decode=False)
+
+    def busy(self, leaf, examples):
+        raise RuntimeError('open() failed: Too many open files; opening x')
+
+    monkeypatch.setattr('jaxdl.data.tfds._Features._column', busy)
+    with pytest.raises(JaxdlError, match=rf'{SHARD} cannot be read: Too many open files') as error:
+        table.clean()
+    assert error.value.code == 1
+
+
+def test_another_damaged_dataset_is_not_in_the_way(copied):
+    shutil.copytree(copied, copied.parents[1] / 'other' / '1.0.0')
+    (copied.parents[1] / 'other' / '1.0.0' / 'dataset_info.json').write_text('{')
+    assert len(tfds('pets', 'train')) == 20
+    assert prepare('pets').startswith('pets 1.0.0 is prepared in ')
+    with pytest.raises(UsageError, match=r'other/1.0.0/dataset_info.json is damaged'):
+        available()
 
 
 def test_audio_needs_tensorflow(prepared, tmp_path, monkeypatch):

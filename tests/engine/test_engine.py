@@ -312,6 +312,26 @@ def test_what_keeps_the_best_needs_a_split_to_look_at():
         _ = engine(task=keep_best(toy.task(), 'accuracy')).about
 
 
+@pytest.mark.parametrize('task', [toy.task(), keep_best(toy.task(), 'accuracy')])
+@pytest.mark.parametrize('split', ['train', 'valid', 'test'])
+def test_labels_of_every_split_are_checked_before_a_step_is_compiled(task, split, monkeypatch):
+    sources = {'train': toy.train_source(), 'valid': toy.test_source(), 'test': toy.test_source()}
+    wrong = sources[split]
+    sources[split] = dataclasses.replace(wrong, resident={'x': toy.X, 'y': toy.Y + 1})
+    tests = {name: Eval(sources[name]) for name in ('valid', 'test')}
+    monkeypatch.setattr('jaxdl.engine.engine.cost.cost', None)  # what comes after the check
+    with pytest.raises(UsageError, match=rf"^{wrong.name}, batch \d: column 'y', row \d+ holds 2"):
+        engine(task=task, source=sources['train'], evaluations=tests)
+
+
+def test_a_measure_of_its_own_may_mean_something_else_by_a_name():
+    def measure(nets, batch, key):
+        return {'mean': Mean.of(batch['y'])}
+
+    other = dataclasses.replace(toy.test_source(), resident={'x': toy.X, 'y': toy.Y + 5})
+    assert engine(evaluations={'test': Eval(other, measure=measure)}).evaluations
+
+
 @pytest.mark.parametrize('patience', [None, 1])
 def test_keep_best_hands_out_the_best_state_seed_by_seed_and_stops_early(patience):
     e = engine(

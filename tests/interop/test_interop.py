@@ -2,16 +2,20 @@
 
 import json
 import math
+import random
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdl import interop
+from jaxdl.checkpoint.manager import Saved
 from jaxdl.cli.convert import convert
 from jaxdl.errors import JaxdlError, UsageError, nearest
 from jaxdl.interop.files import (
@@ -219,6 +223,107 @@ def test_a_dense_kernel_on_a_flattened_image_is_permuted_with_the_image():
     np.testing.assert_allclose(got, want)
 
 
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16', 'float64', '>f4'])
+def test_floats_are_held_as_float32(dtype):
+    dtype = jnp.bfloat16 if dtype == 'bfloat16' else np.dtype(dtype)
+    tensors = {name: x.astype(dtype) for name, x in state_dict().items()}
+    variables = interop.from_state_dict(*UNET, tensors, **SMALL)
+    for leaf in jax.tree.leaves(variables):
+        assert leaf.dtype == np.float32 and leaf.dtype.isnative
+    back = interop.to_state_dict(*UNET, variables, **SMALL)
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(back[name], tensor.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    'dtype', ['int8', 'int64', 'uint8', 'bool', 'complex64', 'float8_e4m3fn', 'int4']
+)
+def test_what_is_no_float_is_no_weight(dtype):
+    tensors = state_dict()
+    tensors['outc.conv.bias'] = tensors['outc.conv.bias'].astype(jnp.dtype(dtype))
+    line = said(UsageError, interop.from_state_dict, *UNET, tensors, **SMALL)
+    assert line == f"tensor 'outc.conv.bias' is {dtype}; weights are floats of 16 to 64 bits"
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, 1e300])
+def test_weights_are_finite(value):
+    tensors = {name: x.astype(np.float64) for name, x in state_dict().items()}
+    tensors['outc.conv.bias'][1] = value
+    line = said(UsageError, interop.from_state_dict, *UNET, tensors, **SMALL)
+    assert line == f"tensor 'outc.conv.bias' holds {value} at [1]: no float32 number"
+    variables = interop.from_state_dict(*UNET, state_dict(), **SMALL)
+    variables['params']['outc']['bias'] = np.array([0, value])
+    line = said(UsageError, interop.to_state_dict, *UNET, variables, **SMALL)
+    assert line.startswith("tensor 'params/outc/bias' holds ")
+
+
+# Darknet
+
+
+TINY = 'yolov3_tiny', 'darknet'
+TINY_CONFIG = {'classes': 1, 'width': 2}
+
+
+def darknet_file(layers, version=(0, 2, 5)):
+    """A file of Darknet, written as its parser.c does: layers of (bias, norm or None, kernel)."""
+    seen = np.int64(7) if version[0] * 10 + version[1] >= 2 else np.int32(7)
+    numbers = [np.array(version, '<i4').tobytes(), seen.tobytes()]
+    for bias, norm, kernel in layers:
+        numbers += [x.astype('<f4').tobytes() for x in (bias, *(norm or ()), kernel)]
+    return b''.join(numbers)
+
+
+def tiny_layers():
+    """The layers of yolov3-tiny.cfg that have weights, by number, in the order of the file."""
+    shapes, rng, layers = interop.tensors(*TINY, **TINY_CONFIG), np.random.default_rng(0), {}
+    for number in (0, 2, 4, 6, 8, 10, 12, 13, 14, 15, 18, 21, 22):
+        kernel = rng.normal(size=shapes[f'module_list.{number}.conv_{number}.weight'])
+        bias, *norm = rng.normal(size=(4, len(kernel)))
+        layers[number] = bias, None if number in (15, 22) else norm, kernel
+    return layers
+
+
+@pytest.mark.parametrize('version', [(0, 1, 0), (0, 2, 5)])
+def test_files_of_darknet_are_read(version, tmp_path):
+    layers = tiny_layers()
+    path = tmp_path / 'tiny.weights'
+    path.write_bytes(darknet_file(layers.values(), version))
+    names = {'arch': TINY[0], 'layout': TINY[1], 'config': ('classes=1', 'width=2')}
+    convert(path, **names)
+    variables = read_weights(tmp_path / 'tiny.jaxdl.npz').variables
+    tensors = interop.to_state_dict(*TINY, variables, **TINY_CONFIG)
+    for number, (bias, norm, kernel) in layers.items():
+        conv, scale = f'module_list.{number}.conv_{number}', f'batch_norm_{number}'
+        found = [tensors.pop(f'{conv}.weight')]
+        want = [kernel, bias, *(norm or ())]
+        kinds = ('bias', 'weight', 'running_mean', 'running_var')
+        if norm is None:
+            found.append(tensors.pop(f'{conv}.bias'))
+        else:
+            found += [tensors.pop(f'module_list.{number}.{scale}.{kind}') for kind in kinds]
+        for a, b in zip(found, want, strict=True):
+            np.testing.assert_array_equal(a, b.astype(np.float32))
+    assert not tensors
+
+
+def test_mistakes_with_files_of_darknet(tmp_path):
+    path = tmp_path / 'tiny.weights'
+    whole = darknet_file(tiny_layers().values())
+    path.write_bytes(whole)
+    names = {'arch': TINY[0], 'layout': TINY[1], 'config': ('classes=1', 'width=2')}
+    line = said(UsageError, convert, path, **{**names, 'config': ('classes=2', 'width=2')})
+    assert line.startswith(f'{path} is not of yolov3_tiny: it has ') and 'the network has' in line
+    assert said(UsageError, convert, path).startswith('--arch: say which')
+    line = said(UsageError, convert, path, arch='unet', layout='public')
+    assert line == f"--layout: {path} is of 'darknet', not of 'public'"
+    for cut in (0, 7, 19, 20, 100, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        assert str(path) in said(UsageError, convert, path, **names)
+    assert 'no file' in said(UsageError, convert, tmp_path / 'gone.weights', **names)
+    line = said(UsageError, read_arrays, path)
+    assert line.endswith('so say whose they are, --arch yolov3 --layout darknet')
+
+
 # Files
 
 
@@ -244,7 +349,12 @@ def test_safetensors_of_sixteen_bits_are_read(tmp_path):
 @pytest.mark.parametrize(
     'name, content, line',
     [
-        ('x.pth', b'', "x.pth' is no file of weights: its name must end in .safetensors or .npz"),
+        ('x.onnx', b'', "x.onnx' is no file of weights: its name must end in .safetensors or .npz"),
+        ('x.pth', b'', "s.save_file(torch.load('"),
+        ('x.pt', b'', "x.pt' is a file of PyTorch, which is not read here; make another of it"),
+        ('x.keras', b'', "x.keras' is a file of Keras, which is not read here; make another of it"),
+        ('x.h5', b'', 'python -c "import keras, numpy; m = keras.saving.load_model('),
+        ('x.weights.h5', b'', 'm = ...; m.load_weights('),
         ('x.npz', None, "x.npz'"),
         ('x.npz', b'', 'x.npz cannot be read as .npz arrays'),
         ('x.npz', b'PK\x03\x04 and no more', 'x.npz cannot be read as .npz arrays'),
@@ -255,6 +365,47 @@ def test_a_file_that_cannot_be_read_is_named(name, content, line, tmp_path):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     assert line in said(UsageError, read_arrays, tmp_path / name)
+
+
+@pytest.mark.parametrize('suffix', ['.npz', '.safetensors'])
+def test_every_damage_of_a_file_is_one_line_that_names_it(suffix, tmp_path):
+    path, rng = tmp_path / f'x{suffix}', random.Random(0)
+    write_arrays(path, {'a': np.arange(30, dtype=np.float32), 'b': np.ones((3, 4), np.float32)})
+    whole = path.read_bytes()
+    for _ in range(300):
+        cut = bytearray(whole[: rng.randrange(len(whole))] if rng.random() < 0.3 else whole)
+        if cut and rng.random() < 0.8:
+            at = rng.randrange(len(cut))
+            cut[at : at + 4] = rng.randbytes(4)
+        path.write_bytes(bytes(cut))
+        try:
+            read_arrays(path)
+        except UsageError as error:
+            assert str(error).startswith(f'{path} cannot be read as ') and '\n' not in str(error)
+
+
+def test_a_weights_file_that_says_nothing_is_damaged(tmp_path):
+    path = tmp_path / 'w.npz'
+    for about in (b'{', b'[]', b'{"arch": "unet"}', b'\xff'):
+        write_arrays(path, {'jaxdl': np.frombuffer(about, np.uint8), 'a': np.ones(2)})
+        assert said(UsageError, read_weights, path).startswith(f'{path} is damaged')
+
+
+@pytest.mark.parametrize('suffix', ['.npz', '.safetensors'])
+def test_what_is_written_is_read_back(suffix, tmp_path, monkeypatch):
+    path = tmp_path / f'x{suffix}'
+    with pytest.raises(UsageError, match="array 'a' is bfloat16, which it cannot hold"):
+        write_arrays(path, {'a': np.ones(2, jnp.bfloat16)})
+    assert not path.exists()
+
+    def flipped(path, content):
+        path.write_bytes(content.replace(np.float32(7).tobytes(), np.float32(8).tobytes()))
+
+    monkeypatch.setattr('jaxdl.interop.files.write_bytes', flipped)
+    monkeypatch.setattr('zipfile.ZipExtFile._update_crc', lambda self, data: None)
+    with pytest.raises(JaxdlError, match='what was read back is not what was written'):
+        write_arrays(path, {'a': np.float32([7])})
+    assert not path.exists()
 
 
 def test_python_objects_and_single_arrays_are_no_weights(tmp_path):
@@ -339,6 +490,7 @@ def test_a_head_is_left_out(theirs, tmp_path):
         ({'config': ['base=four']}, "--config base: 'four' is not allowed; it must be a whole"),
         ({'config': ['channels=2', 'base=8', 'depth=1']}, 'has shape [8], not [16]'),
         ({'out': 'x.safetensors'}, "--out: '"),
+        ({'out': 'x.pth'}, "x.pth' is not allowed; it must be another file, .npz"),
         ({'seed': 1}, "--seed: it is for an arm's folder"),
         ({'net': 'net'}, "--net: it is for an arm's folder"),
     ],
@@ -358,6 +510,38 @@ def test_a_file_is_not_written_over_itself(tmp_path):
     names = {'arch': 'unet', 'layout': 'public', 'config': WORDS}
     assert 'it must be another file' in said(UsageError, convert, path, **names, out=path)
     assert not is_weights(read_arrays(path))
+
+
+@pytest.mark.parametrize('suffix', ['.npz', '.safetensors'])
+def test_a_net_without_a_counterpart_keeps_its_own_paths(suffix, tmp_path, monkeypatch):
+    kernel = np.arange(12, dtype=np.float32).reshape(2, 2, 3)  # of two seeds
+    params = {'params': {'fc': {'kernel': kernel}}}
+    net = {**params, 'memory': {'batch_stats': {'norm': {'mean': kernel[:, 0] + 1}}}}
+    saved = Saved(3, 0, {'states': {'net': {'net': net, 'opt': {}}}})
+    monkeypatch.setattr('jaxdl.cli.convert.load_weights', lambda folder: saved)
+    monkeypatch.setattr(
+        'jaxdl.cli.convert.read_config', lambda folder: SimpleNamespace(seeds=[0, 5])
+    )
+    (tmp_path / 'config.json').touch()
+    out = tmp_path / f'net{suffix}'
+    line = convert(tmp_path, out=out, seed=5)
+    assert line.startswith(f'wrote {out}: 2 arrays by their own paths, from {tmp_path}, net/net of')
+    arrays = {n: x for n, x in read_arrays(out).items() if n != 'jaxdl'}
+    assert arrays.keys() == {'params/fc/kernel', 'batch_stats/norm/mean'}
+    np.testing.assert_array_equal(arrays['params/fc/kernel'], kernel[1])
+    # And in again: to a weights file, and from that to a state dict.
+    ours = out if suffix == '.npz' else tmp_path / 'net.jaxdl.npz'
+    if suffix != '.npz':
+        assert 'arrays of own (jaxdl)' in convert(out)
+    weights = read_weights(ours)
+    np.testing.assert_array_equal(
+        weights.variables['batch_stats']['norm']['mean'], kernel[1, 0] + 1
+    )
+    convert(ours, out=tmp_path / 'again.safetensors')
+    again = read_arrays(tmp_path / 'again.safetensors')
+    np.testing.assert_array_equal(again['params/fc/kernel'], kernel[1])
+    assert 'for a network of --arch' in said(UsageError, convert, tmp_path, out=out, config=['a=1'])
+    assert '--out: say where to' in said(UsageError, convert, tmp_path)
 
 
 def test_mistakes_on_the_way_out(theirs, tmp_path):

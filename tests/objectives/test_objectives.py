@@ -7,9 +7,14 @@ import numpy as np
 import optax
 import pytest
 
+from jaxdl.errors import UsageError
 from jaxdl.metrics import finish
 from jaxdl.models.googlenet import Heads, googlenet_loss
 from jaxdl.objectives.classification import classifier
+from jaxdl.objectives.detection import detector
+from jaxdl.objectives.keep_best import keep_best
+from jaxdl.objectives.segmentation import segmenter
+from jaxdl.task import Labels
 
 
 class TwoHeads(nn.Module):
@@ -60,3 +65,29 @@ def test_accuracy_is_that_of_the_main_head(stepped):
     assert metrics['accuracy'].value() == pytest.approx(right.mean())
     measured = task.measure(jax.random.key(0), state, jax.tree.map(jnp.asarray, batch))
     assert finish(measured)['accuracy'] == pytest.approx(right.mean())
+
+
+@pytest.mark.parametrize('classes', [2, 4, ('a', 'b')])
+def test_a_network_has_an_output_for_each_class(classes):
+    # Too few make NaN of a label, of too many those that are predicted are counted nowhere.
+    task = classifier(nn.Dense(3), optax.sgd(1.0), classes=classes)
+    count = classes if isinstance(classes, int) else len(classes)
+    batch = {'x': jnp.ones((2, 4)), 'y': jnp.zeros(2, jnp.int32), 'mask': jnp.ones(2, bool)}
+    state = jax.eval_shape(task.init, jax.random.key(0), batch)
+    for part in (task.step, task.measure):
+        with pytest.raises(UsageError, match=f'Dense has 3 outputs, and there are {count} classes'):
+            jax.eval_shape(part, jax.random.key(0), state, batch)
+
+
+def test_a_task_says_which_columns_are_classes():
+    opt = optax.sgd(1.0)
+    task = classifier(nn.Dense(3), opt, classes=('a', 'b', 'c'))
+    assert keep_best(task, 'accuracy').labels == task.labels == {
+        'y': Labels(3, probabilities=True, names=('a', 'b', 'c'))
+    }  # fmt: skip
+    assert detector(nn.Dense(3), opt, classes=3).labels == {
+        'classes': Labels(3, axes=1, mask='boxes_mask')
+    }
+    assert segmenter(nn.Dense(3), opt, classes=3, ignore=9).labels == {
+        'segmentation': Labels(3, axes=2, ignore=9)
+    }

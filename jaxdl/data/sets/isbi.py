@@ -7,6 +7,7 @@ but the first has a neighbour in training.
 
 import numpy as np
 
+from jaxdl.data.folders import read_image
 from jaxdl.data.public import Download, PublicSet, locate
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.errors import UsageError, nearest
@@ -20,17 +21,14 @@ def isbi_membrane(split: str = 'train') -> Table:
     if split not in BOUNDS:
         raise UsageError(f'isbi_membrane: there is no split {split!r}{nearest(split, BOUNDS)}')
     slices = range(*BOUNDS[split])
-    x = np.stack([_read(f'train/image/{i}.png') for i in slices])[..., None]
-    white = np.stack([_read(f'train/label/{i}.png') for i in slices])
+    x = np.stack([_read(f'train/image/{i}.png') for i in slices])
+    white = np.stack([_read(f'train/label/{i}.png') for i in slices])[..., 0]
     columns = {'x': x, 'segmentation': (white == 0).astype(np.uint8)}
     return from_arrays(columns, name=f'isbi_membrane {split}', classes={'segmentation': CLASSES})
 
 
 def _read(file: str) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(locate('isbi_membrane', file)) as image:
-        return np.asarray(image)
+    return read_image(locate('isbi_membrane', file), size=None, mode='L')
 
 
 IMAGES = """
