@@ -116,9 +116,8 @@ class Engine:
         self.task, self.seeds = task, list(seeds)
         self._say, self._note = say, note or say
         # Traced once, for shapes, identity and programs; `inline` leaves no mark in the programs.
-        self._traced: Any = task._replace(
-            **{name: jax.jit(getattr(task, name), inline=True) for name in TRACED}
-        )
+        traced: Any = {name: jax.jit(getattr(task, name), inline=True) for name in TRACED}
+        self._traced: Any = task._replace(**traced)
         self._source = checked(train, task.labels)
         # An evaluation with a measure of its own may mean something else by a name.
         alike = {name: test.source for name, test in evaluations.items() if not test.measure}
