@@ -14,15 +14,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxdl.checkpoint.manager import Checkpoints, Saved, load_weights
+from jaxdl.checkpoint.manager import Checkpoints, load_weights
+from jaxdl.checkpoint.reading import Saved
 from jaxdl.engine.engine import Engine, Tick, finish_each, split_seeds
-from jaxdl.errors import DivergedError, UsageError, nearest
-from jaxdl.files import read_json, write_json
+from jaxdl.errors import CheckpointError, DivergedError, JaxdlError, UsageError, nearest
+from jaxdl.files import RESTORE, write_json
 from jaxdl.metrics import About, Metric
 from jaxdl.run.config import Config, agree
 from jaxdl.run.interruption import note_signals, stopped_by
 from jaxdl.run.lock import locked
-from jaxdl.run.record import Record, read_metrics
+from jaxdl.run.record import METRICS, Record, read_done, read_metrics, saves_proved
 from jaxdl.study import Eval, Phase, cadence, evaluations, phase_names
 from jaxdl.transfer import with_variables, with_weights
 
@@ -67,7 +68,7 @@ def run_arm(
         recorded = bool(read_metrics(folder))
         agree(folder, config, trained=recorded or bool(checkpoints.steps()))
         if (folder / 'DONE').exists():
-            return read_json(folder / 'DONE')
+            return read_done(folder)
         stages = make_stages(phases, config.seeds, options, say=say)
         about = numbers_of(stages)
         for name in judged:
@@ -75,6 +76,11 @@ def run_arm(
                 close = nearest(name, about)
                 raise UsageError(f'a claim judges {name!r} of arm {config.arm!r}{close}')
         saved = checkpoints.restore(lambda phase: stages[phase].template())
+        if saved is None and saves_proved(folder):
+            raise CheckpointError(
+                f'{folder} has lost its checkpoints, and {METRICS} proves that there were some: '
+                'put a copy back, or start from zero in another --workdir'
+            )
         record = stack.enter_context(
             Record(
                 folder,
@@ -298,11 +304,16 @@ class _Run:
 
     def _results(self) -> dict[str, Any]:
         """The last numbers of every phase, as metrics.jsonl has them."""
-        latest = {line['phase']: line['metrics'] for line in read_metrics(self._record.folder)}
+        lines = read_metrics(self._record.folder)
+        latest = {line['phase']: line['metrics'] for line in lines if line['ends']}
+        for stage in self._stages:
+            if stage.index not in latest:
+                path = self._record.folder / METRICS
+                raise JaxdlError(f'{path} has lost the last numbers of a phase; {RESTORE}')
         return {
             stage.prefix + name: values
             for stage in self._stages
-            for name, values in latest.get(stage.index, {}).items()
+            for name, values in latest[stage.index].items()
         }
 
     def _introduce(self, stage: Stage) -> None:
@@ -381,20 +392,20 @@ class _Run:
             numbers |= stage.measure(outcome, name)
             shown = engine.show(outcome, name)
             self._record.samples(step, {f'{name}/{kind}': x for kind, x in shown.items()})
-        self._write(stage, numbers, step=step)
+        self._write(stage, numbers, step=step, ends=ends)
         if saves:
             score = stage.score(numbers)
             self._save(stage, tick.states, engine.no_totals(), step=step, score=score)
         return ends, saves
 
-    def _write(self, stage: Stage, numbers: Numbers, *, step: int) -> None:
+    def _write(self, stage: Stage, numbers: Numbers, *, step: int, ends: bool) -> None:
         """Scalars go to metrics.jsonl, arrays to arrays.npz."""
         scalars = _scalars(numbers)
         arrays = {k: np.array(v) for k, v in numbers.items() if k not in scalars}
         if arrays:
             self._record.arrays({stage.prefix + name: x for name, x in arrays.items()})
         seconds = round(time.perf_counter() - self._began, 2)
-        self._record.metrics(step, phase=stage.index, seconds=seconds, values=scalars)
+        self._record.metrics(step, phase=stage.index, seconds=seconds, values=scalars, ends=ends)
 
     @contextmanager
     def _diverging(self, stage: Stage) -> Iterator[None]:

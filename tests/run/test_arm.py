@@ -35,7 +35,7 @@ from jaxdl.objectives.keep_best import keep_best
 from jaxdl.run.arm import Options, evaluate_arm, run_arm
 from jaxdl.run.config import Config, agree
 from jaxdl.run.lock import locked
-from jaxdl.run.record import Record, read_metrics
+from jaxdl.run.record import Record, read_done, read_metrics
 from jaxdl.study import Eval, Phase
 
 TRAIN, TEST = toy.train_source(), toy.test_source()
@@ -122,7 +122,7 @@ def final(folder):
 def recorded(folder):
     """What a run wrote, but for the seconds: lines, DONE, arrays, and the bytes of its samples."""
     lines = [{**line, 'seconds': 0} for line in read_metrics(folder)]
-    done = json.loads((folder / 'DONE').read_text()) | {'seconds': 0}
+    done = read_done(folder) | {'seconds': 0}
     arrays = dict(np.load(folder / 'arrays.npz')) if (folder / 'arrays.npz').exists() else {}
     held = {name: array.tolist() for name, array in arrays.items()}
     samples = {path.name: path.read_bytes() for path in sorted(folder.glob('samples/*'))}
@@ -178,7 +178,7 @@ def tiny(name):
 
 def test_what_a_finished_run_holds(undisturbed):
     folder, payload = undisturbed
-    assert json.loads((folder / 'DONE').read_text()) == payload
+    assert read_done(folder) == payload
     assert payload['parameters'] == 5 * 8 + 16 + 8 * 2 + 2
     assert payload['steps'] == 6 and payload['seconds'] > 0
     lines = read_metrics(folder)
