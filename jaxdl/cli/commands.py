@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 
 from jaxdl.cli.options import Option, Parsed, parse, signature_options
 from jaxdl.errors import UsageError, nearest
-from jaxdl.run.interruption import preemptible
 from jaxdl.study import Count, Rate, Study
 
 LayoutName = Literal['auto', 'vmap', 'loop', 'seeds', 'batch', 'seeds+batch', 'pmap']
@@ -149,9 +148,8 @@ def _run(words: list[str]) -> None:
         return
     options = Options(values['layout'], values['chunk'], values['tensorboard'])
     command = shlex.join(['jaxdl', 'run', *words])
-    with preemptible():
-        result = run_study(study, plan, command=command, options=options)
-        _show(verdict_lines(result, workdir(plan)))
+    result = run_study(study, plan, command=command, options=options)
+    _show(verdict_lines(result, workdir(plan)))
 
 
 def _eval(words: list[str]) -> None:

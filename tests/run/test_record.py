@@ -311,14 +311,9 @@ def test_arrays_that_are_cut_or_damaged_name_their_file(tmp_path):
         with pytest.raises(JaxdlError, match='arrays.npz is damaged: ') as error:
             read_arrays(path)
         assert '\n' not in str(error.value)
-    for at in range(0, len(whole), 41):
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
-        try:
-            found = read_arrays(path)
-        except JaxdlError as error:
-            assert f'{path} is damaged: ' in str(error)
-        else:  # a byte that carries nothing, or a name
-            assert [x.sum() for x in found.values()] == [4950, 9]
+    path.write_bytes(whole.replace(np.float64(1).tobytes(), np.float64(2).tobytes()))
+    with pytest.raises(JaxdlError, match='arrays.npz is damaged: Bad CRC'):
+        read_arrays(path)
 
 
 def test_a_file_that_the_machine_does_not_give_is_not_called_damaged(tmp_path, monkeypatch):
