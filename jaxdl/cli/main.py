@@ -15,9 +15,9 @@ from jaxdl.cli.pipes import forgive_readers
 from jaxdl.errors import JaxdlError, PreemptedError, UsageError, nearest
 from jaxdl.faults import machine_fault
 from jaxdl.run.interruption import (
+    STOPPED,
     StopAsked,
-    Stopping,
-    heed_signals,
+    end_when_asked,
     ignore_signals,
     preemptible,
 )
@@ -32,43 +32,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     Without `argv` the command is the process's own: it ends soon after, whatever its threads do.
     """
     if argv is not None:
-        with preemptible() as stopping:
-            return _run(_dispatch, list(argv), stopping)
+        with preemptible():
+            return _run(_dispatch, list(argv))
     code = 1  # of what is not foreseen
+    end_when_asked()
     try:
-        code = _run(_dispatch, sys.argv[1:], heed_signals())
+        code = _run(_dispatch, sys.argv[1:])
     finally:
         ignore_signals()
         _end_soon(code)
     return code
 
 
-def _run(command: Callable[[list[str]], int | None], words: list[str], stopping: Stopping) -> int:
+def _run(command: Callable[[list[str]], int | None], words: list[str]) -> int:
     """A command with its words; a person's mistakes, and the system's, become one line."""
     debug = '--debug' in words
     words = [word for word in words if word != '--debug']
     # What only shows something may be read page by page, for as long as one likes.
     patience = PATIENCE if words[:1] == ['run'] else None
-    try:
-        with forgive_readers(patience), _said():
-            try:
-                return command(words) or 0
-            except (Exception, KeyboardInterrupt) as error:
-                # A stop in the middle of an import may come out as another error.
-                asked = bool(stopping.asked) and not isinstance(error, JaxdlError)
-                found = _line(StopAsked() if asked else error)
-                if found is None or (debug and not asked):
-                    raise
-                print(f'jaxdl: {found[0]}', file=sys.stderr)
-                return found[1]
-    except StopAsked:  # it came while an error was said
-        return PreemptedError.code
+    with forgive_readers(patience), _said():
+        try:
+            return command(words) or 0
+        except (Exception, KeyboardInterrupt) as error:
+            found = _line(error)
+            if debug or found is None:
+                raise
+            print(f'jaxdl: {found[0]}', file=sys.stderr)
+            return found[1]
 
 
 def run_script(command: Callable[[list[str]], None]) -> None:
     """What a file of `experiments` ends with that is a command of its own, and no study."""
-    with preemptible() as stopping:
-        sys.exit(_run(command, sys.argv[1:], stopping))
+    with preemptible():
+        sys.exit(_run(command, sys.argv[1:]))
 
 
 def _end_soon(code: int) -> None:
@@ -89,7 +85,7 @@ def _line(error: BaseException) -> tuple[str, int] | None:
         case JaxdlError():
             return str(error), error.code
         case StopAsked():
-            return 'stopped; the same command goes on from there', PreemptedError.code
+            return STOPPED, PreemptedError.code
         case KeyboardInterrupt():
             return 'interrupted', 130
         case OSError():

@@ -7,14 +7,16 @@ import select
 import stat
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-# What stands for characters that a terminal does not have; others become question marks.
+# What stands for characters that a terminal does not have. Of others the letter without its
+# accents, where there is one, or a question mark.
 PLAIN = {
-    **{'±': '+-', '×': 'x', '✓': 'v', '✗': 'x', '…': '...', '→': '->', '‘': "'", '’': "'"},
-    **{'─': '-', '━': '-', '╸': '-', '╺': '-', '–': '-', '—': '-', '│': '|', '┃': '|', '•': '*'},
+    **{'±': '+-', '…': '...', '→': '->'},
+    **dict(zip('\N{MINUS SIGN}\N{EN DASH}—─━╸╺│┃•×✓✗‘’', "-------||*xvx''", strict=True)),
 }
 
 
@@ -101,7 +103,12 @@ def encodable(text: str, encoding: str | None) -> str:
 
     if fits(text):
         return text
-    return ''.join(c if fits(c) else PLAIN.get(c, '?') for c in text)
+    return ''.join(c if fits(c) else PLAIN.get(c) or _letter(c) for c in text)
+
+
+def _letter(character: str) -> str:
+    apart = unicodedata.normalize('NFKD', character)
+    return apart.encode('ascii', 'ignore').decode() or '?'
 
 
 def _has_room(fd: int, deadline: float) -> bool:

@@ -17,6 +17,7 @@ from jaxdl.errors import InterruptedRunError, JaxdlError, PreemptedError
 
 # What schedulers and terminals send to say that the end is near.
 ASKING = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+STOPPED = 'stopped; the same command goes on from there'
 Handlers = dict[signal.Signals, Callable[[int, FrameType | None], Any]]
 
 
@@ -27,30 +28,10 @@ class StopAsked(KeyboardInterrupt):
     """
 
 
-class Stopping:
-    """The handler of the time before, between and after the arms: it stops what is going on.
-
-    asked: the signals that came. One that was swallowed, as some imports do, stops the next arm.
-    """
-
-    def __init__(self) -> None:
-        self.asked: list[int] = []
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Stop what is going on; a second time, the process."""
-        self.asked.append(number)
-        if len(self.asked) == 1:
-            raise StopAsked
-        # The first is on its way out, or was swallowed.
-        tell('jaxdl: stopped; the same command goes on from there\n')
-        os._exit(PreemptedError.code)
-
-
 @contextmanager
 def note_signals() -> Iterator[list[int]]:
     """The signals received so far: to be asked, and the first Ctrl-C, is noted; a second stops."""
-    before = signal.getsignal(signal.SIGTERM)
-    received = list(before.asked) if isinstance(before, Stopping) else []
+    received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and signal.SIGINT in received:
@@ -64,18 +45,28 @@ def note_signals() -> Iterator[list[int]]:
 
 
 @contextmanager
-def preemptible() -> Iterator[Stopping]:
+def preemptible() -> Iterator[None]:
     """To be asked to stop raises StopAsked: for the time before, between and after the arms."""
-    stopping = Stopping()
-    with _handled({number: stopping for number in ASKING}):
-        yield stopping
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise StopAsked
+
+    with _handled({number: stop for number in ASKING}):
+        yield
 
 
-def heed_signals() -> Stopping:
-    """As `preemptible`, for the rest of the process."""
-    stopping = Stopping()
-    _handle({number: stopping for number in ASKING})
-    return stopping
+def end_when_asked() -> None:
+    """As `preemptible`, for a process of its own, which just ends.
+
+    No exception: it would come in the middle of imports, which swallow it or crash of it. Nothing
+    is lost, for outside of the arms a kill at any moment costs nothing.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        tell(f'jaxdl: {STOPPED}\n')
+        os._exit(PreemptedError.code)
+
+    _handle({number: end for number in ASKING})
 
 
 def ignore_signals() -> None:
