@@ -8,7 +8,6 @@ variables by path ('params/conv1/kernel'), with one more entry that says what th
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,9 +124,11 @@ def _read_npz(path: Path) -> dict[str, Array]:
         # Opened here: numpy leaves a file open that it cannot read.
         with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        # ValueError: Python objects among the arrays. The two after EOFError: one .npy array alone.
-        raise UsageError(f'{path} cannot be read as .npz arrays: {error}') from error
+    except Exception as error:  # zip, zlib and numpy have each their own; one .npy array alone
+        if isinstance(error, OSError) and error.filename:
+            raise  # of the system, which names the file itself
+        why = ' '.join(str(error).split()) or type(error).__name__
+        raise UsageError(f'{path} cannot be read as .npz arrays: {why}') from error
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:
