@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 
 from jaxdl.cli.options import Option, Parsed, parse, signature_options
 from jaxdl.errors import UsageError, nearest
-from jaxdl.run.interruption import preemptible
 from jaxdl.study import Count, Natural, Rate, Study
 
 LayoutName = Literal['auto', 'vmap', 'loop', 'seeds', 'batch', 'seeds+batch', 'pmap']
@@ -160,15 +159,14 @@ def _run(words: list[str]) -> None:
         return
     options = Options(values['layout'], values['chunk'], values['tensorboard'])
     command = shlex.join(['jaxdl', 'run', *words])
-    with preemptible():
-        run_study(
-            study,
-            plan,
-            experiment=find(words[0]),
-            command=command,
-            options=options,
-            show=lambda result: _show(verdict_lines(result, workdir(plan))),
-        )
+    run_study(
+        study,
+        plan,
+        experiment=find(words[0]),
+        command=command,
+        options=options,
+        show=lambda result: _show(verdict_lines(result, workdir(plan))),
+    )
 
 
 def _eval(words: list[str]) -> None:

@@ -1,5 +1,6 @@
 """A finished arm of a study, as its folder holds it."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from jaxdl.errors import UsageError
 from jaxdl.files import read_arrays, read_json
 from jaxdl.metrics import Better
 from jaxdl.run.config import read_starts
-from jaxdl.run.record import read_metrics
+from jaxdl.run.record import read_done, read_metrics, sample_step
 from jaxdl.study import Results
 
 
@@ -34,7 +35,7 @@ class Arm:
         self.name = folder.name
         self.config: dict[str, Any] = read_json(folder / 'config.json')
         self.env: dict[str, Any] = read_starts(folder)[-1]
-        self.done: dict[str, Any] = read_json(folder / 'DONE')
+        self.done: dict[str, Any] = read_done(folder)
         told = read_json(folder / 'numbers.json')
         self.better: dict[str, Better] = {n: it['better'] for n, it in told.items() if it['better']}
         self.labels: dict[str, list[str]] = {n: it['labels'] for n, it in told.items()}
@@ -93,7 +94,7 @@ class Arm:
     def curves(self) -> dict[str, Curve]:
         """Every metric over the steps at which it was measured."""
         found: dict[str, list[tuple[int, Sequence[float | None]]]] = {}
-        for event in read_metrics(self.folder):
+        for event in read_metrics(self.folder, say=logging.getLogger(__name__).warning):
             for name, values in event['metrics'].items():
                 found.setdefault(name, []).append((event['step'], values))
         return {
@@ -111,9 +112,12 @@ class Arm:
     @property
     def samples(self) -> dict[str, Path]:
         """The newest sample file of each kind."""
-        # Names end in the step, eight digits: in the order of names the newest is the last.
-        files = sorted((self.folder / 'samples').glob('*_*.*'))
-        return {file.stem.rsplit('_', 1)[0]: file for file in files}
+        folder, newest = self.folder / 'samples', dict[str, tuple[int, Path]]()
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if found := sample_step(file):
+                kind, step = found
+                newest[kind] = max(newest.get(kind, (step, file)), (step, file))
+        return {kind: file for kind, (_, file) in newest.items()}
 
 
 def finished_names(folder: Path) -> list[str]:

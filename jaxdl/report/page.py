@@ -1,7 +1,7 @@
 """The report as a person reads it: report.html in one file, report.md, and figures/."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from jaxdl.claims import Counted, Judge
-from jaxdl.files import write_bytes
+from jaxdl.files import remove_temporaries, write_bytes
 from jaxdl.report import figures, numerals
 from jaxdl.report.finished import Arm, directions, results_of
 from jaxdl.report.rows import Cell, answer_grid, answers, arm_grid, is_training, remarks, twin
@@ -35,8 +35,6 @@ def write_page(
     defaults: Mapping[str, Any] | None,
 ) -> None:
     """Draw the figures and fill the templates."""
-    for old in (folder / 'figures').glob('*.png'):
-        old.unlink()  # of an arm or a claim that is no more
     context = {
         'result': result,
         'arms': [
@@ -78,6 +76,23 @@ def write_page(
     for name in ('report.html', 'report.md'):
         text = environment.get_template(f'{name}.j2').render(context)
         write_bytes(folder / name, text.encode())
+    # Of an arm or a claim that is no more. Only then: another report may be reading or writing.
+    for old in (folder / 'figures').glob('*.png'):
+        if not any(shown.path == f'figures/{old.name}' for shown in _all_shown(context)):
+            old.unlink(missing_ok=True)
+    remove_temporaries(folder, mine=False, leave='checkpoints')
+
+
+def _all_shown(value: Any) -> Iterator[Shown]:
+    """Every figure in the values of a page."""
+    if isinstance(value, Shown):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _all_shown(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _all_shown(each)
 
 
 def _verdicts(
@@ -179,7 +194,7 @@ def _samples(folder: Path, arms: Sequence[Arm]) -> list[dict[str, Any]]:
             sample = {'arm': arm.name, 'kind': kind, 'step': step, 'uri': None, 'text': None}
             sample['path'] = file.relative_to(folder).as_posix()
             if file.suffix == '.txt':
-                sample['text'] = file.read_text()
+                sample['text'] = file.read_text(encoding='utf-8')
             else:
                 encoded = base64.b64encode(file.read_bytes()).decode()
                 sample['uri'] = f'data:image/png;base64,{encoded}'

@@ -42,7 +42,7 @@ def record_run(
     path = run_folder / 'result.json'
     if not path.exists():
         raise UsageError(f'{run_folder} is not finished: it has no result.json')
-    result = read_json(path)
+    result = read_json(path, remedy='`jaxdl report` writes it again')
     name, again = Path(result['study']).stem, f'`jaxdl run {result["study"]}` goes on with it'
     if set(finished_names(run_folder)) != set(result['arms']):
         raise UsageError(f'{path} is older than the arms; `jaxdl report {name}` writes it again')
@@ -57,8 +57,10 @@ def record_run(
             'it all the same, and the table says so'
         )
     recorded = results_folder / f'{name}.json'
+    # Not sealed: a person may read and mend what is committed, and its history says so.
     portable = {key: _portable(value) for key, value in result.items()}
-    write_json(recorded, portable | ({'departs': _portable(departs)} if departs else {}))
+    told = {'departs': _portable(departs)} if departs else {}
+    write_json(recorded, portable | told, sealed=False)
     return recorded
 
 
@@ -112,7 +114,8 @@ def remark(results_folder: Path, name: str, text: str) -> Path:
     if not path.exists():
         known = [each.stem for each in results_folder.glob('*.json')]
         raise UsageError(f'no result of {name!r} is recorded{nearest(name, known)}')
-    write_json(path, {**read_json(path), 'remark': _portable(text)})
+    content = {**read_json(path, sealed=False), 'remark': _portable(text)}
+    write_json(path, content, sealed=False)
     return path
 
 
@@ -133,7 +136,7 @@ def write_table(results_folder: Path, readme: Path) -> None:
 
     Raises UsageError where the file is missing or has not the two markers, in order.
     """
-    results = [read_json(path) for path in sorted(results_folder.glob('*.json'))]
+    results = [read_json(path, sealed=False) for path in sorted(results_folder.glob('*.json'))]
     table = results_table(results) if results else 'Nothing is recorded yet.\n'
     write_between(readme, BEGIN, END, table)
 

@@ -15,16 +15,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxdl.checkpoint.manager import Checkpoints, Saved, load_weights, newest_digest
+from jaxdl.checkpoint.manager import Checkpoints, load_weights, newest_digest
+from jaxdl.checkpoint.reading import Saved
 from jaxdl.engine.engine import Engine, Tick, finish_each, split_seeds
 from jaxdl.engine.identity import program
-from jaxdl.errors import DivergedError, UsageError, nearest
-from jaxdl.files import read_json
+from jaxdl.errors import CheckpointError, DivergedError, JaxdlError, UsageError, nearest
+from jaxdl.files import RESTORE
 from jaxdl.metrics import About, Metric
 from jaxdl.run.config import Config, agree, groups_of, note_start
 from jaxdl.run.interruption import note_signals, stopped_by
 from jaxdl.run.lock import locked
-from jaxdl.run.record import Record, read_metrics
+from jaxdl.run.record import METRICS, Record, read_done, read_metrics, saves_proved
 from jaxdl.run.standing import Standing, compare, refuse_changes
 from jaxdl.study import Eval, Phase, cadence, evaluations, phase_names
 from jaxdl.task import never
@@ -90,12 +91,17 @@ def run_arm(
         saved = None
         if not done or standing.redraw:
             saved = checkpoints.restore(lambda phase: stages[phase].template())
+        if not done and saved is None and saves_proved(folder):
+            raise CheckpointError(
+                f'{folder} has lost its checkpoints, and {METRICS} proves that there were some: '
+                'put a copy back, or start from zero in another --workdir'
+            )
         if done and standing.changed:
             layout = stages[-1].engine.layout.name
             note_start(folder, env, layout=layout, accepted=standing.changed)
         if done and saved is None:
             standing.write(experiment)
-            return read_json(folder / 'DONE')
+            return read_done(folder)
         watched = [*judged, *(name for stage in stages for name in stage.watched)]
         # Lines of metrics.jsonl name the numbers of an earlier phase without its name.
         watched += [name.removeprefix(stage.prefix) for stage in stages for name in watched]
@@ -117,7 +123,7 @@ def run_arm(
         run = _Run(stages, record, checkpoints, stop, _seconds(folder))
         if done and saved is not None:
             run.redraw(saved)
-            return read_json(folder / 'DONE')
+            return read_done(folder)
         layout = stages[saved.phase if saved else 0].engine.layout.name
         step = saved.step if saved else 0
         note_start(folder, env, layout=layout, step=step, accepted=standing.changed)
@@ -424,11 +430,16 @@ class _Run:
 
     def _results(self) -> dict[str, Any]:
         """The last numbers of every phase, as metrics.jsonl has them."""
-        latest = {line['phase']: line['metrics'] for line in read_metrics(self._record.folder)}
+        lines = read_metrics(self._record.folder)
+        latest = {line['phase']: line['metrics'] for line in lines if line['ends']}
+        for stage in self._stages:
+            if stage.index not in latest:
+                path = self._record.folder / METRICS
+                raise JaxdlError(f'{path} has lost the last numbers of a phase; {RESTORE}')
         return {
             stage.prefix + name: values
             for stage in self._stages
-            for name, values in latest.get(stage.index, {}).items()
+            for name, values in latest[stage.index].items()
         }
 
     def _introduce(self, stage: Stage) -> None:
@@ -516,7 +527,7 @@ class _Run:
         for name in due:
             numbers |= stage.measure(outcome, name)
             self._show(stage, outcome, name, step=step)
-        self._write(stage, numbers, step=step)
+        self._write(stage, numbers, step=step, ends=ends)
         if ends:
             self._tell_unscored(stage, numbers)
         if saves:
@@ -548,7 +559,7 @@ class _Run:
                 'last state counts, not a best one'
             )
 
-    def _write(self, stage: Stage, numbers: Numbers, *, step: int) -> None:
+    def _write(self, stage: Stage, numbers: Numbers, *, step: int, ends: bool) -> None:
         """Scalars go to metrics.jsonl, arrays to arrays.npz."""
         scalars = _scalars(numbers)
         arrays = {k: np.array(v) for k, v in numbers.items() if k not in scalars}
@@ -562,7 +573,7 @@ class _Run:
                 what = 'NaN' if any(math.isnan(found[seed]) for seed in bad) else 'infinite'
                 self._record.say(f'warning: {name} of {_seeds(bad)} is {what} at step {step}')
         seconds = round(time.perf_counter() - self._began, 2)
-        self._record.metrics(step, phase=stage.index, seconds=seconds, values=scalars)
+        self._record.metrics(step, phase=stage.index, seconds=seconds, values=scalars, ends=ends)
 
     @contextmanager
     def _diverging(self, stage: Stage) -> Iterator[None]:

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jaxdl.errors import UsageError
+from jaxdl.errors import JaxdlError, UsageError
+from jaxdl.faults import machine_fault
+from jaxdl.files import remove_temporaries
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -21,16 +23,19 @@ def locked(folder: Path) -> Iterator[None]:
 
     The right is an flock on `folder`/LOCK, whose text says who holds it. The file stays behind:
     without a live process it means nothing, and unlinking it could hand the right to two runs.
+    What dead processes were writing when they died is removed (`checkpoints` sees to its own).
 
     Raises:
         UsageError: another process holds the folder, or it cannot be written or locked.
+        JaxdlError: the machine fails: no handles, no space.
     """
     path = folder / 'LOCK'
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UsageError(f'cannot write in {folder}: {error.strerror}') from error
+        kind = JaxdlError if machine_fault(error) else UsageError
+        raise kind(f'cannot write in {folder}: {error.strerror}') from error
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -50,6 +55,7 @@ def locked(folder: Path) -> Iterator[None]:
         }
         os.ftruncate(file, 0)
         os.write(file, json.dumps(me).encode())
+        remove_temporaries(folder, mine=True, leave='checkpoints')
         yield
     finally:
         os.close(file)  # which releases the lock
@@ -59,6 +65,6 @@ def _holder(path: Path) -> str:
     try:
         holder = json.loads(path.read_text())
         return f'process {holder["pid"]} on {holder["host"]} since {holder["since"]}'
-    except (ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         # It holds the lock and has not written its name yet.
         return 'another process that has just started'

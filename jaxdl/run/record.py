@@ -8,10 +8,11 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -20,11 +21,26 @@ import jax
 import numpy as np
 
 from jaxdl.errors import JaxdlError
-from jaxdl.files import jsonable, read_arrays, write_arrays, write_bytes, write_json, writing
+from jaxdl.files import (
+    RESTORE,
+    file_digest,
+    jsonable,
+    read_arrays,
+    read_json,
+    seal,
+    unseal,
+    write_arrays,
+    write_bytes,
+    write_json,
+    writing,
+)
 from jaxdl.metrics import About
 from jaxdl.run.progress import Progress, progress_for
 from jaxdl.run.tensorboard import TensorBoard
 from jaxdl.samples import Sample, Texts
+
+METRICS, ARRAYS = 'metrics.jsonl', 'arrays.npz'
+_SAMPLE = re.compile(r'([^.].*)_([0-9]{8,})\.(?:png|txt)')
 
 
 class Record:
@@ -32,7 +48,8 @@ class Record:
 
     Opening with `resume_at` forgets what a dead process wrote after that step: lines of
     metrics.jsonl and sample files, a torn last line too. `resume_at=0` forgets everything but the
-    log. `steps` is the length of the whole run. `watched` are the numbers that a person waits for.
+    log. Damaged lines before it stay where they are, and are said. `steps` is the length of the
+    whole run. `watched` are the numbers that a person waits for.
     """
 
     def __init__(
@@ -59,7 +76,7 @@ class Record:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             _forget_after(self.folder, resume_at)
-            self._metrics = (self.folder / 'metrics.jsonl').open('ab', buffering=0)
+            self._metrics = (self.folder / METRICS).open('ab', buffering=0)
             self._log = (self.folder / 'log.txt').open('ab', buffering=0)
             if tensorboard:
                 self._tensorboard = TensorBoard(
@@ -68,6 +85,7 @@ class Record:
         self._bar = progress_for(
             sys.stderr, title=title, steps=steps, at=resume_at, watched=watched
         )
+        read_metrics(self.folder, say=self.say)
 
     def __enter__(self) -> Self:
         return self
@@ -117,14 +135,23 @@ class Record:
             self._bar.at(step, examples=examples)
 
     def metrics(
-        self, step: int, *, phase: int, seconds: float, values: Mapping[str, Sequence[float]]
+        self,
+        step: int,
+        *,
+        phase: int,
+        seconds: float,
+        values: Mapping[str, Sequence[float]],
+        ends: bool = False,
     ) -> None:
-        """Finished numbers, one a seed under each name: to metrics.jsonl and TensorBoard."""
+        """Finished numbers, one a seed under each name: to metrics.jsonl and TensorBoard.
+
+        ends: whether these are the last numbers of the phase, those that its result is made of.
+        """
         if not self._metrics:
             return
-        line = {'step': step, 'phase': phase, 'seconds': seconds, 'metrics': values}
+        line = {'step': step, 'phase': phase, 'ends': ends, 'seconds': seconds, 'metrics': values}
         with writing(self.folder):
-            _append(self._metrics, json.dumps(jsonable(line), allow_nan=False))
+            _append(self._metrics, json.dumps(seal(jsonable(line)), allow_nan=False))
             if self._tensorboard:
                 self._tensorboard.scalars(step, values)
         if self._bar:
@@ -149,7 +176,7 @@ class Record:
     def arrays(self, values: Mapping[str, np.ndarray]) -> None:
         """The latest numbers that are not scalars, [seeds, ...] each: arrays.npz."""
         if self._active:
-            path = self.folder / 'arrays.npz'
+            path = self.folder / ARRAYS
             write_arrays(path, {**read_arrays(path), **values})
 
     def describe(self, numbers: Mapping[str, About]) -> None:
@@ -161,23 +188,82 @@ class Record:
             write_json(self.folder / 'numbers.json', told)
 
     def done(self, payload: Mapping[str, Any]) -> None:
-        """The run is finished: DONE, the last file to be written, with its final numbers."""
+        """The run is finished: DONE, the last file to be written, with its final numbers.
+
+        It holds the digests of the files that belong to them.
+        """
         if self._active:
-            write_json(self.folder / 'DONE', payload)
+            files = {name: file_digest(self.folder / name) for name in (METRICS, ARRAYS)}
+            write_json(self.folder / 'DONE', {**payload, 'files': files})
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The events of metrics.jsonl in order; none if there is no file. A torn last line is left."""
-    path = folder / 'metrics.jsonl'
-    lines = path.read_bytes().split(b'\n') if path.exists() else []
-    # What follows the last newline is empty, or was being written when its process died.
+def read_done(folder: Path) -> dict[str, Any]:
+    """What DONE holds of a finished run.
+
+    Raises JaxdlError where it, or a file whose digest it holds, is not what the run wrote. Lines
+    of metrics.jsonl that are damaged are no error here: `read_metrics` says them, and leaves them.
+    """
+    again = 'remove it, and the same command makes it again from the newest checkpoint'
+    done = read_json(folder / 'DONE', remedy=again)
+    files = done.pop('files', {})
+    for name, digest in files.items():
+        if file_digest(folder / name) == digest:
+            continue
+        damaged: list[str] = []
+        if name == METRICS:
+            read_metrics(folder, say=damaged.append)
+        if not damaged:
+            what = 'was changed since the run ended' if (folder / name).exists() else 'is gone'
+            raise JaxdlError(f'{folder / name} {what}; {RESTORE}')
+    return done
+
+
+def read_metrics(
+    folder: Path, *, say: Callable[[str], object] = lambda line: None
+) -> list[dict[str, Any]]:
+    """The events of metrics.jsonl in order, but damaged lines, which are said; none without a file.
+
+    A torn last line is left: it was being written when its process died.
+    """
     events = []
-    for number, line in enumerate(lines[:-1], 1):
-        try:
-            events.append(json.loads(line))
-        except ValueError as error:
-            raise JaxdlError(f'{path}: line {number} is damaged; it is not JSON') from error
+    for number, (_, event) in enumerate(_lines(folder), 1):
+        if event is None:
+            path = folder / METRICS
+            say(f'{path}: line {number} is damaged; it is left, and the curves are without it')
+        else:
+            events.append(event)
     return events
+
+
+def saves_proved(folder: Path) -> bool:
+    """Whether metrics.jsonl proves that a checkpoint was saved.
+
+    The numbers of training are recorded just before a save begins, which waits for the end of the
+    one before: with the third such line, the first save is on the disk. A run that was killed
+    before its first save has at most two.
+    """
+    saves = [e for e in read_metrics(folder) if any(n.startswith('train/') for n in e['metrics'])]
+    return len(saves) >= 3
+
+
+def sample_step(file: Path) -> tuple[str, int] | None:
+    """What a sample file shows, and at which step; None for a file that is none of ours."""
+    found = _SAMPLE.fullmatch(file.name)
+    return (found[1], int(found[2])) if found else None
+
+
+def _lines(folder: Path) -> list[tuple[bytes, dict[str, Any] | None]]:
+    """The whole lines of metrics.jsonl, and what they say; None for a damaged one."""
+    path = folder / METRICS
+    lines = path.read_bytes().split(b'\n')[:-1] if path.exists() else []
+    return [(line, _event(line)) for line in lines]
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        return unseal(json.loads(line), 'line')
+    except (ValueError, RecursionError, JaxdlError):  # no text, no JSON, or of another seal
+        return None
 
 
 def _append(file: IO[bytes], line: str) -> None:
@@ -189,13 +275,18 @@ def _append(file: IO[bytes], line: str) -> None:
 
 def _forget_after(folder: Path, step: int) -> None:
     """Drop what was recorded after `step` (all of it for step 0: the run starts afresh)."""
-    metrics = folder / 'metrics.jsonl'
-    if metrics.exists():
-        kept = [event for event in read_metrics(folder) if step and event['step'] <= step]
-        write_bytes(metrics, ''.join(json.dumps(event) + '\n' for event in kept).encode())
-    for sample in (folder / 'samples').glob('*_*.*'):
-        if not step or int(sample.stem.rsplit('_', 1)[1]) > step:
-            sample.unlink()
+    if (folder / METRICS).exists():
+        kept = []
+        for line, event in _lines(folder):
+            if not step or (event and event['step'] > step):
+                break
+            kept.append(line + b'\n')
+        write_bytes(folder / METRICS, b''.join(kept))
+    samples = folder / 'samples'
+    for file in samples.iterdir() if samples.is_dir() else ():
+        found = sample_step(file)
+        if found and (not step or found[1] > step):
+            file.unlink()
     if not step:
-        (folder / 'arrays.npz').unlink(missing_ok=True)
+        (folder / ARRAYS).unlink(missing_ok=True)
         shutil.rmtree(folder / 'tensorboard', ignore_errors=True)

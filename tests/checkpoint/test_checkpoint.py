@@ -20,10 +20,16 @@ import pytest
 from flax import struct
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxdl.checkpoint import finite
+from jaxdl.checkpoint import finite, reading
 from jaxdl.checkpoint import manager as checkpoint
 from jaxdl.checkpoint.manager import Checkpoints, load_weights
+from jaxdl.checkpoint.reading import Saved, digest_of, read_step
 from jaxdl.errors import CheckpointError, DivergedError, JaxdlError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def no_waits(monkeypatch):
+    monkeypatch.setattr(reading, 'WAITS', (0.0, 0.0, 0.0))
 
 
 class Seat(NamedTuple):
@@ -75,6 +81,10 @@ def save(folder: Path, *steps: int, **options: Any) -> None:
             checkpoints.save(small(step), step=step, phase=0)
 
 
+def memory(folder: Path) -> Path:
+    return folder.with_name(f'{folder.name}.json')
+
+
 def largest_file(folder: Path) -> Path:
     return max((p for p in folder.rglob('*') if p.is_file()), key=lambda p: p.stat().st_size)
 
@@ -86,7 +96,7 @@ def flip(folder: Path) -> None:
     path.write_bytes(data)
 
 
-def restored(folder: Path) -> tuple[checkpoint.Saved | None, list[str]]:
+def restored(folder: Path) -> tuple[Saved | None, list[str]]:
     said: list[str] = []
     with Checkpoints(folder, say=said.append) as checkpoints:
         return checkpoints.restore(like), said
@@ -277,7 +287,7 @@ def test_a_flip_that_orbax_restores_without_a_word(tmp_path):
     data = bytearray(path.read_bytes())
     data[data.index(np.asarray(states[1]['w'])[50].tobytes())] ^= 1
     path.write_bytes(data)
-    wrong = checkpoint._restore(tmp_path, 1, lambda phase: states[1]).state['w']
+    wrong = read_step(tmp_path, 1, lambda phase: states[1]).state['w']
     assert (wrong != states[1]['w']).sum() == 1
     with Checkpoints(tmp_path, say=lambda line: None) as checkpoints:
         saved = checkpoints.restore(lambda phase: abstract(states[0]))
@@ -296,7 +306,7 @@ def test_a_numbered_folder_that_is_no_checkpoint(tmp_path):
 def test_what_verifies_and_orbax_cannot_read_is_put_away(tmp_path):
     save(tmp_path, 1, 2)
     largest_file(tmp_path / '2' / 'state').write_bytes(b'not orbax')
-    (tmp_path / 'digests' / '2').write_text(checkpoint._digest(tmp_path / '2'))
+    (tmp_path / 'digests' / '2').write_text(digest_of(tmp_path, 2))
     saved, said = restored(tmp_path)
     assert saved.step == 1
     assert len(said) == 1
@@ -321,11 +331,11 @@ def test_all_damaged_never_starts_from_zero(tmp_path):
 def test_a_kill_between_commit_and_digest(tmp_path, monkeypatch, keep, remain):
     save(tmp_path, 1, 2, keep=keep)
 
-    def die(folder: Path) -> str:
+    def die(folder: Path, step: int) -> str:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, '_digest', die)
+        patch.setattr(checkpoint, 'digest_of', die)
         checkpoints = Checkpoints(tmp_path, keep=keep)
         checkpoints.save(small(3), step=3, phase=0)
         with pytest.raises(JaxdlError, match=f'step 3 .*{tmp_path}.*No space left'):
@@ -343,6 +353,7 @@ def test_a_kill_between_commit_and_digest(tmp_path, monkeypatch, keep, remain):
 def test_a_kill_before_the_first_digest_is_a_fresh_start(tmp_path):
     save(tmp_path, 1)
     (tmp_path / 'digests' / '1').rename(tmp_path / 'digests' / '1.saving')
+    memory(tmp_path).unlink()  # written after the digest
     assert restored(tmp_path) == (None, [])
     assert not (tmp_path / '1').exists()
 
@@ -442,10 +453,10 @@ def test_no_thread_is_left(tmp_path):
 
 
 def test_a_failed_save_does_not_hide_what_ended_the_block(tmp_path, monkeypatch):
-    def die(folder: Path) -> str:
+    def die(folder: Path, step: int) -> str:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoint, '_digest', die)
+    monkeypatch.setattr(checkpoint, 'digest_of', die)
     said: list[str] = []
     with pytest.raises(KeyError), Checkpoints(tmp_path, say=said.append) as checkpoints:
         checkpoints.save(small(1), step=1, phase=0)
@@ -491,6 +502,176 @@ def test_a_file_that_cannot_grow_is_said_and_costs_nothing_saved(tmp_path):
     assert done.stdout.splitlines() == [error, '[1]', error, '[1]', '[1, 2]']
     assert done.stderr == ''
     assert sorted(p.name for p in tmp_path.iterdir()) == ['1', '2', 'digests']
+
+
+# ---- whose fault it is -----------------------------------------------------------------------
+
+
+def failing(times: int, method: Any, error: BaseException) -> Any:
+    """`method`, which fails at first, `times` times."""
+    left = [times]
+
+    def fails(*args: Any, **options: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise error
+        return method(*args, **options)
+
+    return fails
+
+
+@pytest.fixture(scope='module')
+def two_steps(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('two') / 'checkpoints'
+    save(folder, 1, 2)
+    return folder
+
+
+def everything(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob('*'))
+
+
+@pytest.mark.parametrize('code', [errno.EMFILE, errno.EIO], ids=errno.errorcode.get)
+@pytest.mark.parametrize('where', ['digest', 'metadata', 'arrays', 'hidden'])
+def test_a_fault_of_the_machine_is_tried_again_and_condemns_no_step(
+    two_steps, monkeypatch, code, where
+):
+    before, error = everything(two_steps), OSError(code, os.strerror(code), 'name')
+    ocp = reading.orbax()
+    # As tensorstore has it, in a text.
+    wrapped = ValueError(f"NOT_FOUND: Error opening 'zarr' driver [os_error_code='{code}']")
+    owner, name, error = {
+        'digest': (Path, 'open', error),
+        'metadata': (ocp.Checkpointer, 'metadata', error),
+        'arrays': (ocp.Checkpointer, 'restore', wrapped),
+        'hidden': (ocp.Checkpointer, 'metadata', KeyError('phase')),  # orbax swallowed it
+    }[where]
+    method = getattr(owner, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, failing(1, method, error))
+        saved, said = restored(two_steps)
+    assert saved.step == 2 and said == []
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, failing(1000, method, error))
+        if where == 'hidden':
+            opens, names = Path.open, []
+
+            def refuse(path: Path, *args: Any, **options: Any) -> Any:
+                names.append(path.name)
+                if names.count('_METADATA') > 2:  # the step has verified
+                    raise OSError(code, os.strerror(code), 'name')
+                return opens(path, *args, **options)
+
+            patch.setattr(Path, 'open', refuse)
+        with pytest.raises(JaxdlError, match=os.strerror(code)) as lasting:
+            restored(two_steps)
+    assert lasting.value.code == 1
+    assert '\n' not in str(lasting.value) and 'nothing was moved' in str(lasting.value)
+    assert everything(two_steps) == before
+    assert restored(two_steps)[0].step == 2
+
+
+@pytest.mark.parametrize(
+    ('error', 'said'),
+    [
+        (MemoryError(), 'out of memory'),
+        (RuntimeError("can't start new thread"), 'no more threads'),
+        (jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: 5 bytes'), 'device is out of memory'),
+        (jax.errors.JaxRuntimeError('INTERNAL: a bug'), 'INTERNAL: a bug'),
+    ],
+)
+def test_other_faults_of_the_machine(two_steps, monkeypatch, error, said):
+    before = everything(two_steps)
+    with monkeypatch.context() as patch:
+        patch.setattr(reading.orbax().Checkpointer, 'restore', failing(9, None, error))
+        with pytest.raises((JaxdlError, jax.errors.JaxRuntimeError), match=said):
+            restored(two_steps)
+        with pytest.raises((JaxdlError, jax.errors.JaxRuntimeError), match=said):
+            load_weights(two_steps, say=pytest.fail)
+    assert everything(two_steps) == before
+
+
+def test_a_folder_that_cannot_be_opened_for_a_moment_is_no_mistake_of_the_user(
+    tmp_path, monkeypatch
+):
+    full = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    monkeypatch.setattr(checkpoint.tempfile, 'TemporaryFile', failing(1, None, full))
+    with pytest.raises(JaxdlError, match='cannot write in .*Too many open files') as error:
+        Checkpoints(tmp_path)
+    assert error.value.code == 1
+
+
+# ---- what is gone, and what is another's -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'lose',
+    [
+        lambda folder: shutil.rmtree(folder),
+        lambda folder: [shutil.rmtree(folder / step) for step in ('1', '2')],
+        # What stands beside the folder may be gone too, or damaged.
+        lambda folder: [shutil.rmtree(folder / s) for s in ('1', '2')] + [memory(folder).unlink()],
+        lambda folder: (shutil.rmtree(folder), memory(folder).write_text('{')),
+    ],
+    ids=['folder', 'steps', 'steps and memory', 'folder and half of memory'],
+)
+def test_what_was_saved_and_is_gone_is_never_a_fresh_start(two_steps, tmp_path, lose):
+    folder = tmp_path / 'checkpoints'
+    shutil.copytree(two_steps, folder)
+    shutil.copy(memory(two_steps), memory(folder))
+    lose(folder)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match='has no checkpoint left, and step') as lost:
+            restored(folder)
+        assert lost.value.code == 77 and '--workdir' in str(lost.value)
+
+
+def test_a_newest_step_that_is_gone_is_said(two_steps, tmp_path):
+    folder = tmp_path / 'checkpoints'
+    shutil.copytree(two_steps, folder)
+    shutil.rmtree(folder / '2')
+    saved, said = restored(folder)
+    assert saved.step == 1
+    assert said == [f'checkpoint 2 is gone: {folder} has step 1']
+
+
+@pytest.mark.parametrize('rename', [True, False])
+def test_a_step_under_another_number_is_not_that_step(two_steps, tmp_path, rename):
+    folder = tmp_path / 'checkpoints'
+    shutil.copytree(two_steps, folder)
+    take = shutil.move if rename else shutil.copytree
+    take(folder / '2', folder / '7')
+    shutil.copy(folder / 'digests' / '2', folder / 'digests' / '7')
+    assert load_weights(folder, say=lambda line: None).step == (1 if rename else 2)
+    saved, said = restored(folder)
+    assert saved.step == (1 if rename else 2)
+    assert 'checkpoint 7 is not valid (it is not what was saved as this step)' in said[0]
+
+
+@pytest.mark.parametrize('name', ['\N{SUPERSCRIPT TWO}', '\N{ARABIC-INDIC DIGIT NINE}', '03', '+4'])
+def test_only_the_names_of_steps_are_steps(two_steps, tmp_path, name):
+    folder = tmp_path / 'checkpoints'
+    shutil.copytree(two_steps, folder)
+    (folder / name).mkdir()
+    (folder / 'digests' / f'{name}.saving').touch()
+    (folder / 'digests' / name).touch()
+    assert restored(folder)[0].step == 2
+    with Checkpoints(folder, say=pytest.fail) as checkpoints:
+        assert checkpoints.restore(like).step == 2
+        checkpoints.save(small(9), step=9, phase=0)
+        checkpoints.wait()
+        assert checkpoints.steps() == [2, 9]
+
+
+def test_temporary_files_of_digests_are_removed(two_steps, tmp_path):
+    folder = tmp_path / 'checkpoints'
+    shutil.copytree(two_steps, folder)
+    (folder / 'digests' / '.3-0123abcd.tmp').touch()
+    (folder / 'quarantine').mkdir()
+    (folder / 'quarantine' / '.evidence.tmp').touch()
+    assert restored(folder)[0].step == 2
+    assert sorted(p.name for p in (folder / 'digests').iterdir()) == ['1', '2']
+    assert (folder / 'quarantine' / '.evidence.tmp').exists()
 
 
 RUN = """

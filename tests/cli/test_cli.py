@@ -24,6 +24,7 @@ from jaxdl.cli.library import resolve
 from jaxdl.cli.main import main, usage
 from jaxdl.cli.pipes import Forgiving, forgive_readers
 from jaxdl.errors import DataMissingError, DivergedError, UsageError
+from jaxdl.files import read_json
 from jaxdl.interop.files import read_arrays
 from jaxdl.interop.reference import TORCH, Reference, layered
 from jaxdl.models.mlp import MLP
@@ -259,7 +260,7 @@ def test_record_copies_the_result_and_writes_the_table(there):
     code, out, _ = typed('record', 'mine')
     assert code == 0 and 'wrote experiments/results/mine.json' in out
     result = json.loads((there / 'experiments/results/mine.json').read_text())
-    assert result == json.loads((there / 'runs/mine/result.json').read_text())
+    assert result == read_json(there / 'runs/mine/result.json')
     assert 'Is wider better?' in (there / 'experiments/README.md').read_text()
 
 

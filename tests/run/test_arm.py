@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 
 import jax
@@ -25,6 +26,7 @@ from jaxdl.errors import (
     DataMissingError,
     DivergedError,
     InterruptedRunError,
+    JaxdlError,
     PreemptedError,
     UsageError,
 )
@@ -35,9 +37,9 @@ from jaxdl.metrics import Mean
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.keep_best import keep_best
 from jaxdl.run.arm import Options, evaluate_arm, run_arm
-from jaxdl.run.config import Config, agree
+from jaxdl.run.config import Config, agree, read_config
 from jaxdl.run.lock import locked
-from jaxdl.run.record import Record, read_metrics
+from jaxdl.run.record import Record, read_done, read_metrics
 from jaxdl.study import Eval, Phase
 from jaxdl.task import Task
 
@@ -125,7 +127,7 @@ def final(folder):
 def recorded(folder):
     """What a run wrote, but for the seconds: lines, DONE, arrays, and the bytes of its samples."""
     lines = [{**line, 'seconds': 0} for line in read_metrics(folder)]
-    done = json.loads((folder / 'DONE').read_text()) | {'seconds': 0}
+    done = read_done(folder) | {'seconds': 0}
     arrays = dict(np.load(folder / 'arrays.npz')) if (folder / 'arrays.npz').exists() else {}
     held = {name: array.tolist() for name, array in arrays.items()}
     samples = {path.name: path.read_bytes() for path in sorted(folder.glob('samples/*'))}
@@ -181,7 +183,7 @@ def tiny(name):
 
 def test_what_a_finished_run_holds(undisturbed):
     folder, payload = undisturbed
-    assert json.loads((folder / 'DONE').read_text()) == payload
+    assert read_done(folder) == payload
     assert payload['parameters'] == 5 * 8 + 16 + 8 * 2 + 2
     assert payload['steps'] == 6 and payload['seconds'] > 0
     lines = read_metrics(folder)
@@ -320,6 +322,88 @@ def test_a_damaged_newest_checkpoint_costs_only_its_steps(undisturbed, tmp_path,
     assert re.search(r'checkpoint 5 is not valid .* moved to .*quarantine/5', log)
     assert 'going on at step 4' in log
     assert_same_run(tmp_path, undisturbed[0])
+
+
+def test_a_kill_while_a_sample_is_written_does_not_stop_the_run(undisturbed, tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, 5)
+    for name in ('.test-images_00000004.png.tmp', '.77-0123abcd.tmp'):
+        (tmp_path / 'samples').mkdir(exist_ok=True)
+        (tmp_path / 'samples' / name).write_bytes(b'half')
+    run(tmp_path)
+    assert_same_run(tmp_path, undisturbed[0])  # no sample but the undisturbed run's
+
+
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_other_signals_save_as_sigterm_does(number, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2, number, times=2)
+        with pytest.raises(PreemptedError, match='saved at step 2; the same command') as stopped:
+            run(tmp_path)
+    assert stopped.value.code == 75
+    assert load_weights(tmp_path / 'checkpoints').step == 2
+
+
+@pytest.mark.parametrize('lost', ['checkpoints', 'steps', 'checkpoints and what stands beside'])
+def test_a_run_that_lost_its_checkpoints_never_starts_from_zero(lost, tmp_path, monkeypatch):
+    phases = (PLAIN[0]._replace(every=1),)
+    interrupted(tmp_path, monkeypatch, 4, phases)
+    lines = read_metrics(tmp_path)
+    if lost == 'steps':
+        for step in (3, 4):
+            shutil.rmtree(tmp_path / 'checkpoints' / str(step))
+    else:
+        shutil.rmtree(tmp_path / 'checkpoints')
+    if lost.endswith('beside'):  # then metrics.jsonl still knows
+        (tmp_path / 'checkpoints.json').unlink()
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match='start from zero in another --workdir') as gone:
+            run(tmp_path, phases)
+        assert gone.value.code == 77
+    with pytest.raises(CheckpointError if lost[-1] == 's' else UsageError):
+        evaluate_arm(tmp_path, phases, read_config(tmp_path), options=Options('vmap', 1, False))
+    assert read_metrics(tmp_path) == lines
+
+
+def change(path, old, new):
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+
+
+def test_a_damaged_line_does_not_stop_a_run(undisturbed, tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, 5)
+    change(tmp_path / 'metrics.jsonl', b'"step": 4', b'"step": 3')
+    payload = run(tmp_path)
+    assert payload['metrics'] == undisturbed[1]['metrics']
+    assert 'metrics.jsonl: line 1 is damaged' in (tmp_path / 'log.txt').read_text()
+    assert [line['step'] for line in read_metrics(tmp_path)] == [6]
+    assert run(tmp_path) == payload
+
+
+def test_no_other_numbers_stand_for_those_of_a_damaged_last_line(tmp_path, monkeypatch):
+    dying(tmp_path, monkeypatch, Record, 'done')
+    change(tmp_path / 'metrics.jsonl', b'"step": 6', b'"step": 5')
+    with pytest.raises(JaxdlError, match='metrics.jsonl has lost the last numbers of a phase'):
+        run(tmp_path)
+    assert not (tmp_path / 'DONE').exists()
+
+
+def test_a_changed_digit_of_what_is_finished_is_said(undisturbed, tmp_path):
+    for name, old, new in (
+        ('DONE', b'"steps": 6', b'"steps": 7'),
+        ('config.json', b'"study": "toy"', b'"study": "boy"'),
+        ('metrics.jsonl', b'}\n', b'} '),
+    ):
+        folder = tmp_path / name
+        shutil.copytree(undisturbed[0], folder)
+        change(folder / name, old, new)
+        if name == 'metrics.jsonl':  # one damaged line, which its reader says
+            assert run(folder) == undisturbed[1]
+            continue
+        with pytest.raises(JaxdlError, match=f'{name} was changed since it was written; '):
+            run(folder)
+    (tmp_path / 'DONE' / 'DONE').unlink()  # as its line says: it is made again
+    assert run(tmp_path / 'DONE')['metrics'] == undisturbed[1]['metrics']
 
 
 def test_a_run_without_a_valid_checkpoint_never_starts_from_zero(tmp_path, monkeypatch):

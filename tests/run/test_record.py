@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from PIL import Image
 import jaxdl.run.progress
 import jaxdl.run.record
 from jaxdl.errors import JaxdlError
-from jaxdl.files import read_json, write_json
-from jaxdl.run.record import Record, read_metrics
+from jaxdl.files import read_arrays, read_json, remove_temporaries, seal, unseal, write_json
+from jaxdl.run.lock import locked
+from jaxdl.run.record import Record, read_done, read_metrics, saves_proved
 from jaxdl.samples import Images, Points, Texts
 from jaxdl.samples.drawing import draw, read_texts
 
@@ -56,6 +58,7 @@ def test_metrics_are_exact_lines_of_json(tmp_path):
             {
                 'step': 10,
                 'phase': 1,
+                'ends': False,
                 'seconds': 2.5,
                 'metrics': {
                     'train/loss': [0.30000000000000004, None],
@@ -91,10 +94,125 @@ def test_resuming_forgets_what_came_after(tmp_path):
         assert os.listdir(tmp_path / 'samples') == []
 
 
-def test_a_damaged_line_is_an_error_that_names_it(tmp_path):
-    (tmp_path / 'metrics.jsonl').write_text('{"step": 1}\n{"ste\n{"step": 3}\n')
-    with pytest.raises(JaxdlError, match='line 2 is damaged'):
-        read_metrics(tmp_path)
+def four_lines(folder):
+    """A record of steps 10, 20, 30 and 40; its file."""
+    with opened(folder) as record:
+        for step in (10, 20, 30, 40):
+            record.metrics(step, phase=0, seconds=1.0, values={'m': [step / 3, 0.5]})
+    return folder / 'metrics.jsonl'
+
+
+def steps(folder, **options):
+    return [event['step'] for event in read_metrics(folder, **options)]
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda line: line.replace(b'6.66', b'6.67'),
+        lambda line: line.replace(b'"step": 20', b'"step": 25'),
+        lambda line: line[:30],
+        lambda line: b'',
+        lambda line: b'\0' * len(line),
+        lambda line: b'\xff' + line,
+        lambda line: b'{"step": 20, "phase": 0, "seconds": 1.0, "metrics": {}}',
+        lambda line: b'[]',
+    ],
+)
+def test_a_damaged_line_is_said_and_left_out(tmp_path, damage, capsys):
+    path = four_lines(tmp_path)
+    lines = path.read_bytes().split(b'\n')
+    lines[1] = damage(lines[1])
+    path.write_bytes(b'\n'.join(lines))
+    said = []
+    assert steps(tmp_path, say=said.append) == [10, 30, 40]
+    assert len(said) == 1 and said[0].startswith(f'{path}: line 2 is damaged')
+    with opened(tmp_path, resume_at=30):
+        pass
+    assert 'metrics.jsonl: line 2 is damaged' in capsys.readouterr().err
+    assert 'line 2 is damaged' in (tmp_path / 'log.txt').read_text()
+    # It stays where it is: nothing is lost of what may be mended, and it is said again.
+    assert steps(tmp_path) == [10, 30]
+    assert path.read_bytes().split(b'\n')[:-1] == lines[:3]
+
+
+def test_done_covers_the_files_that_belong_to_it(tmp_path):
+    path = four_lines(tmp_path)
+    with opened(tmp_path, resume_at=40) as record:
+        record.arrays({'test/confusion': np.arange(8).reshape(2, 2, 2)})
+        record.done({'steps': 40, 'metrics': {'m': [0.25, 0.5]}})
+    assert read_done(tmp_path) == {'steps': 40, 'metrics': {'m': [0.25, 0.5]}}
+    for name, change, said in (
+        ('DONE', (b'0.25', b'0.26'), 'DONE was changed since it was written; remove it, and'),
+        ('DONE', (b'"steps"', b'"step5"'), 'DONE was changed since it was written'),
+        ('arrays.npz', (b'\x07', b'\x06'), 'arrays.npz was changed since the run ended'),
+        ('metrics.jsonl', (b'\n', b'\n\n'), None),  # a damaged line: said by who reads it
+    ):
+        good = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(good.replace(*change))
+        if said is None:
+            assert read_done(tmp_path)['steps'] == 40
+        else:
+            with pytest.raises(JaxdlError, match=said) as error:
+                read_done(tmp_path)
+            assert '\n' not in str(error.value)
+        (tmp_path / name).write_bytes(good)
+    # Whole lines that are gone are not to be seen in the file.
+    path.write_bytes(path.read_bytes()[: path.read_bytes().index(b'\n') + 1])
+    with pytest.raises(JaxdlError, match='metrics.jsonl was changed since the run ended'):
+        read_done(tmp_path)
+    path.unlink()
+    with pytest.raises(JaxdlError, match='metrics.jsonl is gone; put a copy'):
+        read_done(tmp_path)
+
+
+def test_what_proves_that_something_was_saved(tmp_path):
+    with opened(tmp_path) as record:
+        for n, name in enumerate(('train/loss', 'test/loss', 'train/loss', 'test/x', 'train/x')):
+            assert not saves_proved(tmp_path)
+            record.metrics(n, phase=0, seconds=1.0, values={name: [1.0, 2.0]})
+    assert saves_proved(tmp_path)
+
+
+def test_files_of_the_users_own_among_the_samples(tmp_path):
+    with opened(tmp_path) as record:
+        record.samples(10, {'test/a_b': Texts(np.array([[104, 105, 0]]))})
+    others = [
+        'notes_final.txt',
+        '.test-a_b_00000020.txt',
+        'x_\N{SUPERSCRIPT TWO}.png',
+        'a_00000020.py',
+    ]
+    for name in others:
+        (tmp_path / 'samples' / name).touch()
+    with opened(tmp_path, resume_at=5):
+        assert sorted(os.listdir(tmp_path / 'samples')) == sorted(others)
+
+
+def test_temporary_files_of_the_dead(tmp_path):
+    """A kill in the middle of a write: whoever holds the lock knows that nobody is at it."""
+    arm = tmp_path / 'arm'
+    names = ['samples/.test_00000040.png.tmp', '.DONE.tmp', '.123-0123abcd.tmp', 'deep/er/.x.tmp']
+    kept = ['checkpoints/quarantine/1/.x.tmp', 'samples/x.tmp', '.hidden']
+    for name in (*names, *kept):
+        (arm / name).parent.mkdir(parents=True, exist_ok=True)
+        (arm / name).touch()
+    remove_temporaries(tmp_path, mine=False, leave='checkpoints')  # they may be at it now
+    assert all((arm / name).exists() for name in (*names, *kept))
+    with locked(arm):
+        assert [name for name in (*names, *kept) if (arm / name).exists()] == kept
+    (arm / names[0]).touch()
+    os.utime(arm / names[0], (0, 0))
+    (arm / names[1]).touch()
+    remove_temporaries(tmp_path, mine=False, leave='checkpoints')
+    assert not (arm / names[0]).exists() and (arm / names[1]).exists()
+
+
+def test_many_writers_of_one_file_leave_one_whole_file(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: write_json(tmp_path / 'x.json', {'n': [n] * 999}), range(64)))
+    assert len(set(read_json(tmp_path / 'x.json')['n'])) == 1
+    assert os.listdir(tmp_path) == ['x.json']
 
 
 @pytest.mark.parametrize('resume_at', [0, 10])
@@ -155,7 +273,7 @@ def test_only_process_0_writes_or_speaks(tmp_path, monkeypatch, capsys):
 def test_done_is_whole_or_not_there(tmp_path, monkeypatch):
     with opened(tmp_path) as record:
         record.done({'steps': np.int64(3), 'metrics': {'m': np.array([0.5, np.nan])}})
-        assert read_json(tmp_path / 'DONE') == {'steps': 3, 'metrics': {'m': [0.5, None]}}
+        assert read_done(tmp_path) == {'steps': 3, 'metrics': {'m': [0.5, None]}}
 
         def full(number):
             raise OSError(errno.ENOSPC, 'No space left on device')
@@ -194,12 +312,47 @@ def test_arrays(tmp_path):
         np.testing.assert_array_equal(arrays['test/confusion'], counts)
 
 
+def test_arrays_that_are_cut_or_damaged_name_their_file(tmp_path):
+    path = tmp_path / 'arrays.npz'
+    assert read_arrays(path) == {}
+    np.savez(path, a=np.arange(100), b=np.ones((3, 3)))
+    whole = path.read_bytes()
+    for size in [*range(0, len(whole), 37), len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        with pytest.raises(JaxdlError, match='arrays.npz is damaged: ') as error:
+            read_arrays(path)
+        assert '\n' not in str(error.value)
+    path.write_bytes(whole.replace(np.float64(1).tobytes(), np.float64(2).tobytes()))
+    with pytest.raises(JaxdlError, match='arrays.npz is damaged: Bad CRC'):
+        read_arrays(path)
+
+
+def test_a_file_that_the_machine_does_not_give_is_not_called_damaged(tmp_path, monkeypatch):
+    write_json(tmp_path / 'x.json', {})
+    np.savez(tmp_path / 'x.npz', a=np.ones(3))
+
+    def full(*args, **options):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(io, 'open', full)
+    for read, name in ((read_json, 'x.json'), (read_arrays, 'x.npz')):
+        with pytest.raises(JaxdlError, match=f'{name} cannot be read: Too many open files'):
+            read(tmp_path / name)
+
+
 @pytest.mark.parametrize(
-    ('content', 'said'), [(None, 'cannot be read: No such file'), ('{"a"', 'is damaged')]
+    ('content', 'said'),
+    [
+        (None, 'cannot be read: No such file'),
+        (b'{"a"', 'is damaged; it is not JSON'),
+        (b'\xff\xfe\xfa', 'is damaged; it is not JSON'),
+        (b'{"a": 1}', 'has no seal: an older jaxdl or someone else wrote it'),
+        (b'[]', 'has no seal'),
+    ],
 )
 def test_reading_what_is_not_there_or_damaged(tmp_path, content, said):
     if content:
-        (tmp_path / 'x.json').write_text(content)
+        (tmp_path / 'x.json').write_bytes(content)
     with pytest.raises(JaxdlError, match=said):
         read_json(tmp_path / 'x.json')
 
@@ -207,10 +360,36 @@ def test_reading_what_is_not_there_or_damaged(tmp_path, content, said):
 def test_json_is_strict(tmp_path):
     write_json(tmp_path / 'x.json', {'a': (math.nan, -math.inf, np.bool_(True)), 'b': tmp_path})
     text = (tmp_path / 'x.json').read_text()
-    assert json.loads(text, parse_constant=pytest.fail) == {
-        'a': [None, None, True],
-        'b': str(tmp_path),
-    }
+    content = {'a': [None, None, True], 'b': str(tmp_path)}
+    assert unseal(json.loads(text, parse_constant=pytest.fail), 'x') == content
+    assert read_json(tmp_path / 'x.json') == content
+
+
+def test_every_byte_of_sealed_json_counts(tmp_path):
+    path, payload = tmp_path / 'x.json', {'a': [0.1, 1e22, -0.0, 12345], 'é': {'n': None, 't': 'x'}}
+    write_json(path, payload)
+    whole = path.read_bytes()
+    assert read_json(path) == payload
+    for at in range(len(whole)):
+        for bit in (1, 4, 16, 128):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+            try:
+                assert read_json(path) == payload  # between the words
+                assert whole[at : at + 1].isspace()
+            except JaxdlError as error:
+                assert str(path) in str(error) and '\n' not in str(error)
+
+
+def test_what_a_person_may_write_needs_no_seal(tmp_path):
+    path = tmp_path / 'x.json'
+    write_json(path, {'a': 1}, sealed=False)
+    assert json.loads(path.read_text()) == read_json(path, sealed=False) == {'a': 1}
+    write_json(path, {'a': 1, 'seal': 'of something else'})
+    assert read_json(path, sealed=False) == {'a': 1}
+    path.write_text(path.read_text().replace('1', '2', 1))
+    with pytest.raises(JaxdlError, match='was changed'):
+        read_json(path, sealed=False)
+    assert seal(seal({'a': 1})) == seal({'a': 1})
 
 
 def pixels(png):

@@ -1,0 +1,50 @@
+"""Whose fault an error is: the machine's, for the moment, or that of what was asked for or read."""
+
+import errno
+import os
+import re
+
+# What the system says of a path that is wrong. Everything else that it says is of the machine: no
+# handles, no memory, no space, a disk or a network that fails, an interrupted call.
+_OF_THE_PATH = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+}
+_OF_JAX = ('JaxRuntimeError', 'XlaRuntimeError')  # by name: jax need not be imported to ask
+
+
+def machine_fault(error: BaseException | None) -> str | None:
+    """What the machine lacked, 'Too many open files'; None where an error is no fault of it.
+
+    The same thing may well succeed a moment later. Errors that were raised from others, or while
+    others were handled, are as good as these; so is a system's code in the text of a library.
+    """
+    while error is not None:
+        if found := _fault(error):
+            return found
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _fault(error: BaseException) -> str | None:
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(machine_fault, error.exceptions)), None)
+    if isinstance(error, MemoryError):
+        return 'out of memory'
+    text = str(error)
+    if isinstance(error, OSError):
+        found = error.errno
+    elif code := re.search(r"os_error_code='(\d+)'", text):  # as tensorstore has it
+        found = int(code[1])
+    elif any(kind.__name__ in _OF_JAX for kind in type(error).__mro__):
+        return 'the device is out of memory' if 'RESOURCE_EXHAUSTED' in text else None
+    else:
+        return 'no more threads' if "can't start new thread" in text else None
+    return None if found is None or found in _OF_THE_PATH else os.strerror(found)
