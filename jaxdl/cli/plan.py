@@ -91,7 +91,8 @@ def run_study(
     for arm, config in configs.items():
         if _done(folder / arm, config):
             continue
-        (folder / arm / DIVERGED).unlink(missing_ok=True)
+        if (folder / arm / DIVERGED).is_file():  # of a run before this one
+            (folder / arm / DIVERGED).unlink()
         phases = phases_of(study, config.params)
         if plan.smoke:
             phases = tuple(_shortened(phase) for phase in phases)
