@@ -124,7 +124,8 @@ def _run_arm(
     for place, lot in share_seeds(folder, config):
         if _asked_for(place, lot) and is_believed(place, experiment):
             continue
-        (place / DIVERGED).unlink(missing_ok=True)
+        if (place / DIVERGED).is_file():  # of a run before this one
+            (place / DIVERGED).unlink()
         phases = phases or _phases(study, lot)
         try:
             run_arm(

@@ -11,8 +11,9 @@ import numpy as np
 from jaxdl.errors import UsageError
 from jaxdl.files import read_arrays, read_json
 from jaxdl.metrics import Better
-from jaxdl.run.config import read_starts
+from jaxdl.run.config import groups_of, read_starts
 from jaxdl.run.record import read_done, read_metrics, sample_step
+from jaxdl.run.standing import digests
 from jaxdl.study import Results
 
 
@@ -26,23 +27,44 @@ class Curve(NamedTuple):
 class Arm:
     """What runs/NAME/ARM holds once it is done: configuration, numbers, curves, samples.
 
+    Of all its seeds, in their order, those that were added later in folders of their own included.
+    starts: what env.json says of each start. changed: what it computed otherwise at some of them,
+        where that was accepted. digests: of the experiment's text, programs and data.
     better: which values of a number are, where that was said. labels: what the entries of an array
-    stand for, where that was said.
+        stand for, where that was said.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.name = folder.name
-        self.config: dict[str, Any] = read_json(folder / 'config.json')
-        self.env: dict[str, Any] = read_starts(folder)[-1]
-        self.done: dict[str, Any] = read_done(folder)
+        self._lots = [lot for lot in groups_of(folder) if (lot / 'DONE').exists()]
+        configs = [read_json(lot / 'config.json') for lot in self._lots]
+        seeds = [seed for config in configs for seed in config['seeds']]
+        self._order = np.argsort(seeds)
+        self.seeds: list[int] = sorted(seeds)
+        self.config: dict[str, Any] = {**configs[0], 'seeds': self.seeds}
+        self.starts = [start for lot in self._lots for start in read_starts(lot)]
+        self.env: dict[str, Any] = self.starts[-1]
+        stands = [read_json(lot / 'identity.json') for lot in self._lots]
+        self.changed: list[str] = [', '.join(each) for it in stands for each in it['accepted']]
+        self.digests: dict[str, str] = digests(stands[-1])
+        done = [read_done(lot) for lot in self._lots]
+        self.done: dict[str, Any] = {
+            'parameters': done[0]['parameters'],
+            'steps': max(each['steps'] for each in done),
+            'seconds': round(sum(each['seconds'] for each in done), 1),
+        }
         told = read_json(folder / 'numbers.json')
         self.better: dict[str, Better] = {n: it['better'] for n, it in told.items() if it['better']}
         self.labels: dict[str, list[str]] = {n: it['labels'] for n, it in told.items()}
-        self.seeds: list[int] = self.config['seeds']
         self.metrics: dict[str, np.ndarray] = {
-            name: _floats(values) for name, values in sorted(self.done['metrics'].items())
+            name: self._joined([_floats(each['metrics'][name]) for each in done])
+            for name in sorted(done[0]['metrics'])
         }
+
+    def _joined(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """[seeds, ...] of each lot of seeds as one, in the order of seeds."""
+        return np.concatenate(values)[self._order]
 
     @property
     def ends(self) -> dict[str, int]:
@@ -51,7 +73,9 @@ class Arm:
         planned = np.cumsum([phase['steps'] for phase in phases])[:-1]
         ends = {phase['name']: int(end) for phase, end in zip(phases, planned, strict=False)}
         # A phase that stopped early ends where its last numbers are.
-        last = {event['phase']: event['step'] for event in read_metrics(self.folder)}
+        last: dict[int, int] = {}
+        for event in (event for lot in self._lots for event in read_metrics(lot)):
+            last[event['phase']] = max(last.get(event['phase'], 0), event['step'])
         return {name: last.get(index, end) for index, (name, end) in enumerate(ends.items())}
 
     @property
@@ -93,21 +117,24 @@ class Arm:
     @cached_property
     def curves(self) -> dict[str, Curve]:
         """Every metric over the steps at which it was measured."""
-        found: dict[str, list[tuple[int, Sequence[float | None]]]] = {}
-        for event in read_metrics(self.folder, say=logging.getLogger(__name__).warning):
-            for name, values in event['metrics'].items():
-                found.setdefault(name, []).append((event['step'], values))
-        return {
-            name: Curve(
-                np.array([step for step, _ in rows]), np.array([_floats(v) for _, v in rows])
-            )
-            for name, rows in sorted(found.items())
-        }
+        lots = [_curves(lot) for lot in self._lots]
+        found = {}
+        for name in sorted(lots[0]):
+            parts = [lot[name] for lot in lots if name in lot]
+            steps = sorted({step for part in parts for step in part})
+            # A lot whose seeds have all stopped early has no values where others go on.
+            none = [np.nan * next(iter(part.values())) for part in parts]
+            rows = [
+                [part.get(step, no) for part, no in zip(parts, none, strict=True)] for step in steps
+            ]
+            found[name] = Curve(np.array(steps), np.array([self._joined(row) for row in rows]))
+        return found
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """Final numbers that are not scalars, [seeds, ...] each."""
-        return read_arrays(self.folder / 'arrays.npz')
+        lots = [read_arrays(lot / 'arrays.npz') for lot in self._lots]
+        return {name: self._joined([lot[name] for lot in lots]) for name in lots[0]}
 
     @property
     def samples(self) -> dict[str, Path]:
@@ -137,9 +164,14 @@ DIVERGED = 'DIVERGED'  # in the folder of an arm whose training cannot go on: wh
 
 
 def unfinished_arms(folder: Path) -> dict[str, str]:
-    """Arms under a run's folder that were started and are not done, and why where that is known."""
+    """Arms under a run's folder of which a seed is not done, and why where that is known."""
     started = sorted(path.parent for path in folder.glob('*/config.json'))
-    return {arm.name: _why(arm / DIVERGED) for arm in started if not (arm / 'DONE').exists()}
+    return {
+        arm.name: _why(lot / DIVERGED)
+        for arm in started
+        for lot in groups_of(arm)
+        if not (lot / 'DONE').exists()
+    }
 
 
 def _why(path: Path) -> str:
@@ -163,6 +195,15 @@ def directions(arms: Sequence[Arm]) -> Mapping[str, Better]:
         for name, better in arm.better.items():
             if found.setdefault(name, better) != better:
                 raise UsageError(f'{name}: {better} is better in {arm.name}, and not in others')
+    return found
+
+
+def _curves(lot: Path) -> dict[str, dict[int, np.ndarray]]:
+    """Of the seeds in one folder: {metric: {step: values [seeds]}}."""
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for event in read_metrics(lot, say=logging.getLogger(__name__).warning):
+        for name, values in event['metrics'].items():
+            found.setdefault(name, {})[event['step']] = _floats(values)
     return found
 
 

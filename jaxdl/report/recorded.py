@@ -72,7 +72,8 @@ def departures(arms: Sequence[Arm], own: Own | None) -> list[str]:
     """
     smoke = [arm.name for arm in arms if arm.config.get('smoke')]
     found = [f'{", ".join(smoke)}: a smoke run'] if smoke else []
-    commits = {arm.name: arm.env.get('commit') for arm in arms}
+    found += [f'{a.name} computes something else since it was begun' for a in arms if a.changed]
+    commits = {arm.name: _commit(arm) for arm in arms}
     dirty = [name for name, of in commits.items() if of and of.endswith('-dirty')]
     found += [f'{", ".join(dirty)} ran with uncommitted changes'] if dirty else []
     if len({*commits.values()}) > 1:
@@ -82,6 +83,12 @@ def departures(arms: Sequence[Arm], own: Own | None) -> list[str]:
         if source := arm.config.get('init_from'):
             found.append(f'{arm.name} started from the weights of {source}')
     return found + (_other_options(arms, own) if own else [])
+
+
+def _commit(arm: Arm) -> str | None:
+    """The commit that an arm ran at; several, where it was begun at one and ended at another."""
+    found = dict.fromkeys(start.get('commit') for start in arm.starts)
+    return next(iter(found)) if len(found) == 1 else ', '.join(map(str, found))
 
 
 def _other_options(arms: Sequence[Arm], own: Own) -> list[str]:

@@ -67,6 +67,7 @@ def write_report(
     if not arms:
         raise UsageError(f'{folder} has no finished arm; `jaxdl run {study}` runs them')
     unfinished = unfinished_arms(folder)
+    starts = [start for arm in arms for start in arm.starts]
     shown = _shown(arms, [claim.metric for claim in claims])
     result: dict[str, Any] = jsonable(
         {
@@ -74,11 +75,13 @@ def write_report(
             'question': question,
             'command': command,
             'seeds': sorted({seed for arm in arms for seed in arm.seeds}),
-            'devices': _together(arm.env['devices'] for arm in arms),
-            'versions': _versions([arm.env['versions'] for arm in arms]),
+            'commands': _together([start['command']] for start in starts),
+            'devices': _together(start['devices'] for start in starts),
+            'versions': _versions([start['versions'] for start in starts]),
             'seconds': sum(arm.done['seconds'] for arm in arms),
-            'commit': ', '.join(_together([arm.env['commit']] for arm in arms if arm.env['commit']))
-            or None,
+            # Of jaxdl; the experiment's own text is known by its digest.
+            'commit': ', '.join(_together([it['commit']] for it in starts if it['commit'])) or None,
+            'experiment': ', '.join(_together([arm.digests['experiment']] for arm in arms)),
             'better': _directions(arms),
             'shown': shown,
             'notes': _notes(arms, unfinished),
@@ -103,6 +106,9 @@ def judge(
     named = [arm for arm in arms if arm.name in claim.arms]
     found: dict[str, Any] = {
         'text': claim.text,
+        'arms': list(claim.arms),
+        'metric': claim.metric,
+        'judge': repr(claim.judge),
         **{'verdict': 'not judged', 'effect': None, 'ci95': [None, None], 'p': None},
         'kind': EFFECTS.get(type(claim.judge), ''),
         'reason': '',
@@ -240,11 +246,13 @@ def _arm(arm: Arm, shown: Sequence[str]) -> dict[str, Any]:
         'the last state is measured, not a best one'
         for prefix, seeds in arm.unscored.items()
     ]
+    notes += [f'computes something else since it was begun: {each}' for each in arm.changed]
     lost = (_lost(arm, name, arm.seeds, several=False) for name in shown)
     done, params = arm.done, arm.config['params']
     return {name: done[name] for name in ('parameters', 'steps', 'seconds')} | {
         'params': params,
         'seeds': arm.seeds,
+        'digests': arm.digests,
         'steps_done': arm.steps_done,
         'best_step': arm.best_step,
         'notes': [*notes, *filter(None, lost)],

@@ -4,6 +4,8 @@ identity.json says what the run computes (`jaxdl.engine.identity`) and where tha
 (`jaxdl.run.origin`). The second is cheap to compare, and where it is unchanged so is the first.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,6 +93,21 @@ def refuse_changes(standing: Standing, *, accept: bool) -> None:
             f'{in_words(standing.changed)}; take another --workdir, or --accept-changes to go on '
             'with it and have that said in the report'
         )
+
+
+def digests(identity: Mapping[str, Any]) -> dict[str, str]:
+    """What an identity.json says in short: of the experiment's text, of programs and of data."""
+    origin, phases = identity['origin'], identity['phases']
+    programs = [{name: it['digest'] for name, it in each['programs'].items()} for each in phases]
+    return {
+        'experiment': origin['experiment'][:12] if origin else '',
+        'programs': _short(programs),
+        'data': _short([each['data'] for each in phases]),
+    }
+
+
+def _short(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _settings(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

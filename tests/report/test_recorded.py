@@ -83,8 +83,11 @@ def run(tmp_path):
     folder = tmp_path / 'runs' / 'digits'
     write_json(folder / 'result.json', RESULT)
     for arm in RESULT['arms']:
-        for name in ('env.json', 'DONE'):
-            write_json(folder / arm / name, {'metrics': {}, 'commit': 'abc'})
+        done = {'metrics': {}, 'parameters': 1, 'steps': 1, 'seconds': 1.0}
+        write_json(folder / arm / 'DONE', done)
+        write_json(folder / arm / 'env.json', {'starts': [{'commit': 'abc'}]})
+        identity = {'origin': None, 'phases': [], 'accepted': []}
+        write_json(folder / arm / 'identity.json', identity)
         config = {'seeds': [0, 1], 'params': {'width': WIDTHS[arm]}, 'phases': []}
         write_json(folder / arm / 'config.json', config)
         write_json(folder / arm / 'numbers.json', {})

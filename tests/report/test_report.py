@@ -36,6 +36,8 @@ def write_arm(
     env = {'devices': ['cpu'], 'versions': {'jax': '0.10.2'}, 'commit': 'abc'} | (env or {})
     env |= {'command': 'jaxdl run toy', 'platform': 'Linux', 'layout': 'vmap'}
     write_json(folder / 'env.json', {'starts': [env]})
+    identity = {'origin': {'experiment': 'abc'}, 'phases': [], 'accepted': []}
+    write_json(folder / 'identity.json', identity)
     losses = [0.5] * len(values) if losses is None else losses
     metrics = {'test/accuracy': values, 'train/loss': losses}
     about = {'test/accuracy': About((), 'higher'), 'train/loss': About((), 'lower')}
