@@ -77,6 +77,8 @@ def look(experiment: Path) -> dict[str, Any]:
 def is_unchanged(old: Mapping[str, Any], experiment: Path) -> bool:
     """Whether all that an older look saw is still so."""
     new = look(experiment)
+    if not new['imports'].keys() <= old['imports'].keys():
+        return False
     # This process may have imported and opened less: the arm has not run in it, or more: others.
     new['imports'] = {name: _digest(Path(name)) for name in old['imports'] if _mark(name)}
     new['files'] = {name: _mark(name) for name in old['files']}

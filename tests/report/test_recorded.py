@@ -137,13 +137,13 @@ def revised(run, arm, name, **changes):
     [
         (lambda run: revised(run, 'mlp', 'config.json', smoke=True), OWN, 'mlp: a smoke run'),
         (
-            lambda run: revised(run, 'mlp', 'env.json', commit='abc-dirty'),
+            lambda run: revised(run, 'mlp', 'env.json', starts=[{'commit': 'abc-dirty'}]),
             OWN,
             'mlp ran with uncommitted changes; the arms are of different commits: '
             'lenet of abc, mlp of abc-dirty',
         ),
         (
-            lambda run: revised(run, 'lenet', 'env.json', commit=None),
+            lambda run: revised(run, 'lenet', 'env.json', starts=[{'commit': None}]),
             OWN,
             'the arms are of different commits: lenet of –, mlp of abc',
         ),

@@ -63,6 +63,10 @@ def report(folder, *claims, **options):
     )
 
 
+NONE = '4f53cda18c2b'  # the digest of no phases
+JUDGE = "Paired(a='{a}', b='{b}', metric='{metric}', bound=0.0, inclusive=False)"
+
+
 @pytest.mark.usefixtures('undrawn')
 def test_result_json_by_hand(tmp_path):
     write_arm(tmp_path / 'a', [1.0, 2.0, 3.0, 4.0, 5.0], losses=[0.5, math.nan, 0.5, 0.5, 0.5])
@@ -81,6 +85,8 @@ def test_result_json_by_hand(tmp_path):
         'study': 'toy',
         'question': 'Is a < b & c?',
         'command': 'c',
+        'commands': ['jaxdl run toy'],
+        'experiment': 'abc',
         'seeds': [0, 1, 2, 3, 4],
         'devices': ['cpu'],
         'versions': {'jax': '0.10.2'},
@@ -99,6 +105,7 @@ def test_result_json_by_hand(tmp_path):
                 'seconds': 2.5,
                 'params': {'width': 8, 'lr': 0.1},
                 'seeds': [0, 1, 2, 3, 4],
+                'digests': {'experiment': 'abc', 'programs': NONE, 'data': NONE},
                 'steps_done': [10] * 5,
                 'best_step': None,
                 'notes': [],
@@ -115,6 +122,9 @@ def test_result_json_by_hand(tmp_path):
         'claims': [
             {
                 'text': 'a has a better test/accuracy than b',
+                'arms': ['a', 'b'],
+                'metric': 'test/accuracy',
+                'judge': JUDGE.format(a='a', b='b', metric='test/accuracy'),
                 'verdict': 'supported',
                 'effect': 1.0,
                 'ci95': [1.0, 1.0],
@@ -124,6 +134,9 @@ def test_result_json_by_hand(tmp_path):
             },
             {
                 'text': 'a has a better m than c',
+                'arms': ['a', 'c'],
+                'metric': 'm',
+                'judge': JUDGE.format(a='a', b='c', metric='m'),
                 'verdict': 'not run',
                 'effect': None,
                 'ci95': [None, None],
@@ -251,10 +264,11 @@ def test_the_steps_that_each_seed_did_and_its_best_one(tmp_path):
         assert 'a: no score of seed 1 was finite: the last state is measured, not a best' in said
 
 
-def test_a_phase_that_stopped_early_ends_where_its_numbers_end(tmp_path):
+def test_a_phase_that_stopped_early_ends_where_its_numbers_end(tmp_path, monkeypatch):
     write_arm(tmp_path / 'a', [0.5])
-    lines = (tmp_path / 'a' / 'metrics.jsonl').read_text()
-    (tmp_path / 'a' / 'metrics.jsonl').write_text(lines.replace('"step": 4', '"step": 3'))
+    monkeypatch.setattr(
+        'jaxdl.report.finished.read_metrics', lambda folder, **more: [{'phase': 0, 'step': 3}]
+    )
     (arm,) = finished_arms(tmp_path)
     assert arm.ends == {'pretrain': 3}
 
@@ -345,7 +359,7 @@ def test_report_html_stands_alone(tmp_path):
         record.samples(4, {'digits': Images(np.zeros((1, 2, 2, 1)))})
         record.samples(10, {'digits': Images(np.ones((1, 2, 2, 1)))})
         record.samples(10, {'said': Texts(np.array([[ord(c) for c in '<b>&']]))})
-        counts = np.array([[[9, 1], [0, 10]], [[8, 2], [0, 10]]])
+        counts = np.array([[[9, 1], [0, 10]], [[8, 2], [0, 10]], [[8, 2], [0, 10]]])
         record.arrays({'test/confusion': counts, 'test/other': np.zeros(3)})
         record.done(read_json(tmp_path / 'a' / 'DONE'))  # again: it covers the arrays
     report(tmp_path, better('a', 'b<i>', 'test/accuracy'), reaches('a', 'test/accuracy', at_most=1))
@@ -485,9 +499,9 @@ def test_training_metrics_stand_beside_their_twins(tmp_path):
             for step in (5, 10):
                 values = {'train/accuracy': [0.9, 0.8], 'train/norm': [1.0, 2.0]}
                 record.metrics(step, phase=1, seconds=3, values=values)
-        done = json.loads((tmp_path / name / 'DONE').read_text())
-        done['metrics']['train/accuracy'] = [0.9, 0.8] if name == 'a' else [0.1, 0.1]
-        write_json(tmp_path / name / 'DONE', done)
+            done = unseal(json.loads((tmp_path / name / 'DONE').read_text()), 'DONE')
+            done['metrics']['train/accuracy'] = [0.9, 0.8] if name == 'a' else [0.1, 0.1]
+            record.done(done)
     result = report(tmp_path)
     assert result['shown'] == ['test/accuracy', 'train/accuracy']
     assert best(result, 'train/accuracy') == []  # what was trained on has no best

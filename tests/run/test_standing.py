@@ -4,6 +4,7 @@ import enum
 import functools
 import json
 import operator
+import shutil
 import sys
 from dataclasses import dataclass
 
@@ -18,7 +19,14 @@ from jaxdl.errors import UsageError
 from jaxdl.files import read_json
 from jaxdl.report.finished import Arm
 from jaxdl.run.arm import Options
-from jaxdl.run.config import as_json, folder_of_seed, groups_of, read_starts
+from jaxdl.run.config import (
+    Config,
+    as_json,
+    folder_of_seed,
+    groups_of,
+    read_starts,
+    share_seeds,
+)
 from jaxdl.run.origin import is_unchanged, look, reading
 
 TEXT = """
@@ -90,10 +98,20 @@ def edit(here, old, new, file='mine.py'):
     (here / file).write_text(text.replace(old, new))
 
 
+@pytest.fixture(scope='module')
+def trained_once(tmp_path_factory):
+    """The run that the tests start from: trained once, and copied for each."""
+    return tmp_path_factory.mktemp('trained')
+
+
 @pytest.fixture
-def finished(here, monkeypatch):
+def finished(here, trained_once, monkeypatch):
     """A finished run, and what was trained since."""
-    run(monkeypatch)
+    if not (trained_once / 'runs').exists():
+        run(monkeypatch)
+        shutil.copytree('runs', trained_once / 'runs')
+    else:
+        shutil.copytree(trained_once / 'runs', 'runs')
     trained = []
     train = Engine.train
 
@@ -106,6 +124,7 @@ def finished(here, monkeypatch):
 
 
 def test_an_unchanged_experiment_is_believed_without_its_data(finished, monkeypatch):
+    run(monkeypatch)  # from this folder
     monkeypatch.setattr('jaxdl.cli.plan.phases_of', None)
     run(monkeypatch)
     assert finished[1] == []
@@ -210,8 +229,9 @@ def test_more_seeds_are_added_and_equal_those_from_the_start(finished, monkeypat
         folder_of_seed(here / 'runs/mine/base', 9)
     trained.clear()
     run(monkeypatch, seeds=3)  # all of these are there
-    run(monkeypatch, seeds=1, first_seed=7)
-    assert trained == [[7]]
+    assert trained == []
+    lots = share_seeds(here / 'runs/mine/base', Config('mine', 'base', [7, 8], {}, []))
+    assert [lot.seeds for _, lot in lots] == [[0, 1], [2, 3], [7, 8]]
 
 
 def test_files_that_a_trial_opened_are_looked_at_again(here):
