@@ -15,7 +15,7 @@ from jaxdl.transfer import graft
 
 
 def state(seed, features=(4, 3), kept=False):
-    task = classifier(MLP(features), optax.adam(0.1), classes=3)
+    task = classifier(MLP(features), optax.adam(0.1), classes=features[-1])
     task = keep_best(task, 'accuracy') if kept else task
     batch = {'x': jnp.ones((2, 5)), 'y': jnp.zeros(2, jnp.int32), 'mask': jnp.ones(2, bool)}
     return task.step(jax.random.key(9), task.init(jax.random.key(seed), batch), batch)[0]
