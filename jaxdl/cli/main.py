@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from jaxdl import __version__
 from jaxdl.cli.pipes import forgive_readers
-from jaxdl.errors import JaxdlError, PreemptedError, UsageError, nearest
+from jaxdl.errors import InterruptedRunError, JaxdlError, PreemptedError, UsageError, nearest
 from jaxdl.faults import machine_fault
 from jaxdl.run.interruption import (
+    INTERRUPTED,
     STOPPED,
     StopAsked,
     end_when_asked,
@@ -87,7 +88,7 @@ def _line(error: BaseException) -> tuple[str, int] | None:
         case StopAsked():
             return STOPPED, PreemptedError.code
         case KeyboardInterrupt():
-            return 'interrupted', 130
+            return INTERRUPTED, InterruptedRunError.code
         case OSError():
             where = f'{error.filename}: ' if error.filename else ''
             return f'{where}{error.strerror or error}', 1
