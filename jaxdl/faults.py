@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+from collections.abc import Iterator
 
 # What the system says of a path that is wrong. Everything else that it says is of the machine: no
 # handles, no memory, no space, a disk or a network that fails, an interrupted call.
@@ -26,11 +27,19 @@ def machine_fault(error: BaseException | None) -> str | None:
     The same thing may well succeed a moment later. Errors that were raised from others, or while
     others were handled, are as good as these; so is a system's code in the text of a library.
     """
-    while error is not None:
-        if found := _fault(error):
-            return found
+    return next(filter(None, map(_fault, chain(error))), None)
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from or while handling, and so on; each once.
+
+    Libraries that raise a stored error again make circles of them.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
         error = error.__cause__ or error.__context__
-    return None
 
 
 def _fault(error: BaseException) -> str | None:

@@ -6,7 +6,7 @@ import os
 import jax
 import pytest
 
-from jaxdl.faults import machine_fault
+from jaxdl.faults import chain, machine_fault
 
 MACHINE = [
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.EINTR),
@@ -56,3 +56,12 @@ def test_a_wrong_path_is_not(code):
 )
 def test_other_errors(error, fault):
     assert machine_fault(error) == fault
+
+
+def test_errors_that_were_raised_in_a_circle():
+    first, second = ValueError('first'), ValueError('second')
+    first.__context__, second.__context__ = second, first
+    assert list(chain(first)) == [first, second]
+    assert machine_fault(first) is None
+    second.__cause__ = OSError(errno.EIO, os.strerror(errno.EIO))
+    assert machine_fault(first) == os.strerror(errno.EIO)

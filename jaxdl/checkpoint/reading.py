@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxdl.checkpoint.stored import Spec, as_target, flatten, nest, refuse_misfit, restore_args
 from jaxdl.errors import JaxdlError, UsageError
-from jaxdl.faults import machine_fault
+from jaxdl.faults import chain, machine_fault
 
 T = TypeVar('T')
 WAITS = (0.1, 0.5, 2.0)  # seconds before each further attempt
@@ -170,13 +170,11 @@ def _fault(error: Exception, folder: Path, step: int) -> str | None:
 
 def reason(error: BaseException | None) -> str:
     """One line for an error of orbax or of the system: the system's words where there are any."""
-    first = error
     if fault := machine_fault(error):
         return fault
-    while error is not None:
-        if isinstance(error, OSError) and error.strerror:
-            return error.strerror
-        if code := re.search(r"os_error_code='(\d+)'", str(error)):
+    for each in chain(error):
+        if isinstance(each, OSError) and each.strerror:
+            return each.strerror
+        if code := re.search(r"os_error_code='(\d+)'", str(each)):
             return os.strerror(int(code[1]))
-        error = error.__cause__ or error.__context__
-    return f'{type(first).__name__}: {" ".join(str(first).split())[:200]}'
+    return f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from jaxdl import __version__
 from jaxdl.cli.pipes import forgive_readers
-from jaxdl.errors import JaxdlError, PreemptedError, UsageError, nearest
-from jaxdl.faults import machine_fault
+from jaxdl.errors import InterruptedRunError, JaxdlError, PreemptedError, UsageError, nearest
+from jaxdl.faults import chain, machine_fault
 from jaxdl.run.interruption import (
+    INTERRUPTED,
     STOPPED,
     StopAsked,
     end_when_asked,
@@ -87,7 +88,7 @@ def _line(error: BaseException) -> tuple[str, int] | None:
         case StopAsked():
             return STOPPED, PreemptedError.code
         case KeyboardInterrupt():
-            return 'interrupted', 130
+            return INTERRUPTED, InterruptedRunError.code
         case OSError():
             where = f'{error.filename}: ' if error.filename else ''
             return f'{where}{error.strerror or error}', 1
@@ -101,10 +102,8 @@ def _line(error: BaseException) -> tuple[str, int] | None:
 def _missing_platform(error: BaseException) -> str | None:
     """What to say where JAX_PLATFORMS names what this machine has not."""
     wanted = os.environ.get('JAX_PLATFORMS')
-    first: BaseException | None = error
-    while first is not None and not isinstance(first, RuntimeError | AssertionError):
-        first = first.__cause__ or first.__context__
-    if not wanted or first is None or 'jax' not in sys.modules:
+    found = any(isinstance(each, RuntimeError | AssertionError) for each in chain(error))
+    if not wanted or not found or 'jax' not in sys.modules:
         return None
     import jax
 

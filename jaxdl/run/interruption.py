@@ -18,6 +18,7 @@ from jaxdl.errors import InterruptedRunError, JaxdlError, PreemptedError
 # What schedulers and terminals send to say that the end is near.
 ASKING = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 STOPPED = 'stopped; the same command goes on from there'
+INTERRUPTED = 'interrupted'
 Handlers = dict[signal.Signals, Callable[[int, FrameType | None], Any]]
 
 
@@ -56,22 +57,25 @@ def preemptible() -> Iterator[None]:
 
 
 def end_when_asked() -> None:
-    """As `preemptible`, for a process of its own, which just ends.
+    """As `preemptible`, for a process of its own, which just ends; of Ctrl-C too.
 
     No exception: it would come in the middle of imports, which swallow it or crash of it. Nothing
     is lost, for outside of the arms a kill at any moment costs nothing.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        tell(f'jaxdl: {STOPPED}\n')
-        os._exit(PreemptedError.code)
+        interrupted = number == signal.SIGINT
+        tell(f'jaxdl: {INTERRUPTED if interrupted else STOPPED}\n')
+        os._exit(InterruptedRunError.code if interrupted else PreemptedError.code)
 
     _handle({number: end for number in ASKING})
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell has it behind an `&`
+        signal.signal(signal.SIGINT, end)
 
 
 def ignore_signals() -> None:
     """The process is ending, and its exit code is known: a late signal changes nothing."""
-    for number in ASKING:
+    for number in (*ASKING, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 

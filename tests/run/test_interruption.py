@@ -66,12 +66,14 @@ finally:
 """
 
 
-@pytest.mark.parametrize('number', ASKING)
+@pytest.mark.parametrize('number', [*ASKING, signal.SIGINT])
 def test_a_process_that_is_asked_where_nothing_is_to_save_ends_at_once(number):
     words = [sys.executable, '-c', ENDS, str(int(number))]
     ended = subprocess.run(words, capture_output=True, text=True)
-    assert (ended.returncode, ended.stdout) == (75, '')
-    assert ended.stderr == 'jaxdl: stopped; the same command goes on from there\n'
+    interrupt = number == signal.SIGINT
+    assert (ended.returncode, ended.stdout) == (130 if interrupt else 75, '')
+    said = 'interrupted' if interrupt else 'stopped; the same command goes on from there'
+    assert ended.stderr == f'jaxdl: {said}\n'
 
 
 def test_a_handler_never_waits_for_a_reader(monkeypatch):
