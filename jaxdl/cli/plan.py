@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from jaxdl.cli.library import chosen, defaults, phases_of, refuse_sameness, resolve
 from jaxdl.data.source import Source
+from jaxdl.engine.engine import with_checks
 from jaxdl.errors import DataMissingError, DivergedError, UsageError
 from jaxdl.files import write_json
 from jaxdl.nn.layers import cpu_formulations
@@ -95,6 +96,7 @@ def run_study(
     machine.tune_memory()  # before anything asks jax for its devices
     env = {**surroundings(), 'command': command, 'experiment': plan.word}
     diverged: list[DivergedError] = []
+    _look_ahead(study, folder, configs, experiment)
     for arm, config in configs.items():
         try:
             _run_arm(study, plan, folder / arm, config, experiment, env, options)
@@ -107,6 +109,24 @@ def run_study(
     if diverged:
         raise _together(diverged)
     return result
+
+
+def _look_ahead(
+    study: Study, folder: Path, configs: Mapping[str, Config], experiment: Path
+) -> None:
+    """Raise UsageError for an arm whose trial fails or whose data are wrong, before any trains.
+
+    The first one is left out: it is looked at in a moment. Data are dropped again, as those of all
+    arms may not fit in memory.
+    """
+    left = [
+        config
+        for arm, config in configs.items()
+        if not all(is_believed(lot, experiment) for lot, _ in share_seeds(folder / arm, config))
+    ]
+    for config in left[1:]:
+        for phase in _phases(study, config):
+            with_checks(phase.task, phase.train, evaluations(phase))
 
 
 def _run_arm(

@@ -118,14 +118,7 @@ class Engine:
         # Traced once, for shapes, identity and programs; `inline` leaves no mark in the programs.
         traced: Any = {name: jax.jit(getattr(task, name), inline=True) for name in TRACED}
         self._traced: Any = task._replace(**traced)
-        self._source = checked(train, task.labels)
-        # An evaluation with a measure of its own may mean something else by a name.
-        alike = {name: test.source for name, test in evaluations.items() if not test.measure}
-        check_names(train, alike, task.labels)
-        self.evaluations = {
-            name: test._replace(source=checked(test.source, task.labels)) if name in alike else test
-            for name, test in evaluations.items()
-        }
+        self._source, self.evaluations = with_checks(task, train, evaluations)
         self._data_key = key_for(jax.random.key(0), stage)
         seed_keys = jax.vmap(lambda s: key_for(jax.random.key(s), stage))(jnp.array(self.seeds))
         # Opened once: what is sent for step 0 gives the shapes, the chunk and the first states.
@@ -543,6 +536,23 @@ def finish_each(totals: Sequence[Mapping[str, Metric]]) -> dict[str, list[Number
     """The finished numbers of every seed: {name: [one a seed]}."""
     finished = [finish(each) for each in totals]
     return {name: [numbers[name] for numbers in finished] for name in finished[0]}
+
+
+def with_checks(
+    task: Task, train: Source, evaluations: Mapping[str, Eval]
+) -> tuple[Source, dict[str, Eval]]:
+    """The sources of a phase, whose class numbers are right: looked at now, or as they are read.
+
+    Raises UsageError where a class that there is not is in the data of training or of a test.
+    """
+    # An evaluation with a measure of its own may mean something else by a name.
+    alike = {name: test.source for name, test in evaluations.items() if not test.measure}
+    check_names(train, alike, task.labels)
+    tests = {
+        name: test._replace(source=checked(test.source, task.labels)) if name in alike else test
+        for name, test in evaluations.items()
+    }
+    return checked(train, task.labels), tests
 
 
 def _told(valid: Mapping[str, About]) -> dict[str, Finished]:
