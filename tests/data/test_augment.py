@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib import colors
+from pace import mostly_slow
 from PIL import Image, ImageEnhance, ImageOps
 
 from jaxdl.data.augment import (
@@ -330,7 +331,7 @@ def operated():
     return x[0], np.asarray(after['x']), np.asarray(after['boxes'])
 
 
-@pytest.mark.parametrize('name', policy.OPERATIONS)
+@pytest.mark.parametrize('name', mostly_slow(policy.OPERATIONS, 5))
 def test_operations_of_rand_augment(operated, name):
     before, images, boxes = operated
     index = policy.OPERATIONS.index(name)

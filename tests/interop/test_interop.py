@@ -86,6 +86,7 @@ ATTENTION = Reference(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', interop.list_references(), ids='-'.join)
 def test_every_array_has_a_tensor_of_its_own_and_no_element_is_lost(name):
     found = places(interop.reference(*name, {}), {})

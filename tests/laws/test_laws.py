@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import toy
 from kinds import KINDS
+from pace import mostly_slow
 
 from jaxdl.cli.library import load, names, phases_of, resolve
 from jaxdl.engine.engine import Engine
@@ -24,10 +25,7 @@ from jaxdl.study import Phase, evaluations
 
 STEPS = 4
 SEEDS = [0, 1, 2, 3]
-LAYOUTS = [
-    *('loop', 'seeds+batch', 'pmap'),
-    *(pytest.param(layout, marks=pytest.mark.slow) for layout in ('seeds', 'batch')),
-]
+LAYOUTS = mostly_slow(['seeds+batch', 'loop', 'pmap', 'seeds', 'batch'])
 TOLERANCE = 2e-5  # of the largest entry of a leaf: float32 sums in another order, a few steps long
 
 

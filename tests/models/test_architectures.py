@@ -5,6 +5,7 @@ import re
 
 import flax.linen as nn
 import pytest
+from pace import mostly_slow
 
 from experiments import architectures
 from experiments.architectures import FOLDER, TABLE, Architecture, agrees, main, row
@@ -20,7 +21,9 @@ def counted(name, **more):
     return row(name, 'family', ALL[name], batch=2, seconds=more.get('seconds'))
 
 
-@pytest.mark.parametrize('name', ['lenet5', 'alexnet2014', 'vgg11', 'resnet18', 'resnet20'])
+@pytest.mark.parametrize(
+    'name', mostly_slow(['lenet5', 'alexnet2014', 'vgg11', 'resnet18', 'resnet20'])
+)
 def test_counts_are_the_published_ones(name):
     found, known = counted(name), ALL[name]
     assert known.parameters and agrees(found.parameters, found.macs, known)

@@ -56,6 +56,7 @@ class TestCounts:
     def test_tutorials(self, module, shape, parameters, macs):
         assert self.of(module, shape) == (parameters, macs)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ('module', 'side', 'parameters', 'gmacs'),
         [

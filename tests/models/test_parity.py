@@ -8,6 +8,7 @@ from cases import CASES
 from compare import check
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'case', [case for case in CASES if not case.full], ids=lambda case: case.name
 )

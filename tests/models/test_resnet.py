@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
+from pace import mostly_slow
 
 from jaxdl.engine.cost import flops, parameters
 from jaxdl.models import resnet
@@ -60,13 +61,15 @@ def close(actual, expected, tolerance=1e-5):
 
 @pytest.mark.parametrize(
     ('depth', 'count', 'giga'),  # torchvision's published table
-    [
-        (18, 11_689_512, 1.814),
-        (34, 21_797_672, 3.664),
-        (50, 25_557_032, 4.089),
-        (101, 44_549_160, 7.801),
-        (152, 60_192_808, 11.514),
-    ],
+    mostly_slow(
+        [
+            (18, 11_689_512, 1.814),
+            (34, 21_797_672, 3.664),
+            (50, 25_557_032, 4.089),
+            (101, 44_549_160, 7.801),
+            (152, 60_192_808, 11.514),
+        ]
+    ),
 )
 def test_imagenet_sizes(depth, count, giga):
     module = getattr(resnet, f'resnet{depth}')()
@@ -77,7 +80,7 @@ def test_imagenet_sizes(depth, count, giga):
 
 @pytest.mark.parametrize(
     ('depth', 'count'),
-    [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)],
+    mostly_slow([(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)]),
 )
 def test_cifar_sizes_and_those_of_the_plain_twins(depth, count):
     module = getattr(resnet, f'resnet{depth}')()
@@ -181,7 +184,7 @@ CIFAR = {
 
 
 class TestShortcut:
-    @pytest.mark.parametrize('how', ['zero scale', 'attention', 'drop'])
+    @pytest.mark.parametrize('how', mostly_slow(['zero scale', 'attention', 'drop']))
     def test_remains_where_the_branches_are_silent(self, how):
         """The stem, at every second position, with zeros as further channels."""
         silent = {

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pace import mostly_slow
 
 from jaxdl.engine import cost
 from jaxdl.models import fcn, unet
@@ -109,7 +110,7 @@ class TestSizes:
         for ours, theirs in (('fc6', 'fc1'), ('fc7', 'fc2')):
             assert params[ours]['kernel'].size == vgg[theirs]['kernel'].size
 
-    @pytest.mark.parametrize('side', [1, 31, 64, 97])
+    @pytest.mark.parametrize('side', mostly_slow([31, 1, 64, 97]))
     @pytest.mark.parametrize('make', [fcn32s, fcn16s, fcn8s])
     @pytest.mark.parametrize('margins', [{}, {'margin': 1, 'padding': 3}])
     def test_fcn_scores_every_pixel(self, make, side, margins):
@@ -204,7 +205,7 @@ class TestUNet:
 
 
 class TestOverlapTile:
-    @pytest.mark.parametrize('stride', [None, 16])
+    @pytest.mark.parametrize('stride', mostly_slow([None, 16]))
     def test_equals_the_whole(self, stride):
         """Tiles whose poolings lie as those of the whole give the same numbers."""
         f = drawn(unet_original(base=2, depth=2), 1, 60, 60, 1)

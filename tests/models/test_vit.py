@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pace import mostly_slow
 
 from jaxdl.engine.cost import flops, parameters
 from jaxdl.models import vit
@@ -43,14 +44,16 @@ def close(actual, expected, tolerance=1e-5):
 
 @pytest.mark.parametrize(
     ('name', 'count', 'giga'),  # torchvision's published table; DeiT-S for the small ones
-    [
-        ('vit_s_16', 22_050_664, 4.6),
-        ('vit_s_32', 22_878_952, 1.143),
-        ('vit_b_16', 86_567_656, 17.564),
-        ('vit_b_32', 88_224_232, 4.409),
-        ('vit_l_16', 304_326_632, 61.555),
-        ('vit_l_32', 306_535_400, 15.378),
-    ],
+    mostly_slow(
+        [
+            ('vit_s_16', 22_050_664, 4.6),
+            ('vit_s_32', 22_878_952, 1.143),
+            ('vit_b_16', 86_567_656, 17.564),
+            ('vit_b_32', 88_224_232, 4.409),
+            ('vit_l_16', 304_326_632, 61.555),
+            ('vit_l_32', 306_535_400, 15.378),
+        ]
+    ),
 )
 def test_sizes(name, count, giga):
     module = getattr(vit, name)()

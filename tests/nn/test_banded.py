@@ -26,7 +26,7 @@ def drawn(images, kernel):
         ((6, 5), (6, 5), ((0, 0), (0, 0))),  # one output
     ],
 )
-@pytest.mark.parametrize('channels', [(1, 4), (3, 2)])
+@pytest.mark.parametrize('channels', [(3, 2), pytest.param((1, 4), marks=pytest.mark.slow)])
 def test_it_equals_the_direct_one(size, kernel, padding, channels):
     x, w = drawn((2, *size, channels[0]), (*kernel, *channels))
     ours = value_and_gradients(lambda x, w: banded.convolution(x, w, padding), x, w)

@@ -1,5 +1,6 @@
 """Winograd's convolution against the direct one: values, gradients, rounding."""
 
+import itertools
 from functools import partial
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from pace import mostly_slow
 from test_layers import DIMENSIONS, assert_all_close, value_and_gradients
 
 from jaxdl.nn.cpu import winograd
@@ -23,9 +25,14 @@ def drawn(images=(3, 8, 8, 5), outputs=6):
     return x, rng.normal(size=(3, 3, images[-1], outputs)).astype(np.float32)
 
 
-@pytest.mark.parametrize('size', [(8, 8), (9, 7), (3, 4)])
-@pytest.mark.parametrize('padding', [((1, 1), (1, 1)), ((0, 0), (0, 0)), ((0, 2), (1, 0))])
-@pytest.mark.parametrize('part', [1, 2**26])
+CASES = itertools.product(
+    [(9, 7), (8, 8), (3, 4)],
+    [((0, 2), (1, 0)), ((1, 1), (1, 1)), ((0, 0), (0, 0))],
+    [1, 2**26],
+)
+
+
+@pytest.mark.parametrize('size,padding,part', mostly_slow(CASES, 3))
 def test_it_equals_the_direct_one(monkeypatch, size, padding, part):
     monkeypatch.setattr(winograd, 'PART', part)  # 1: each image by itself
     x, w = drawn((3, *size, 5))

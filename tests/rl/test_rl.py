@@ -419,6 +419,7 @@ def test_a_seed_among_many_is_the_seed_alone_and_seeds_differ():
     assert (kernels[0] != kernels[1]).all()
 
 
+@pytest.mark.slow
 def test_it_learns_to_catch_and_is_measured_greedily():
     _, metrics, _ = trained(deep_q(), [0, 1, 2], 400)
     for seed in range(3):

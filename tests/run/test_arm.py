@@ -13,6 +13,7 @@ import optax
 import pytest
 import toy
 from kinds import KINDS
+from pace import mostly_slow
 
 import jaxdl.run.arm
 from jaxdl.checkpoint.manager import Checkpoints, load_weights
@@ -211,7 +212,7 @@ def test_the_numbers_are_those_of_the_saved_state(undisturbed):
         assert payload['metrics']['test/accuracy'][seed] == pytest.approx(accuracy)
 
 
-@pytest.mark.parametrize('step', [1, 4, 5, 6])
+@pytest.mark.parametrize('step', mostly_slow([5, 1, 4, 6]))
 def test_sigterm_saves_where_it_is_and_the_run_goes_on(step, undisturbed, tmp_path, monkeypatch):
     interrupted(tmp_path, monkeypatch, step)
     assert load_weights(tmp_path / 'checkpoints').step == step
@@ -489,7 +490,7 @@ def test_another_process_in_the_folder_is_named(tmp_path):
         run(tmp_path)
 
 
-@pytest.mark.parametrize('layout,chunk', [('loop', 1), ('seeds', 4)])
+@pytest.mark.parametrize('layout,chunk', mostly_slow([('loop', 1), ('seeds', 4)]))
 def test_another_layout_on_the_way_gives_the_same_numbers(
     layout, chunk, undisturbed, tmp_path, monkeypatch
 ):
@@ -539,7 +540,7 @@ def test_a_phase_starts_from_the_outcome_of_the_one_before(two_phases, tmp_path)
     )
 
 
-@pytest.mark.parametrize('step', [3, 4, 5, 6])
+@pytest.mark.parametrize('step', mostly_slow([5, 3, 4, 6]))
 def test_two_phases_stop_and_go_on_anywhere(step, two_phases, tmp_path, monkeypatch):
     interrupted(tmp_path, monkeypatch, step, TWO)
     run(tmp_path, TWO)

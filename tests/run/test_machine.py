@@ -42,6 +42,7 @@ print(resident() - before > 32 * 2**20)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not machine._glibc(), reason='mallopt is glibc')
 @pytest.mark.parametrize(('switch', 'kept'), [('1', True), ('0', False)])
 def test_freed_memory_stays_in_the_process(switch, kept):
@@ -69,6 +70,7 @@ print(int(statistics.median(counts[10:])) * resource.getpagesize())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not machine._glibc(), reason='mallopt is glibc')
 @pytest.mark.parametrize(('switch', 'kept'), [('1', True), ('0', False)])
 def test_large_buffers_of_a_step_stay_in_the_process(switch, kept):
