@@ -28,6 +28,10 @@ INSTALLED = {
     for folder in (*site.getsitepackages(), *sysconfig.get_paths().values(), '/proc', '/dev')
 }
 
+# What of jax's configuration changes numbers, and what says where data are.
+NUMERIC = ('jax_default_matmul_precision', 'jax_default_prng_impl', 'jax_threefry_partitionable')
+FOLDERS = ('TFDS_DATA_DIR', 'JAXDL_DATA_DIR')
+
 
 class _Reader:
     """The files that were opened while it listened, over the life of the process."""
@@ -61,6 +65,8 @@ def look(experiment: Path) -> dict[str, Any]:
     return {
         'platform': jax.default_backend(),
         'x64': bool(jax.config.read('jax_enable_x64')),
+        'jax': {name: str(getattr(jax.config, name)) for name in NUMERIC},
+        'data': {name: os.environ.get(name) for name in FOLDERS},
         'layers': 'formulations for CPU' if cpu_formulations() else 'plain',
         'versions': machine.versions(),
         'jaxdl': _digest(*sorted(PACKAGE.rglob('*.py'))),

@@ -234,13 +234,18 @@ def test_more_seeds_are_added_and_equal_those_from_the_start(finished, monkeypat
     assert [lot.seeds for _, lot in lots] == [[0, 1], [2, 3], [7, 8]]
 
 
-def test_files_that_a_trial_opened_are_looked_at_again(here):
+def test_files_that_a_trial_opened_are_looked_at_again(here, monkeypatch):
     file, experiment = here / 'data.csv', here / 'mine.py'
     file.write_text('1,2\n')
     with reading():
         np.loadtxt(file, delimiter=',')
     seen = json.loads(json.dumps(look(experiment)))
     assert str(file) in seen['files'] and is_unchanged(seen, experiment)
+    monkeypatch.setenv('JAXDL_DATA_DIR', str(here))
+    assert not is_unchanged(seen, experiment)
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert is_unchanged(seen, experiment)
     file.write_text('1,2,3\n')
     assert not is_unchanged(seen, experiment)
 
