@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxdl.errors import UsageError
 from jaxdl.game import Player, Shadow, ema, game, periodic_copy, supervised
 from jaxdl.metrics import Mean, finish
 from jaxdl.net import trainable
@@ -186,7 +187,7 @@ def test_turns_take_different_minibatches():
     assert metrics[0]['critic/mean'] == x.mean()  # the metrics of all turns, added
     seen = [t for t in trace if isinstance(t, np.ndarray)]
     np.testing.assert_array_equal(seen, [[3, 3]])  # the generator's one turn
-    with pytest.raises(ValueError, match='12 rows cannot be split into 5'):
+    with pytest.raises(UsageError, match='12 rows cannot be split into 5 .* for turns=5'):
         jax.eval_shape(game(players, nothing).step, KEY, states[0], {'x': np.zeros(12)})
 
 

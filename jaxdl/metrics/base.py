@@ -194,6 +194,24 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def check_metrics(what: str, metrics: Any) -> dict[str, Metric]:
+    """The metrics that `what` returned. Raises UsageError where they are none by name."""
+    if not isinstance(metrics, Mapping):
+        raise UsageError(
+            f"{what}: it must return metrics by name, {{'loss': Mean.of(...)}}, "
+            f'not a {type(metrics).__name__}'
+        )
+    for name, metric in metrics.items():
+        if not isinstance(name, str):
+            raise UsageError(f'{what}: {name!r} is no name of a metric')
+        if not isinstance(metric, Metric):
+            raise UsageError(
+                f'{what}: {name!r} is a {type(metric).__name__} and no metric; Mean.of(x, mask) '
+                'makes one'
+            )
+    return dict(metrics)
+
+
 class About(NamedTuple):
     """What is known of a number before it is measured.
 
