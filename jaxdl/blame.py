@@ -109,13 +109,12 @@ def said(error: BaseException) -> str:
     return first if len(first) <= LONGEST else first[:LONGEST] + '...'
 
 
-def place(fn: Callable[..., Any]) -> str:
-    """Where a function of a person's own stands, 'mine.py:12'; its name where it has no file."""
-    code = getattr(fn, '__code__', None)
+def at(what: str, fn: Callable[..., Any]) -> str:
+    """What a function is, and where it stands if it is a person's own: 'the loss (mine.py:12)'."""
+    code: Any = getattr(fn, '__code__', None)
     if code is None or not _is_own(code.co_filename):
-        name = str(getattr(fn, '__qualname__', type(fn).__name__)).replace('.<locals>', '')
-        return f'{getattr(fn, "__module__", "")}.{name}'.removeprefix('.')
-    return f'{shown(code.co_filename)}:{code.co_firstlineno}'
+        return what
+    return f'{what} ({shown(code.co_filename)}:{code.co_firstlineno})'
 
 
 def shown(file: str | Path) -> Path:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.blame import place
+from jaxdl.blame import at
 from jaxdl.errors import UsageError
 from jaxdl.keys import Key, key_for
 from jaxdl.metrics import Mean, Metric, check_metrics
@@ -136,9 +136,10 @@ def supervised(
 
     def game_loss(nets: Nets, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Nets, Metrics]]:
         returned = loss(nets['net'], batch, key)
-        value, net, metrics = _returned(returned, 'net', f'the loss ({place(loss)})')
+        what = at('the loss', loss)
+        value, net, metrics = _returned(returned, 'net', what)
         if not isinstance(net, Net):
-            raise UsageError(f'the loss ({place(loss)}): it returns {_told(net)} for the net')
+            raise UsageError(f'{what}: it returns {_told(net)} for the net')
         return value, ({'net': net}, metrics)
 
     player = Player(module, game_loss, opt, inputs, accumulate=accumulate, shadow=shadow)
@@ -186,7 +187,7 @@ def _turn(
         def objective(params: Any) -> tuple[jax.Array, tuple[Net, Metrics]]:
             nets = {other: seat.net for other, seat in state.items()}
             nets[name] = net.replace(params=params)
-            what = f'the loss of player {name!r} ({place(descended)})'
+            what = at(f'the loss of player {name!r}', descended)
             value, after, metrics = _returned(descended(nets, batch, key), 'nets', what)
             if not isinstance(after, Mapping) or not isinstance(after.get(name), Net):
                 raise UsageError(f'{what}: it returns {_told(after)} for the nets, by player')
@@ -220,7 +221,7 @@ def _returned(returned: Any, nets: str, what: str) -> tuple[jax.Array, Any, Metr
     if not number or value.shape:
         raise UsageError(f'{what}: it must be one number, float32[], not {_told(value)}')
     if not isinstance(metrics, Mapping):
-        raise UsageError(f'{what}: its metrics are {_told(metrics)}; a mapping, or {{}}')
+        raise UsageError(f'{what}: its metrics are {_told(metrics)}, and must be a mapping')
     return value, after, check_metrics(what, metrics)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jaxdl
 from jaxdl.blame import blamed, shown
 from jaxdl.cli.options import check, flag
-from jaxdl.cli.soundness import check_phases, check_study
+from jaxdl.cli.soundness import check_phases, check_study, kind_of
 from jaxdl.errors import UsageError, nearest
 from jaxdl.study import Phase, Study
 
@@ -201,7 +201,7 @@ def phases_of(study: Study, params: Mapping[str, Any]) -> tuple[Phase, ...]:
     Raises UsageError where the trial does, with the line and what happened there, and where it
     returns no phases, or phases without steps.
     """
-    path = Path(inspect.getsourcefile(study.trial) or '')
+    path = Path(inspect.getsourcefile(inspect.unwrap(study.trial)) or '')
     try:
         trial = study.trial(**params)
     except BaseException as error:
@@ -211,7 +211,8 @@ def phases_of(study: Study, params: Mapping[str, Any]) -> tuple[Phase, ...]:
     kinds = {type(each) for each in phases} if isinstance(phases, tuple) else set()
     if kinds != {Phase}:
         raise UsageError(
-            f'{path}: the trial must return a Phase, or a tuple of them, not {trial!r:.80}'
+            f'{shown(path)}: the trial must return a Phase, or a tuple of them, '
+            f'not {kind_of(trial)}'
         )
     check_phases(phases)
     return phases

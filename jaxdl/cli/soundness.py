@@ -124,7 +124,7 @@ def _function(trial: Any) -> Callable[..., Any]:
         raise UsageError(f'trial: {trial!r:.80} is not allowed; it must be a function')
     if inspect.iscoroutinefunction(code) or inspect.isgeneratorfunction(code):
         raise UsageError(
-            f'trial: {code.__name__!r} is async or yields; it must return a Phase, or a tuple of them'
+            f'trial: {code.__name__!r} is async or yields; it must return a Phase, or several'
         )
     if inspect.isfunction(trial):
         return _named_options(trial)
@@ -175,11 +175,11 @@ def _check_phase(where: str, phase: Phase) -> None:
 
     def source(what: str, value: Any, remedy: str) -> None:
         if not isinstance(value, Source):
-            raise UsageError(f'{where}, {what}: {_kind(value)} is no source of batches; {remedy}')
+            raise UsageError(f'{where}, {what}: {kind_of(value)} is no source of batches; {remedy}')
 
     if not isinstance(phase.task, Task):
         raise UsageError(
-            f'{where}, task: {_kind(phase.task)} is no Task, such as classifier(...), '
+            f'{where}, task: {kind_of(phase.task)} is no Task, such as classifier(...), '
             'supervised(...) and game(...) make them'
         )
     source('train', phase.train, REMEDY)
@@ -187,8 +187,8 @@ def _check_phase(where: str, phase: Phase) -> None:
     check(f'{where}, every', phase.every, Count | None)
     if not isinstance(phase.tests, Mapping):
         raise UsageError(
-            f'{where}, tests: {_kind(phase.tests)} is not allowed; it must be a mapping from names '
-            "to sources: {'test': in_order(table, batch=...)}, or {}"
+            f'{where}, tests: {kind_of(phase.tests)} is not allowed; it must be a mapping from '
+            "names to sources: {'test': in_order(table, batch=...)}, or {}"
         )
     for what in ('name', 'best'):
         value = getattr(phase, what)
@@ -213,8 +213,10 @@ def _check_phase(where: str, phase: Phase) -> None:
     evaluations(phase)
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     """A value as it is told what it is not."""
+    if type(value) in (tuple, list) and value:
+        return f'a {type(value).__name__} of {", ".join(map(kind_of, value))}'
     if isinstance(value, type):
         return f'the class {value.__name__}'
     kind = type(value).__name__

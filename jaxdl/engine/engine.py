@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.blame import blaming, place
+from jaxdl.blame import at, blaming
 from jaxdl.data.labels import check_names, checked
 from jaxdl.data.source import Source
 from jaxdl.engine import cost
@@ -224,7 +224,7 @@ class Engine:
             state = jax.eval_shape(self._traced.init, key, batch)
         with self._blaming('the step', batch):
             returned = jax.eval_shape(self._traced.step, key, state, batch)
-        what = f'{self._stage}, the step ({place(self.task.step)})'
+        what = at(f'{self._stage}, the step', self.task.step)
         if not isinstance(returned, tuple) or len(returned) != 2:
             raise UsageError(
                 f'{what}: it must return (state, metrics), not a {type(returned).__name__}'
@@ -404,7 +404,7 @@ class Engine:
             with self._blaming(f'what is sent for {name}'):
                 sent = first_sent(test.source)
             batch = self._batch_shapes(name, test.source, key, sent)
-            what = f'the measure of {name} ({place(test.measure or self.task.measure)})'
+            what = at(f'the measure of {name}', test.measure or self.task.measure)
             with self._blaming(what, batch):
                 measured = jax.eval_shape(self._measure(test), key, state, batch)
                 found[name] = describe(check_metrics(f'{self._stage}, {what}', measured))
@@ -448,7 +448,7 @@ class Engine:
             with self._blaming(f'the measure of {name}', make.out_info):
                 found[f'measure of {name}'] = self._measure(test).trace(key, state, make.out_info)
             if test.show is not None:
-                what = f'show of {name} ({place(test.show)})'
+                what = at(f'show of {name}', test.show)
                 with self._blaming(what, make.out_info):
                     show = self._of_nets(test.show).trace(key, state, make.out_info)
                 check_samples(f'{self._stage}, {what}', show.out_info)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxdl.blame import blaming, place
+from jaxdl.blame import at, blaming
 from jaxdl.checkpoint.manager import Checkpoints, load_weights, newest_digest
 from jaxdl.checkpoint.reading import Saved
 from jaxdl.engine.engine import Engine, Tick, finish_each, refuse_another_state, split_seeds
@@ -363,7 +363,7 @@ def _identities(stages: Sequence[Stage]) -> list[dict[str, Any]]:
     for stage in stages:
         it, state = dict(stage.engine.identity), stage.engine.shapes[0]
         if stage.phase.start is not None and before is not None:
-            where = f'phase {stage.index}, start ({place(stage.phase.start)})'
+            where = at(f'phase {stage.index}, start', stage.phase.start)
             with blaming(where):
                 start = jax.jit(stage.phase.start).trace(before, state)
             refuse_another_state(where, start.out_info, state)
