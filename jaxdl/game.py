@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxdl.blame import at
+from jaxdl.errors import UsageError
 from jaxdl.keys import Key, key_for
-from jaxdl.metrics import Mean, Metric
+from jaxdl.metrics import Mean, Metric, check_metrics
 from jaxdl.net import Net
 from jaxdl.task import Batch, Metrics, State, Task
 
@@ -88,16 +90,17 @@ def game(players: Mapping[str, Player], measure: Callable[[Nets, Batch, Key], Me
     Raises ValueError where a player has a loss and no optimizer, or the other way round.
     """
     for name, player in players.items():
+        _check_player(f'player {name!r}', player)
         if (player.loss is None) != (player.opt is None):
             raise ValueError(f'player {name!r} needs a loss and an optimizer, or neither')
     moving = {name: player for name, player in players.items() if player.loss}
-    minibatches = max((player.turns for player in moving.values()), default=1)
+    minibatches = max([1, *(player.turns for player in moving.values())])
 
     def init(key: Key, batch: Batch) -> State:
         return {name: _sit(p, key_for(key, name), batch) for name, p in players.items()}
 
     def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
-        parts = _split(batch, minibatches)
+        parts = _split(batch, minibatches, f'turns={minibatches}')
         total: dict[str, Metric] = {}
         for name, player in moving.items():
             prefix = f'{name}/' if len(moving) > 1 else ''
@@ -132,11 +135,34 @@ def supervised(
     """A game of one, whose loss and measure see the net itself instead of a mapping."""
 
     def game_loss(nets: Nets, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Nets, Metrics]]:
-        value, (net, metrics) = loss(nets['net'], batch, key)
+        returned = loss(nets['net'], batch, key)
+        what = at('the loss', loss)
+        value, net, metrics = _returned(returned, 'net', what)
+        if not isinstance(net, Net):
+            raise UsageError(f'{what}: it returns {_told(net)} for the net')
         return value, ({'net': net}, metrics)
 
     player = Player(module, game_loss, opt, inputs, accumulate=accumulate, shadow=shadow)
     return game({'net': player}, lambda nets, batch, key: measure(nets['net'], batch, key))
+
+
+def _check_player(what: str, player: Player) -> None:
+    """Raise UsageError where a field of a player is of the wrong kind."""
+    module: Any = player.module
+    if not isinstance(module, nn.Module):
+        made = f'; make one: {module.__name__}(...)' if isinstance(module, type) else ''
+        raise UsageError(f'{what}: {module!r:.80} is no module{made}')
+    opt: Any = player.opt
+    if opt is not None and not callable(getattr(opt, 'update', None)):
+        raise UsageError(
+            f'{what}: {opt!r:.80} is no optimizer; optax.adam(1e-3), for example, makes one'
+        )
+    for name, least in (('turns', 0), ('accumulate', 1)):
+        count = getattr(player, name)
+        if isinstance(count, bool) or not hasattr(count, '__index__') or count < least:
+            raise UsageError(
+                f'{what}: {name} is {count!r:.80}; it must be a whole number, at least {least}'
+            )
 
 
 def _sit(player: Player, key: Key, batch: Batch) -> Seat:
@@ -161,7 +187,10 @@ def _turn(
         def objective(params: Any) -> tuple[jax.Array, tuple[Net, Metrics]]:
             nets = {other: seat.net for other, seat in state.items()}
             nets[name] = net.replace(params=params)
-            value, (after, metrics) = descended(nets, batch, key)
+            what = at(f'the loss of player {name!r}', descended)
+            value, after, metrics = _returned(descended(nets, batch, key), 'nets', what)
+            if not isinstance(after, Mapping) or not isinstance(after.get(name), Net):
+                raise UsageError(f'{what}: it returns {_told(after)} for the nets, by player')
             # Only this player's own memory: another's loss may look at a net, not move it.
             return value, (after[name], metrics)
 
@@ -174,6 +203,41 @@ def _turn(
     else:
         net, grads, metrics = _accumulated(gradient, seat.net, batch, key, player.accumulate)
     return {**state, name: move(player, seat._replace(net=net), grads)}, metrics
+
+
+def _returned(returned: Any, nets: str, what: str) -> tuple[jax.Array, Any, Metrics]:
+    """The parts of what a loss returns. Raises UsageError where they are not as they must be.
+
+    nets: what it calls the nets that it returns. what: the loss, for a person.
+    """
+    match returned:
+        case (value, (after, metrics)) if not isinstance(after, jax.Array):
+            pass
+        case _:
+            raise UsageError(
+                f'{what}: it must return (loss, ({nets}, metrics)), not {_told(returned)}'
+            )
+    number = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating)
+    if not number or value.shape:
+        raise UsageError(f'{what}: it must be one number, float32[], not {_told(value)}')
+    if not isinstance(metrics, Mapping):
+        raise UsageError(f'{what}: its metrics are {_told(metrics)}, and must be a mapping')
+    return value, after, check_metrics(what, metrics)
+
+
+def _told(value: Any) -> str:
+    """A value that is not what it should be, in short."""
+    match value:
+        case tuple() | list():
+            inner = ', '.join(map(_told, value))
+            return f'({inner})' if isinstance(value, tuple) else f'[{inner}]'
+        case Mapping():
+            return f'a mapping of {", ".join(map(str, value)) or "nothing"}'
+        case jax.Array():
+            return f'{value.dtype}{list(value.shape)}'
+        case None | bool() | int() | float() | str():
+            return f'{value!r:.40}'
+    return f'a {type(value).__name__}'
 
 
 def move(player: Player, seat: Seat, grads: Any) -> Seat:
@@ -195,7 +259,7 @@ def _accumulated(
     parts: int,
 ) -> tuple[Net, Any, dict[str, Metric]]:
     """The mean gradient over `parts` micro-batches, one after another: the memory of one."""
-    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *_split(batch, parts))
+    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *_split(batch, parts, f'accumulate={parts}'))
 
     def micro(net: Net, x: tuple[jax.Array, Batch]) -> tuple[Net, tuple[Any, dict[str, Metric]]]:
         index, part = x
@@ -214,14 +278,16 @@ def _accumulated(
     return net, grads, {name: metric.collapse() for name, metric in metrics.items()}
 
 
-def _split(batch: Batch, parts: int) -> list[Batch]:
+def _split(batch: Batch, parts: int, why: str) -> list[Batch]:
     """`parts` equal slices of every leaf's first axis."""
     if parts == 1:
         return [batch]
     sizes = {leaf.shape[0] for leaf in jax.tree.leaves(batch)}
     for size in sizes:
         if size % parts:
-            raise ValueError(f'a batch of {size} rows cannot be split into {parts} equal parts')
+            raise UsageError(
+                f'a batch of {size} rows cannot be split into {parts} equal parts, for {why}'
+            )
     return [
         jax.tree.map(lambda x, i=i: x[i * (len(x) // parts) : (i + 1) * (len(x) // parts)], batch)
         for i in range(parts)

@@ -37,8 +37,12 @@ class Net(struct.PyTreeNode):
 
     @classmethod
     def init(cls, module: nn.Module, key: Key, *inputs: Any) -> Self:
-        """Draw the initial parameters and memory of `module` for `inputs`."""
-        variables = dict(module.init(_streams(key), *inputs))
+        """Draw the initial parameters and memory of `module` for `inputs`.
+
+        Raises UsageError where its call has more arguments than it is given, or has another word
+        for `train`: it would never be told that it trains.
+        """
+        variables = dict(module.init(_streams(key), *inputs, **_mode(module, inputs)))
         params = variables.pop('params', {})
         variables.pop('intermediates', None)  # what a module sows is not its memory
         return cls(params=params, memory=variables, module=module)
@@ -71,6 +75,27 @@ class Net(struct.PyTreeNode):
 def _streams(key: Key) -> dict[str, Key]:
     # Linen draws streams it is not given from 'params', so any name a module asks for works.
     return {'params': key_for(key, 'params'), 'dropout': key_for(key, 'dropout')}
+
+
+# What others call the argument that says whether a network trains.
+_MODES = re.compile(r'(is_)?train(ing)?|deterministic|(is_)?eval|inference|use_running_average')
+
+
+def _mode(module: nn.Module, inputs: Sequence[Any]) -> dict[str, Any]:
+    """The keywords with which a module is initialised: `train`, if it must be given."""
+    parameters = inspect.signature(module.__call__).parameters
+    own = [p for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    positional = [p for p in own if p.kind is not p.KEYWORD_ONLY][: len(inputs)]
+    for p in own:
+        if p in positional or p.name == 'train':
+            continue
+        what = f'{type(module).__name__}: its call has the argument {p.name!r}, and'
+        if _MODES.fullmatch(p.name):
+            raise UsageError(f'{what} what says whether it trains is called `train`')
+        if p.default is p.empty:
+            raise UsageError(f'{what} is given {len(inputs)} inputs and, if it has that, `train`')
+    must = 'train' in parameters and parameters['train'].default is inspect.Parameter.empty
+    return {'train': False} if must and parameters['train'] not in positional else {}
 
 
 # What Flax says of a parameter: its name, its module's path, the shape asked for, and its own.

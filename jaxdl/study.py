@@ -101,7 +101,7 @@ def evaluations(phase: Phase) -> dict[str, Eval]:
     for name in phase.tests:
         if name in OWN:
             raise UsageError(f'tests: {name!r} is what a run calls its own numbers; take another')
-        if not re.fullmatch(r'\w[\w .+-]*', name):
+        if not isinstance(name, str) or not re.fullmatch(r'\w[\w .+-]*', name):
             raise UsageError(f'tests: {name!r} is no name: it is letters, digits, and - . + _')
     asked = {**({} if phase.valid is None else {'valid': phase.valid}), **phase.tests}
     found = {}
@@ -172,9 +172,12 @@ def each(**choices: Iterable[Any]) -> dict[str, dict[str, Any]]:
     """An arm for each value of a parameter, called after it; of several, for each combination.
 
     ``each(start=('scratch', 'frozen'), labels=(10, 100))`` has the arms scratch_10, scratch_100,
-    frozen_10 and frozen_100.
+    frozen_10 and frozen_100. Raises UsageError where two would have one name.
     """
-    return {
-        '_'.join(map(str, values)): dict(zip(choices, values, strict=True))
-        for values in itertools.product(*choices.values())
-    }
+    arms: dict[str, dict[str, Any]] = {}
+    for values in itertools.product(*choices.values()):
+        name = '_'.join(map(str, values))
+        if name in arms:
+            raise UsageError(f'each: two arms are called {name!r}; write their names out')
+        arms[name] = dict(zip(choices, values, strict=True))
+    return arms

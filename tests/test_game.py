@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxdl.errors import UsageError
 from jaxdl.game import Player, Shadow, ema, game, periodic_copy, supervised
 from jaxdl.metrics import Mean, finish
 from jaxdl.net import trainable
@@ -186,7 +187,7 @@ def test_turns_take_different_minibatches():
     assert metrics[0]['critic/mean'] == x.mean()  # the metrics of all turns, added
     seen = [t for t in trace if isinstance(t, np.ndarray)]
     np.testing.assert_array_equal(seen, [[3, 3]])  # the generator's one turn
-    with pytest.raises(ValueError, match='12 rows cannot be split into 5'):
+    with pytest.raises(UsageError, match='12 rows cannot be split into 5 .* for turns=5'):
         jax.eval_shape(game(players, nothing).step, KEY, states[0], {'x': np.zeros(12)})
 
 
@@ -363,3 +364,49 @@ def test_a_player_without_a_loss_is_looked_at_and_never_moves():
 def test_a_loss_goes_with_an_optimizer(loss, opt):
     with pytest.raises(ValueError, match="player 'net' needs a loss and an optimizer, or neither"):
         game({'net': Player(Point(), loss, opt, lambda batch: ())}, nothing)
+
+
+@pytest.mark.parametrize(
+    ('change', 'line'),
+    [
+        ({'module': Point}, 'is no module; make one: Point\\('),
+        ({'opt': 0.1}, '0.1 is no optimizer; optax.adam'),
+        ({'opt': optax.adam}, 'is no optimizer'),
+        ({'turns': -1}, 'turns is -1; it must be a whole number, at least 0'),
+        ({'accumulate': 0}, 'accumulate is 0; it must be a whole number, at least 1'),
+        ({'accumulate': 1.5}, 'accumulate is 1.5; '),
+    ],
+)
+def test_a_field_of_a_player_is_of_its_kind(change, line):
+    player = Player(Point(), nothing, optax.sgd(0.1), lambda batch: ())._replace(**change)
+    with pytest.raises(UsageError, match=f"player 'net': .*{line}"):
+        game({'net': player}, nothing)
+
+
+@pytest.mark.parametrize(
+    ('returned', 'line'),
+    [
+        (lambda net, w: w, r'it must return \(loss, \(net, metrics\)\), not float32\[\]'),
+        (lambda net, w: (w, net), r'not \(float32\[\], a Net\)'),
+        (lambda net, w: (w, net, {}), r'not \(float32\[\], a Net, a mapping of nothing\)'),
+        (lambda net, w: None, 'not None'),
+        (
+            lambda net, w: (w[None], (net, {})),
+            r'it must be one number, float32\[\], not float32\[1\]',
+        ),
+        (lambda net, w: (w > 0, (net, {})), 'it must be one number, float32.., not bool'),
+        (lambda net, w: (1.0, (net, {})), 'it must be one number, float32.., not 1.0'),
+        (lambda net, w: (w, ({}, net)), 'its metrics are a Net'),
+        (lambda net, w: (w, (w, {})), 'it must return'),
+        (lambda net, w: (w, ({}, {})), 'it returns a mapping of nothing for the net'),
+        (lambda net, w: (w, (net, {'w': w})), "'w' is an array and no metric; Mean.of"),
+    ],
+)
+def test_a_loss_returns_its_value_the_net_and_metrics(returned, line):
+    def loss(net, batch, key):
+        return returned(net, net(1.0)[0].sum())
+
+    task = supervised(Point(), loss, optax.sgd(0.1), nothing, inputs=lambda batch: (1.0,))
+    state = task.init(KEY, {})
+    with pytest.raises(UsageError, match=rf'^the loss \(.*test_game.py:\d+\): .*{line}'):
+        jax.eval_shape(task.step, KEY, state, {})

@@ -251,3 +251,45 @@ def test_what_a_module_sows_is_not_its_memory():
     assert set(net.memory) == {'batch_stats'}
     _, after = net(X, train=True)
     assert jax.tree.structure(after) == jax.tree.structure(net)
+
+
+def test_train_is_given_at_the_start_where_it_must_be():
+    class Must(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return nn.Dense(2)(nn.Dropout(0.5, deterministic=not train)(x))
+
+    net = Net.init(Must(), jax.random.key(0), jnp.ones((1, 2)))
+    assert net(jnp.ones((1, 2)))[0].shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ('name', 'line'),
+    [
+        ('training', 'what says whether it trains is called `train`'),
+        ('deterministic', 'what says whether it trains is called `train`'),
+        ('is_training', 'what says whether it trains is called `train`'),
+    ],
+)
+@pytest.mark.parametrize('default', ['', ' = True'])
+def test_another_word_for_train_is_refused(name, line, default):
+    space = {'nn': nn}
+    exec(
+        f'class M(nn.Module):\n    def __call__(self, x, {name}{default}):\n        return x', space
+    )
+    with pytest.raises(UsageError, match=f'M: its call has the argument {name!r}, and {line}'):
+        Net.init(space['M'](), jax.random.key(0), jnp.ones(1))
+    # Where the experiment gives it with the inputs it is no word for anything else.
+    Net.init(space['M'](), jax.random.key(0), jnp.ones(1), True)
+
+
+def test_an_argument_that_nobody_gives_is_named():
+    class Two(nn.Module):
+        def __call__(self, x, y):
+            return x + y
+
+    with pytest.raises(
+        UsageError, match="Two: its call has the argument 'y', and is given 1 inputs"
+    ):
+        Net.init(Two(), jax.random.key(0), jnp.ones(1))
+    assert Net.init(Two(), jax.random.key(0), jnp.ones(1), jnp.ones(1)).params == {}

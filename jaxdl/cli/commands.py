@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from jaxdl.blame import blaming_own
 from jaxdl.cli.options import Option, Parsed, parse, signature_options
 from jaxdl.errors import UsageError, nearest
 from jaxdl.study import Count, Natural, Rate, Study
@@ -128,11 +129,15 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+@blaming_own()
 def _run(words: list[str]) -> None:
+    from jaxdl.cli.library import find
+
+    here = Path.cwd()  # which an experiment may leave
+    experiment = find(words[0]) if words and not words[0].startswith('-') else here
     name, study, parsed, overrides = _studied('run', words, RUN_OPTIONS)
     values = parsed.values
 
-    from jaxdl.cli.library import find
     from jaxdl.cli.plan import Plan, plan_arms, run_study, workdir
     from jaxdl.report.result import verdict_lines
     from jaxdl.run.arm import Options
@@ -149,6 +154,10 @@ def _run(words: list[str]) -> None:
         first_seed=values['first_seed'],
         accept=values['accept_changes'],
     )
+    if Path.cwd() != here:
+        first = plan.init_from and here / plan.init_from
+        plan = plan._replace(workdir=here / workdir(plan), init_from=first)
+        experiment = here / experiment
     if values['print_config']:
         arms = {
             arm: {'seeds': config.seeds, 'params': config.params, 'init_from': config.init_from}
@@ -162,13 +171,14 @@ def _run(words: list[str]) -> None:
     run_study(
         study,
         plan,
-        experiment=find(words[0]),
+        experiment=experiment,
         command=command,
         options=options,
         show=lambda result: _show(verdict_lines(result, workdir(plan))),
     )
 
 
+@blaming_own()
 def _eval(words: list[str]) -> None:
     word, rest = _positional('eval', words, [ARM, LAYOUT], 'digits')
     values = _parse('eval', [ARM, LAYOUT], rest).values
@@ -202,6 +212,7 @@ def _eval(words: list[str]) -> None:
     _show(table)
 
 
+@blaming_own()
 def _report(words: list[str]) -> None:
     word, rest = _positional('report', words, [], 'digits')
     _parse('report', [], rest)
@@ -220,6 +231,7 @@ def _report(words: list[str]) -> None:
     _show(verdict_lines(result, folder))
 
 
+@blaming_own()
 def _record(words: list[str]) -> None:
     word, rest = _positional('record', words, RECORD_OPTIONS, 'digits')
     values = _parse('record', RECORD_OPTIONS, rest).values
@@ -281,6 +293,7 @@ def _architectures() -> Any:
     return table
 
 
+@blaming_own()
 def _summary(words: list[str]) -> None:
     _, study, parsed, overrides = _studied('summary', words, [ARM])
 
@@ -289,6 +302,7 @@ def _summary(words: list[str]) -> None:
     _show(*summarise(study, parsed.values['arm'], overrides))
 
 
+@blaming_own()
 def _bench(words: list[str]) -> None:
     name, study, parsed, overrides = _studied('bench', words, BENCH_OPTIONS)
 

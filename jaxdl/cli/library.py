@@ -4,16 +4,17 @@ import importlib.util
 import inspect
 import re
 import sys
-import traceback
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import jaxdl
+from jaxdl.blame import blamed, shown
 from jaxdl.cli.options import check, flag
-from jaxdl.errors import JaxdlError, UsageError, nearest
-from jaxdl.study import Count, Phase, Study, evaluations, phase_names
+from jaxdl.cli.soundness import check_phases, check_study, kind_of
+from jaxdl.errors import UsageError, nearest
+from jaxdl.study import Phase, Study
 
 _SCRIPT = re.compile(rb'^ *run_script\(', re.MULTILINE)
 _STUDY = re.compile(rb'^study\b', re.MULTILINE)
@@ -61,15 +62,19 @@ def find(name: str) -> Path:
 def find_of(arm: Path) -> Path:
     """The experiment of the run in an arm's folder: as it was named, or its text kept there.
 
-    Raises UsageError where neither is found.
+    A file is looked for from where `runs` lies, which is where the command was given, and then from
+    here. Raises UsageError where none is found.
     """
     from jaxdl.run.config import read_starts
 
     word = read_starts(arm)[-1]['experiment']
+    kept = arm / 'source' / f'{Path(word).stem}.py'
+    runs = next((path for path in arm.absolute().parents if path.name == 'runs'), None)
+    if Path(word).suffix == '.py' and runs is not None and (runs.parent / word).is_file():
+        return shown(runs.parent / word)
     try:
         return find(word)
     except UsageError:
-        kept = arm / 'source' / f'{Path(word).stem}.py'
         if not kept.is_file():
             raise
         return kept
@@ -85,13 +90,12 @@ def load(name: str | Path) -> tuple[str, Study]:
     study = getattr(_module(path), 'study', None)
     if not isinstance(study, Study):
         raise UsageError(f'{path} defines no Study called `study`')
-    if not study.arms:
-        raise UsageError(f"{path}: the study has no arms; one is enough: arms={{'base': {{}}}}")
-    if 'tiny' in study.arms:
-        raise UsageError(f"{path}: the arm 'tiny' is a field of its own: tiny={{...}}")
-    for arm in study.arms:
-        if not re.fullmatch(r'\w[\w.+-]*', arm) or arm == 'figures':
-            raise UsageError(f'{path}: an arm cannot be called {arm!r}: its name is a folder')
+    try:
+        study = check_study(study)
+        for arm, settings in study.named().items():
+            _settings(study, arm, settings)
+    except UsageError as error:
+        raise UsageError(f'{path}: {error}') from error
     return path.stem, study
 
 
@@ -110,24 +114,18 @@ def _module(path: Path) -> Any:
     try:
         with reading():
             spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         del sys.modules[name]
-        raise _blamed(error, path) from error
+        _blame(error, path)
+        raise
     return module
 
 
-def _blamed(error: BaseException, path: Path) -> JaxdlError:
-    """The line for an exception that a user's file raised: where in the file, and what."""
-    if isinstance(error, JaxdlError):
-        return error
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
-    if isinstance(error, SyntaxError) and error.filename == str(path.absolute()):
-        lines.append(error.lineno)
-    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    where = f'{shown}:{lines[-1]}' if lines else str(shown)
-    message = error.msg if isinstance(error, SyntaxError) else next(iter(str(error).split('\n')))
-    return UsageError(f'{where}: {type(error).__name__}: {message} (--debug shows the traceback)')
+def _blame(error: BaseException, path: Path) -> None:
+    """Raise the line for an exception that a user's file raised, if it is the file's."""
+    found = blamed(error, where=str(shown(path)))
+    if found is not error:
+        raise found from error
 
 
 def defaults(study: Study) -> dict[str, Any]:
@@ -154,18 +152,29 @@ def resolve(study: Study, arm: str, overrides: Mapping[str, Any]) -> dict[str, A
     what its type does not allow.
     """
     chosen(study, (arm,))
-    params = defaults(study)
-    kinds = typing.get_type_hints(study.trial, include_extras=True)
-    for name, value in {**study.named()[arm], **overrides}.items():
+    params = {**defaults(study), **_settings(study, arm, study.named()[arm], overrides)}
+    for name, value in overrides.items():
         if name not in params:
             raise UsageError(f'arm {arm!r} sets {name!r}{nearest(name, params)}')
-        if name not in overrides:
-            check(f'arm {arm!r}, {name}', value, kinds.get(name, Any))
         params[name] = value
     missing = [name for name, value in params.items() if value is inspect.Parameter.empty]
     if missing:
         raise UsageError(f'arm {arm!r} leaves {missing[0]!r} without a value')
     return params
+
+
+def _settings(
+    study: Study, arm: str, settings: Mapping[str, Any], instead: Collection[str] = ()
+) -> Mapping[str, Any]:
+    """What an arm sets, held against the trial's parameters; but for what is set `instead`."""
+    params = defaults(study)
+    kinds = typing.get_type_hints(study.trial, include_extras=True)
+    for name, value in settings.items():
+        if name not in params:
+            raise UsageError(f'arm {arm!r} sets {name!r}{nearest(name, params)}')
+        if name not in instead:
+            check(f'arm {arm!r}, {name}', value, kinds.get(name, Any))
+    return settings
 
 
 def own_parameters(study: Study, arm: str) -> dict[str, Any]:
@@ -192,21 +201,18 @@ def phases_of(study: Study, params: Mapping[str, Any]) -> tuple[Phase, ...]:
     Raises UsageError where the trial does, with the line and what happened there, and where it
     returns no phases, or phases without steps.
     """
-    path = Path(inspect.getsourcefile(study.trial) or '')
+    path = Path(inspect.getsourcefile(inspect.unwrap(study.trial)) or '')
     try:
         trial = study.trial(**params)
-    except Exception as error:
-        raise _blamed(error, path) from error
+    except BaseException as error:
+        _blame(error, path)
+        raise
     phases = (trial,) if isinstance(trial, Phase) else trial
     kinds = {type(each) for each in phases} if isinstance(phases, tuple) else set()
     if kinds != {Phase}:
         raise UsageError(
-            f'{path}: the trial must return a Phase, or a tuple of them, not {trial!r:.80}'
+            f'{shown(path)}: the trial must return a Phase, or a tuple of them, '
+            f'not {kind_of(trial)}'
         )
-    for index, phase in enumerate(phases):
-        check(f'phase {index}, steps', phase.steps, Count)
-        check(f'phase {index}, every', phase.every, Count | None)
-        for name, test in evaluations(phase).items():
-            check(f'phase {index}, {name}, every', test.every, Count)
-    phase_names(phases)
+    check_phases(phases)
     return phases

@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import numbers
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,8 +85,14 @@ def signature_options(function: Callable[..., Any], *, group: str = '') -> list[
         if p.name not in hints:
             raise UsageError(f'{function.__name__}: {p.name!r} needs a type, as in {p.name}: int')
         note = notes.get(p.name) or _note(hints[p.name])
-        options.append(Option(p.name, hints[p.name], p.default, note, group))
+        default = p.default.item() if _is_numpy_scalar(p.default) else p.default
+        options.append(Option(p.name, hints[p.name], default, note, group))
     return options
+
+
+def _is_numpy_scalar(value: Any) -> bool:
+    numpy = sys.modules.get('numpy')  # not imported: then nothing is of it
+    return numpy is not None and isinstance(value, numpy.generic)
 
 
 def _note(kind: Any) -> str:
@@ -98,20 +106,28 @@ def parse(prog: str, options: Sequence[Option], argv: Sequence[str], *, about: s
 
     Raises UsageError, in one line, for an unknown option (with the nearest), one typed twice, a
     value of the wrong type, and a value out of its range. `--help` prints the help and raises
-    SystemExit(0).
+    SystemExit(0). An option whose type no words can express keeps its default, and the help is
+    silent about it.
     """
     typed = _typed(prog, options, argv)
+    listed = [option for option in options if _is_typeable(option.type)]
+    for option, words in typed:
+        if option not in listed:
+            kind = getattr(option.type, '__name__', option.type)
+            raise UsageError(f'{words[0]}: a {kind} cannot be typed; set it in an arm of the study')
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # tyro says a mistake in many lines
-            values = _read(prog, options, argv, about)
+            values = _read(prog, listed, argv, about)
     except SystemExit as stop:
         if stop.code == 0:
             raise
         mistake = _mistake(typed) or f'{prog}: cannot read {" ".join(argv)!r}'
         raise UsageError(mistake) from None
+    values |= {o.name: o.default for o in options if o not in listed}
     given = frozenset(option.name for option, _ in typed)
     for option in options:
         if option.name in given:
+            values[option.name] = _expanded(option.flag, values[option.name])
             check(option.flag, values[option.name], option.type)
     return Parsed(values, given)
 
@@ -142,9 +158,11 @@ def _fits(value: Any, kind: Any) -> bool:
             if origin is tuple and Ellipsis not in parts:
                 return len(value) == len(parts) and all(map(_fits, value, parts))
             return all(_fits(item, parts[0]) for item in value)
-    if kind in (int, float):
-        allowed = (int,) if kind is int else (int, float)
+    if kind in (int, float):  # numpy's too
+        allowed = numbers.Integral if kind is int else numbers.Real
         return isinstance(value, allowed) and not isinstance(value, bool)
+    if kind is bool and _is_numpy_scalar(value):
+        return value.dtype == bool
     return isinstance(value, kind) if kind in WORDS else True
 
 
@@ -163,6 +181,8 @@ def _complaint(value: Any, kind: Any) -> str:
     choices = _choices(kind)
     if choices:
         return f'unknown {value!r}{nearest(str(value), map(str, choices))}'
+    if typing.get_origin(kind) is tuple and isinstance(value, list):
+        return f'{value!r} is not allowed; it must be a tuple, {describe(kind)}'
     return f'{value!r} is not allowed; it must be {describe(kind)}'
 
 
@@ -274,7 +294,27 @@ def _typed(
     for option, words in typed:
         if typing.get_origin(option.type) in (tuple, list) and words == [option.flag]:
             raise UsageError(f'{option.flag} needs at least one value')
+        said = words[0].split('=', 1)[1:] + words[1:]
+        if _holds_paths(option.type) and '' in said:  # an empty path would be this folder
+            raise UsageError(f'{option.flag} is empty; it needs a value: {describe(option.type)}')
     return typed
+
+
+def _holds_paths(kind: Any) -> bool:
+    return kind is Path or any(map(_holds_paths, typing.get_args(kind)))
+
+
+def _expanded(label: str, value: Any) -> Any:
+    """A value in whose paths ~ is the home folder, where a shell has left that as it was."""
+    match value:
+        case Path():
+            try:
+                return value.expanduser()
+            except RuntimeError as error:
+                raise UsageError(f'{label}: {value}: {error}') from error
+        case tuple() | list():
+            return type(value)(_expanded(label, each) for each in value)
+    return value
 
 
 def _mistake(typed: Sequence[tuple[Option, list[str]]]) -> str:
@@ -291,12 +331,23 @@ def _mistake(typed: Sequence[tuple[Option, list[str]]]) -> str:
     return ''
 
 
-def _reads(words: list[str], kind: Any) -> bool:
-    """Whether tyro reads words as a value of a type."""
+def _is_typeable(kind: Any) -> bool:
+    """Whether words can express a value of a type: a dataclass or a function they cannot."""
+    return kind not in (dict, list, tuple, set) and _reader(kind) is not None
+
+
+def _reader(kind: Any) -> Any:
+    """How tyro reads words as a value of a type; None where it cannot."""
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
     reader = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kind, set()))
-    if not isinstance(reader, PrimitiveConstructorSpec):
+    return reader if isinstance(reader, PrimitiveConstructorSpec) else None
+
+
+def _reads(words: list[str], kind: Any) -> bool:
+    """Whether tyro reads words as a value of a type."""
+    reader = _reader(kind)
+    if reader is None:
         return False
     counts = reader.nargs if isinstance(reader.nargs, tuple) else (reader.nargs,)
     if '*' not in counts and len(words) not in counts:

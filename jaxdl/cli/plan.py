@@ -5,16 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxdl.claims import Lead, Paired
 from jaxdl.cli.library import chosen, defaults, phases_of, refuse_sameness, resolve
 from jaxdl.data.source import Source
-from jaxdl.engine.engine import with_checks
+from jaxdl.engine.checks import with_checks
 from jaxdl.errors import DataMissingError, DivergedError, UsageError
 from jaxdl.files import write_json
 from jaxdl.nn.layers import cpu_formulations
 from jaxdl.report.finished import DIVERGED, finished_names
 from jaxdl.report.result import write_report
 from jaxdl.run import machine
-from jaxdl.run.arm import Options, make_stages, run_arm, stand
+from jaxdl.run.arm import Options, make_stages, numbers_of, refuse_unmeasured, run_arm, stand
 from jaxdl.run.config import Config, as_json, changes, groups_of, read_config, share_seeds
 from jaxdl.run.origin import reading
 from jaxdl.run.standing import is_believed, refuse_changes
@@ -87,21 +88,24 @@ def run_study(
     """Run what `plan` asks for and write the report; returns what result.json holds.
 
     experiment: the file of the study.
-    An arm that diverges does not keep the others from running: it is said in its folder and in the
-    report, which is shown before the DivergedError is raised.
+    All arms are traced before the first is trained: a mistake in the last one is not found after a
+    night. An arm that diverges does not keep the others from running: it is said in its folder and
+    in the report, which is shown before the DivergedError is raised.
     """
-    folder = workdir(plan)
+    folder, here = workdir(plan), Path.cwd()
     configs = plan_arms(study, plan)
     _writable(folder)
     machine.tune_memory()  # before anything asks jax for its devices
+    _check_trials(study, folder, configs, experiment=experiment, options=options)
     env = {**surroundings(), 'command': command, 'experiment': plan.word}
     diverged: list[DivergedError] = []
     _look_ahead(study, folder, configs, experiment)
     for arm, config in configs.items():
         try:
-            _run_arm(study, plan, folder / arm, config, experiment, env, options)
+            _run_arm(study, plan, folder / arm, config, experiment, env, options, here)
         except DivergedError as error:
             diverged.append(error)
+    folder = _from(here, folder)
     if diverged and not finished_names(folder):
         raise _together(diverged)
     result = write_answer(study, plan.name, folder, command=command)
@@ -125,8 +129,9 @@ def _look_ahead(
         if not all(is_believed(lot, experiment) for lot, _ in share_seeds(folder / arm, config))
     ]
     for config in left[1:]:
-        for phase in _phases(study, config):
-            with_checks(phase.task, phase.train, evaluations(phase))
+        for index, phase in enumerate(_phases(study, config)):
+            stage = f'arm {config.arm!r}, phase {index}'
+            with_checks(stage, phase.task, phase.train, evaluations(phase))
 
 
 def _run_arm(
@@ -137,16 +142,27 @@ def _run_arm(
     experiment: Path,
     env: Mapping[str, Any],
     options: Options,
+    here: Path,
 ) -> None:
-    """Train an arm, or what is missing of it; its lots of seeds one after another."""
+    """Train an arm, or what is missing of it; its lots of seeds one after another.
+
+    here: the working directory in which the command was given, which a trial may leave.
+    """
     phases: tuple[Phase, ...] = ()
     tuned = machine.tune_memory()
-    for place, lot in share_seeds(folder, config):
+    experiment = _from(here, experiment)
+    for place, lot in share_seeds(_from(here, folder), config):
         if _asked_for(place, lot) and is_believed(place, experiment):
             continue
         if (place / DIVERGED).is_file():  # of a run before this one
             (place / DIVERGED).unlink()
         phases = phases or _phases(study, lot)
+        place, experiment = _from(here, place), _from(here, experiment)
+        if lot.init_from and _from(here, Path(lot.init_from)) != Path(lot.init_from):
+            raise UsageError(
+                f'--init-from {lot.init_from}: the trial leaves the working directory; say the '
+                'whole path'
+            )
         try:
             run_arm(
                 place,
@@ -157,12 +173,52 @@ def _run_arm(
                 experiment=experiment,
                 accept=plan.accept,
                 notes=[tuned] if tuned else [],
-                judged=[claim.metric for claim in study.claims if config.arm in claim.arms],
+                **_judged(study, config.arm),
             )
         except DivergedError as error:
             why = str(error).removeprefix(f'{place}: ')
             write_json(place / DIVERGED, {'why': why})
             raise
+
+
+def _check_trials(
+    study: Study,
+    folder: Path,
+    configs: Mapping[str, Config],
+    *,
+    experiment: Path,
+    options: Options,
+) -> None:
+    """Trace every arm that is to be trained, unless there is only one, which is traced anyway.
+
+    Nothing is compiled. Raises UsageError for the first mistake, naming the arm.
+    """
+    wanted = [
+        (arm, config)
+        for arm, config in configs.items()
+        if not all(
+            _asked_for(place, lot) and is_believed(place, experiment)
+            for place, lot in share_seeds(folder / arm, config)
+        )
+    ]
+    for arm, config in wanted if len(wanted) > 1 else []:
+        try:
+            stages = make_stages(_phases(study, config), config.seeds, options)
+            refuse_unmeasured(arm, numbers_of(stages), **_judged(study, arm))
+        except UsageError as error:
+            raise type(error)(f'arm {arm!r}: {error}') from error
+
+
+def _judged(study: Study, arm: str) -> dict[str, list[str]]:
+    """The numbers that claims need of an arm, and those that they compare."""
+    claims = [claim for claim in study.claims if arm in claim.arms]
+    compared = [claim.metric for claim in claims if isinstance(claim.judge, Paired | Lead)]
+    return {'judged': [claim.metric for claim in claims], 'compared': compared}
+
+
+def _from(here: Path, path: Path) -> Path:
+    """A path as it was meant in the folder `here`, whatever the working directory is now."""
+    return path if Path.cwd() == here else here / path
 
 
 def _together(errors: Sequence[DivergedError]) -> DivergedError:

@@ -3,7 +3,7 @@
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.blame import at
 from jaxdl.data import order
 from jaxdl.data.augment import Transform
 from jaxdl.data.numbers import check_told_apart, numeric
@@ -166,7 +167,15 @@ def _receive(transform: Transform | None) -> Callable[[Key, Any, Any], Batch]:
 
 
 def _finished(key: Key, batch: Batch, transform: Transform | None) -> Batch:
-    return batch if transform is None else {'mask': batch['mask'], **transform(key, batch)}
+    if transform is None:
+        return batch
+    after = transform(key, batch)
+    if not isinstance(after, Mapping):
+        raise UsageError(
+            f'{at("a transform", transform)}: it must return the batch, columns by name, '
+            f'not a {type(after).__name__}'
+        )
+    return {'mask': batch['mask'], **after}
 
 
 def _read_ahead(

@@ -8,6 +8,7 @@ waits for the device inside the loop: numbers of one chunk are read after the ne
 """
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -17,18 +18,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.data.labels import check_names, checked
+from jaxdl.blame import at, blaming
 from jaxdl.data.source import Source
 from jaxdl.engine import cost
+from jaxdl.engine.checks import refuse_another_state, with_checks
 from jaxdl.engine.choice import Choice, choose
 from jaxdl.engine.feed import chunks, first_sent, prefetch, stacked
 from jaxdl.engine.identity import identity
 from jaxdl.engine.layout import Layout, Program, layout, program_bytes
 from jaxdl.errors import DivergedError, UsageError
 from jaxdl.keys import Key, key_at, key_for
-from jaxdl.metrics import About, Metric, Number, classes_of, describe, finish, total, widened
+from jaxdl.metrics import (
+    About,
+    Metric,
+    Number,
+    check_metrics,
+    classes_of,
+    describe,
+    finish,
+    total,
+    widened,
+)
 from jaxdl.net import named_nets, trainable
-from jaxdl.samples import Sample, named
+from jaxdl.samples import Sample, check_samples, named
 from jaxdl.study import Eval
 from jaxdl.task import (
     Batch,
@@ -118,14 +130,17 @@ class Engine:
         # Traced once, for shapes, identity and programs; `inline` leaves no mark in the programs.
         traced: Any = {name: jax.jit(getattr(task, name), inline=True) for name in TRACED}
         self._traced: Any = task._replace(**traced)
-        self._source, self.evaluations = with_checks(task, train, evaluations)
+        self._stage = stage
+        self._source, self.evaluations = with_checks(stage, task, train, evaluations)
         self._data_key = key_for(jax.random.key(0), stage)
         seed_keys = jax.vmap(lambda s: key_for(jax.random.key(s), stage))(jnp.array(self.seeds))
         # Opened once: what is sent for step 0 gives the shapes, the chunk and the first states.
-        self._sent = first_sent(train)
+        with self._blaming('what is sent for train'):
+            self._sent = first_sent(train)
         self.shapes = self._trace(seed_keys[0])
         state, _, batch = self.shapes
-        self._cost = cost.cost(task.step, jax.random.key(0), state, batch)
+        with self._blaming('the step', batch):
+            self._cost = cost.cost(task.step, jax.random.key(0), state, batch)
         self.choice = self._choose(layout_name, scan)
         self.layout: Layout = layout(self.choice.name, len(self.seeds))
         self.chunk = chunk or self._chunk_rule()
@@ -180,15 +195,39 @@ class Engine:
 
     # ---- what it costs, and what follows from that ----------------------------------------------
 
+    def _blaming(self, what: str, batch: Batch = None) -> AbstractContextManager[None]:
+        """Blame what is raised in here on the code of the task that raises it."""
+        columns = batch if isinstance(batch, Mapping) else None
+        return blaming(f'{self._stage}, {what}', columns)
+
     def _trace(self, key: Key) -> tuple[Any, Any, Any]:
-        """Shapes of one seed's (state, metrics, batch), without computing anything."""
+        """Shapes of one seed's (state, metrics, batch), without computing anything.
 
-        def run(key: Key, resident: Any, sent: Any) -> tuple[State, Metrics, Batch]:
-            batch = self._source.make(key, resident, sent)
-            state = self._traced.init(key, batch)
-            return state, self._traced.step(key, state, batch)[1], batch
+        Raises UsageError where the step does not return a state as it gets it, and metrics.
+        """
+        batch = self._batch_shapes('train', self._source, key, self._sent)
+        with self._blaming('init', batch):
+            state = jax.eval_shape(self._traced.init, key, batch)
+        with self._blaming('the step', batch):
+            returned = jax.eval_shape(self._traced.step, key, state, batch)
+        what = at(f'{self._stage}, the step', self.task.step)
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise UsageError(
+                f'{what}: it must return (state, metrics), not a {type(returned).__name__}'
+            )
+        refuse_another_state(what, returned[0], state)
+        return state, check_metrics(what, returned[1]), batch
 
-        return jax.eval_shape(run, key, self._source.resident, self._sent)
+    def _batch_shapes(self, split: str, source: Source, key: Key, sent: Any) -> Any:
+        """Shapes of a batch. Raises UsageError where there are none in it that could be one."""
+        with self._blaming(f'the batches of {split}'):
+            batch = jax.eval_shape(source.make, key, source.resident, sent)
+        if not isinstance(batch, Mapping):
+            raise UsageError(
+                f'{self._stage}, the batches of {split}: a batch is a mapping of columns, and a '
+                f'transform or function made {type(batch).__name__} of it'
+            )
+        return batch
 
     @property
     def rows(self) -> int:
@@ -344,16 +383,30 @@ class Engine:
                     f'train/{name}: a {type(metric).__name__} joins rows, and what is measured in '
                     'training is summed; measure it in an evaluation'
                 )
-        found, key = {'train': describe(metrics)}, jax.random.key(0)
+        key = jax.random.key(0)
+        with self._blaming('the metrics of training'):
+            found = {'train': describe(metrics)}
         for name, test in self.evaluations.items():
-            batch = jax.eval_shape(test.source.make, key, *self._sample(test.source))
-            found[name] = describe(jax.eval_shape(self._measure(test), key, state, batch))
+            with self._blaming(f'what is sent for {name}'):
+                sent = first_sent(test.source)
+            batch = self._batch_shapes(name, test.source, key, sent)
+            what = at(f'the measure of {name}', test.measure or self.task.measure)
+            with self._blaming(what, batch):
+                measured = jax.eval_shape(self._measure(test), key, state, batch)
+                found[name] = describe(check_metrics(f'{self._stage}, {what}', measured))
         if self.task.review is not unreviewed:
             if 'valid' not in found:
                 raise UsageError(
-                    'the task keeps its best state, and its phase has no split `valid`'
+                    f'{self._stage}: the task keeps its best state, and its phase has no split '
+                    '`valid` to choose it by: valid=in_order(table, batch=...)'
                 )
-            jax.eval_shape(self.task.review, state, _told(found['valid']))
+            with self._blaming('the review'):
+                reviewed = jax.eval_shape(self.task.review, state, _told(found['valid']))
+            refuse_another_state(f'{self._stage}, the review', reviewed, state)
+        with self._blaming('the outcome'):
+            refuse_another_state(
+                f'{self._stage}, the outcome', jax.eval_shape(self.task.outcome, state), state
+            )
         return found
 
     @cached_property
@@ -378,10 +431,14 @@ class Engine:
         for name, test in self.evaluations.items():
             make = jax.jit(test.source.make).trace(key, *self._sample(test.source))
             found[f'batches of {name}'] = make
-            found[f'measure of {name}'] = self._measure(test).trace(key, state, make.out_info)
+            with self._blaming(f'the measure of {name}', make.out_info):
+                found[f'measure of {name}'] = self._measure(test).trace(key, state, make.out_info)
             if test.show is not None:
-                show = self._of_nets(test.show)
-                found[f'show {name}'] = show.trace(key, state, make.out_info)
+                what = at(f'show of {name}', test.show)
+                with self._blaming(what, make.out_info):
+                    show = self._of_nets(test.show).trace(key, state, make.out_info)
+                check_samples(f'{self._stage}, {what}', show.out_info)
+                found[f'show {name}'] = show
         return found
 
     def _sample(self, source: Source) -> tuple[Any, Any]:
@@ -536,23 +593,6 @@ def finish_each(totals: Sequence[Mapping[str, Metric]]) -> dict[str, list[Number
     """The finished numbers of every seed: {name: [one a seed]}."""
     finished = [finish(each) for each in totals]
     return {name: [numbers[name] for numbers in finished] for name in finished[0]}
-
-
-def with_checks(
-    task: Task, train: Source, evaluations: Mapping[str, Eval]
-) -> tuple[Source, dict[str, Eval]]:
-    """The sources of a phase, whose class numbers are right: looked at now, or as they are read.
-
-    Raises UsageError where a class that there is not is in the data of training or of a test.
-    """
-    # An evaluation with a measure of its own may mean something else by a name.
-    alike = {name: test.source for name, test in evaluations.items() if not test.measure}
-    check_names(train, alike, task.labels)
-    tests = {
-        name: test._replace(source=checked(test.source, task.labels)) if name in alike else test
-        for name, test in evaluations.items()
-    }
-    return checked(train, task.labels), tests
 
 
 def _told(valid: Mapping[str, About]) -> dict[str, Finished]:

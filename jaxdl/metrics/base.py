@@ -194,6 +194,29 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def check_metrics(what: str, metrics: Any) -> dict[str, Metric]:
+    """The metrics that `what` returned. Raises UsageError where they are none by name."""
+    if not isinstance(metrics, Mapping):
+        raise UsageError(
+            f'{what}: it must return metrics by name, not {_kind(metrics)}: '
+            "{'loss': Mean.of(...)}"
+        )
+    for name, metric in metrics.items():
+        if not isinstance(name, str):
+            raise UsageError(f'{what}: {name!r} is no name of a metric')
+        if not isinstance(metric, Metric):
+            raise UsageError(
+                f'{what}: {name!r} is {_kind(metric)} and no metric; Mean.of(x, mask) makes one'
+            )
+    return dict(metrics)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return 'None'
+    return 'an array' if hasattr(value, 'dtype') else f'a {type(value).__name__}'
+
+
 class About(NamedTuple):
     """What is known of a number before it is measured.
 

@@ -35,8 +35,15 @@ def keep_best(task: Task, metric: str, *, patience: int | None = None) -> Task:
 
     Its review raises UsageError where there is no such number, or nothing says what is better.
     """
-    if patience is not None and patience < 1:
-        raise UsageError(f'keep_best: patience is {patience}; it is 1 or more, or None')
+    if not isinstance(task, Task):
+        raise UsageError(f'keep_best: {task!r:.80} is no Task')
+    if not isinstance(metric, str):
+        raise UsageError(f"keep_best: {metric!r:.80} is no name of a number, such as 'accuracy'")
+    whole = hasattr(patience, '__index__') and not isinstance(patience, bool)
+    if patience is not None and (not whole or patience < 1):
+        raise UsageError(
+            f'keep_best: patience is {patience!r:.80}; it is 1 or more, a whole number, or None'
+        )
 
     def init(key: Key, batch: Batch) -> Kept:
         live = task.init(key, batch)

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxdl.blame import at, blaming
 from jaxdl.checkpoint.manager import Checkpoints, load_weights, newest_digest
 from jaxdl.checkpoint.reading import Saved
+from jaxdl.engine.checks import refuse_another_state
 from jaxdl.engine.engine import Engine, Tick, finish_each, split_seeds
 from jaxdl.engine.identity import program
 from jaxdl.errors import CheckpointError, DivergedError, JaxdlError, UsageError, nearest
@@ -59,12 +61,14 @@ def run_arm(
     accept: bool = False,
     notes: Sequence[str] = (),
     judged: Sequence[str] = (),
+    compared: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train one arm in `folder`, or go on with it, or return its numbers if it is done.
 
     env: what env.json is to say of the machine at this start. experiment: the file that the phases
     come from. accept: go on with a run that computes something else now. notes: lines for the log.
-    judged: the numbers that claims need of this arm.
+    judged, compared: the numbers that claims need of this arm, and those of them of which it must
+    be known which values are better.
     Of an arm that is done the pictures are drawn again where they would be others.
     Returns what DONE holds: {'parameters', 'steps', 'seconds', 'metrics': {name: [one a seed]}}.
     Raises UsageError where the folder holds another config, where something else is computed, where
@@ -81,10 +85,7 @@ def run_arm(
         agree(folder, config, trained=trained)
         stages = make_stages(phases, config.seeds, options, say=say, note=say.note)
         about = numbers_of(stages)
-        for name in judged:
-            if name not in about:
-                close = nearest(name, about)
-                raise UsageError(f'a claim judges {name!r} of arm {config.arm!r}{close}')
+        refuse_unmeasured(config.arm, about, judged=judged, compared=compared)
         standing = stand(folder, stages, config, experiment=experiment, trained=trained)
         refuse_changes(standing, accept=accept)
         done = (folder / 'DONE').exists()
@@ -324,6 +325,24 @@ def numbers_of(stages: Sequence[Stage]) -> dict[str, About]:
     return {stage.prefix + name: it for stage in stages for name, it in stage.about.items()}
 
 
+def refuse_unmeasured(
+    arm: str, about: Mapping[str, About], *, judged: Sequence[str], compared: Sequence[str]
+) -> None:
+    """Raise UsageError where claims need a number that an arm will not have."""
+    single = [name for name, it in about.items() if not it.shape]
+    for name in judged:
+        if name not in single:
+            what = 'an array' if name in about else 'not measured'
+            close = nearest(name, single)
+            raise UsageError(f'a claim judges {name!r} of arm {arm!r}, which is {what}{close}')
+    for name in compared:
+        if not about[name].better:
+            raise UsageError(
+                f'a claim compares {name!r}, and nothing says which values are better; its metric '
+                "does: better='higher'"
+            )
+
+
 def stand(
     folder: Path,
     stages: Sequence[Stage],
@@ -345,8 +364,11 @@ def _identities(stages: Sequence[Stage]) -> list[dict[str, Any]]:
     for stage in stages:
         it, state = dict(stage.engine.identity), stage.engine.shapes[0]
         if stage.phase.start is not None and before is not None:
-            start = program(jax.jit(stage.phase.start).trace(before, state))
-            it['programs'] = {**it['programs'], 'start': start}
+            where = at(f'phase {stage.index}, start', stage.phase.start)
+            with blaming(where):
+                start = jax.jit(stage.phase.start).trace(before, state)
+            refuse_another_state(where, start.out_info, state)
+            it['programs'] = {**it['programs'], 'start': program(start)}
         found.append(it)
         before = state
     return found

@@ -6,10 +6,8 @@ has, `jaxdl.run.identity` tells whether it computes something else.
 
 import hashlib
 import os
-import site
 import stat
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,16 +15,10 @@ from typing import Any
 
 import jax
 
-import jaxdl
+from jaxdl.blame import PACKAGE, is_installed
 from jaxdl.files import write_bytes
 from jaxdl.nn.layers import cpu_formulations
 from jaxdl.run import machine
-
-PACKAGE = Path(jaxdl.__file__).resolve().parent
-INSTALLED = {
-    Path(folder).resolve()
-    for folder in (*site.getsitepackages(), *sysconfig.get_paths().values(), '/proc', '/dev')
-}
 
 # What of jax's configuration changes numbers, and what says where data are.
 NUMERIC = ('jax_default_matmul_precision', 'jax_default_prng_impl', 'jax_threefry_partitionable')
@@ -99,7 +91,7 @@ def imports(experiment: Path) -> list[Path]:
     return sorted(
         path
         for path in paths - {experiment.resolve()}
-        if roots & {*path.parents} and PACKAGE not in path.parents and not _is_installed(path)
+        if roots & {*path.parents} and PACKAGE not in path.parents and not is_installed(path)
     )
 
 
@@ -112,17 +104,13 @@ def keep_source(folder: Path, experiment: Path) -> None:
 def _mark(name: str) -> list[int] | None:
     """The size and the time of a file of data; None for anything else."""
     path = Path(name)
-    if _is_installed(path):
+    if is_installed(path):
         return None
     try:
         found = path.stat()
     except OSError:
         return None
     return [found.st_size, found.st_mtime_ns] if stat.S_ISREG(found.st_mode) else None
-
-
-def _is_installed(path: Path) -> bool:
-    return 'site-packages' in path.parts or not INSTALLED.isdisjoint(path.parents)
 
 
 def _digest(*paths: Path) -> str:

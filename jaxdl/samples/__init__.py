@@ -26,6 +26,19 @@ class Sample(struct.PyTreeNode):
     names: tuple[str, ...] = struct.field(pytree_node=False, default=(), kw_only=True)
 
 
+def check_samples(what: str, samples: Any) -> None:
+    """Raise UsageError where what `what` returned is no mapping from names to samples."""
+    if not isinstance(samples, Mapping):
+        raise UsageError(
+            f'{what}: it must return samples by name, not a {type(samples).__name__}: '
+            "{'digits': Images(...)}"
+        )
+    for name, sample in samples.items():
+        if not isinstance(sample, Sample):
+            kinds = ', '.join(kind.__name__ for kind in Sample.__subclasses__())
+            raise UsageError(f'{what}: {name!r} is no sample; it is one of {kinds}')
+
+
 def named(samples: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     """Samples with the names of the classes, in those that leave them open."""
     return {

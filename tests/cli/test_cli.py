@@ -178,6 +178,61 @@ def test_a_finished_run_prints_its_result_again_without_its_data(there, finished
     assert code == 0 and out == finished[1] and err == ''
 
 
+def test_a_mistake_in_the_last_arm_is_found_before_the_first_is_trained(here, monkeypatch):
+    monkeypatch.setattr(plan, 'run_arm', None)
+    text = MINE.replace('optax.sgd(lr)', "optax.sgd(lr if widths == (3,) else widths['lr'])")
+    (here / 'mine.py').write_text(text)
+    assert mistake(*RUN).startswith("jaxdl: arm 'wide': mine.py:24: TypeError: tuple indices must")
+    (here / 'mine.py').write_text(MINE.replace("'test/accuracy'", "'test/acuracy'"))
+    line = mistake(*RUN)
+    assert "a claim judges 'test/acuracy' of arm 'narrow', which is not measured; did you" in line
+    (here / 'mine.py').write_text(MINE.replace("'test/accuracy'", "'test/confusion'"))
+    assert "'test/confusion' of arm 'narrow', which is an array" in mistake(*RUN)
+
+
+@pytest.mark.parametrize('where', ['study = Study(', '    task = '])
+@pytest.mark.parametrize('words', [[], ['--workdir', 'w']])
+def test_a_run_stays_where_it_was_asked_for(where, words, here, monkeypatch):
+    (here / 'deep').mkdir()
+    text = MINE.replace(
+        where, f'{where[: len(where) - len(where.lstrip())]}os.chdir(DEEP)\n{where}'
+    )
+    text = text.replace('import numpy', f'import os\n\nDEEP = {str(here / "deep")!r}\nimport numpy')
+    (here / 'mine.py').write_text(text)
+    ran = []
+
+    def arm(folder, *args, experiment, **options):
+        ran.append((folder, experiment.resolve()))
+        raise UsageError('enough')
+
+    monkeypatch.setattr(plan, 'run_arm', arm)
+    assert mistake(*RUN, '--arm', 'tiny', *words) == 'jaxdl: enough\n'
+    folder = here / (words[1] if words else 'runs/mine') / 'tiny'
+    assert ran == [(folder, here / 'mine.py')] and not [*(here / 'deep').iterdir()]
+
+
+def test_an_empty_workdir_is_none(monkeypatch):
+    assert mistake(*RUN, '--workdir', '').startswith('jaxdl: --workdir is empty; it needs a value')
+    assert mistake(*RUN, '--init-from=').startswith('jaxdl: --init-from is empty')
+
+
+def test_home_is_the_home_folder(here, monkeypatch, capsys):
+    monkeypatch.setenv('HOME', str(here / 'home'))
+    code, out, _ = typed(*RUN, '--workdir=~/w', '--print-config')
+    assert code == 0 and json.loads(out)['workdir'] == str(here / 'home/w')
+
+
+def test_what_a_persons_own_code_raises_late_is_one_line(here, finished, monkeypatch):
+    shutil.copytree(finished[0] / 'runs', here / 'runs')
+    text = MINE.replace(
+        'better(', 'Claim("odd", ("wide",), "test/accuracy", lambda *_: 1 / 0), better('
+    )
+    (here / 'mine.py').write_text(text.replace('import Count', 'import Claim, Count'))
+    code, out, err = typed('report', 'mine')
+    assert code == 2 and re.search(r'^jaxdl: mine.py:\d+: ZeroDivisionError: division', err, re.M)
+    assert 'Traceback' not in err
+
+
 def test_an_arm_that_diverges_keeps_neither_the_others_nor_the_report(here, finished, monkeypatch):
     shutil.copytree(finished[0] / 'runs', here / 'runs')
     ran, done = [], {arm: here / 'runs/mine' / arm / 'DONE' for arm in ('narrow', 'wide')}

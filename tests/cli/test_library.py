@@ -1,13 +1,23 @@
 """Experiments by name and by file, and what is said of a broken one."""
 
 import sys
+from pathlib import Path
 from typing import Literal
 
 import pytest
 import toy
 
-from jaxdl.cli.library import chosen, load, names, phases_of, refuse_sameness, resolve
+from jaxdl.cli.library import (
+    chosen,
+    find_of,
+    load,
+    names,
+    phases_of,
+    refuse_sameness,
+    resolve,
+)
 from jaxdl.errors import DataMissingError, UsageError
+from jaxdl.run.config import note_start
 from jaxdl.study import Count, Phase, Study
 
 FILE = """\
@@ -81,6 +91,11 @@ def test_unknown_names():
     assert said('deep/mine.py') == "no file 'deep/mine.py'"
 
 
+def test_a_file_that_is_there_is_suggested(here):
+    (here / 'spirals.py').write_text(FILE)
+    assert said('spirals') == "unknown experiment 'spirals'; there is a file: spirals.py"
+
+
 @pytest.mark.parametrize(
     'text,line',
     [
@@ -95,6 +110,18 @@ def test_unknown_names():
         (FILE.replace("{'base': {}}", '{}'), 'mine.py: the study has no arms; one is enough'),
         (FILE.replace('base', 'a/b'), "mine.py: an arm cannot be called 'a/b'"),
         (FILE.replace('base', '..'), "mine.py: an arm cannot be called '..'"),
+        ('class Stop(BaseException): pass\nraise Stop("so")\n', 'mine.py:2: Stop: so (--debug'),
+        ('quit()\n', 'mine.py:1: SystemExit: None (--debug'),
+        (FILE.replace("{'base': {}}", "['base']"), "mine.py: arms: ['base'] is not allowed"),
+        (
+            FILE.replace("{'base': {}}", "{'base': {'stepz': 1}}"),
+            "mine.py: arm 'base' sets 'stepz'",
+        ),
+        (
+            FILE.replace("{'base': {}}", "{'base': {}}, tiny={'s': 1}"),
+            "mine.py: arm 'tiny' sets 's'",
+        ),
+        (FILE.replace("'Why?'", "''"), "mine.py: question: '' is not allowed"),
         (FILE.replace('base', 'figures'), "mine.py: an arm cannot be called 'figures'"),
     ],
 )
@@ -201,3 +228,40 @@ def test_a_trial_that_raises_is_named_with_its_line(here):
         phases_of(study, {'steps': 3})
     with pytest.raises(UsageError, match=r'^mine.py: TypeError: .*unexpected keyword'):
         phases_of(study, {'stepps': 3})
+
+
+@pytest.mark.parametrize('word', ['import sys; sys.exit(0)', 'quit()', 'raise BaseException(0)'])
+def test_a_trial_that_ends_the_process_is_named_with_its_line(word, here):
+    (here / 'mine.py').write_text(FILE.replace('    return steps\n', f'    {word}\n'))
+    _, study = load('mine.py')
+    with pytest.raises(
+        UsageError, match=r'^mine.py:5: (SystemExit|BaseException): (0|None) \(--debug'
+    ):
+        phases_of(study, {'steps': 3})
+
+
+def test_annotations_that_are_texts_are_read(here):
+    future = 'from __future__ import annotations\n' + FILE
+    (here / 'mine.py').write_text(
+        future.replace('int', 'Count').replace('import S', 'import Count, S')
+    )
+    _, study = load('mine.py')
+    with pytest.raises(UsageError, match="arm 'base', steps: 0 is not allowed"):
+        resolve(study._replace(arms={'base': {'steps': 0}}), 'base', {})
+
+
+def test_the_experiment_of_a_run_is_found_from_anywhere(here, monkeypatch):
+    arm, elsewhere = here / 'there/runs/mine/base', here / 'elsewhere'
+    for folder in (arm / 'source', elsewhere):
+        folder.mkdir(parents=True)
+    (here / 'there/mine.py').write_text(FILE)
+    (arm / 'source/mine.py').write_text(FILE)
+    (elsewhere / 'mine.py').write_text('study = 3\n')  # another one
+    note_start(arm, {'experiment': 'mine.py'})
+    monkeypatch.chdir(elsewhere)
+    assert find_of(arm) == here / 'there/mine.py'
+    (here / 'there/mine.py').unlink()
+    (elsewhere / 'mine.py').unlink()
+    assert find_of(arm) == arm / 'source/mine.py'
+    monkeypatch.chdir(arm.parent)
+    assert find_of(Path('base')) == Path('base/source/mine.py')

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
 import tyro
 from annotated_types import Ge, Gt, Interval, Lt
@@ -132,7 +134,7 @@ def test_the_first_mistake_is_the_one_that_is_said():
 @pytest.mark.parametrize(
     'kind,words,line',
     [
-        (Callable[[int], int], ['3'], "--x: '3' is not allowed; it must be a Callable"),
+        (Callable[[int], int], ['3'], '--x: a Callable cannot be typed; set it in an arm'),
         (dict[str, int], ['a', 'b'], "--x: 'a b' is not allowed; it must be a dict"),
         (Literal[1, 2], ['3'], "--x: unknown '3'; (allowed: 1, 2)"),
         (tuple[int, int] | int, ['1', '2', '3'], "--x: '1 2 3' is not allowed"),
@@ -230,6 +232,12 @@ def test_types_in_words(kind, words):
         ([1.0], (1.0,), list[float]),
         (Path('x'), 'x', Path),
         (True, 1, bool),
+        (np.float32(0.1), np.float32(0), Rate),
+        (np.int64(3), np.int64(0), Count),
+        (np.int64(3), np.float32(3), int),
+        (np.float64(0.1), np.bool_(True), float),
+        (np.bool_(True), np.int64(1), bool),
+        (tuple(np.arange(1, 3)), [1, 2], tuple[Count, ...]),
     ],
 )
 def test_values_are_held_against_types(good, bad, kind):
@@ -241,3 +249,55 @@ def test_values_are_held_against_types(good, bad, kind):
 def test_types_that_no_command_line_expresses_are_not_looked_into():
     check('module', object(), dict[str, int])
     check('module', object(), Annotated[object, Ge])
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    lr: float = 0.1
+
+
+def test_what_words_cannot_express_is_not_listed_and_keeps_its_default(capsys):
+    def trial(
+        opt: Optimizer = Optimizer(0.2),  # noqa: B008
+        more: dict = {},  # noqa: B006
+        rates: dict[str, float] = {},  # noqa: B006
+        made: Callable = max,
+        steps: Count = np.int64(3),  # noqa: B008
+    ):
+        pass
+
+    options = signature_options(trial)
+    words = ['--rates', 'a', '1', 'b', '2']
+    values = parse('jaxdl run x', options, words).values
+    assert values == {
+        'opt': Optimizer(0.2),
+        'more': {},
+        'rates': {'a': 1.0, 'b': 2.0},
+        'made': max,
+        'steps': 3,
+    }
+    assert type(values['steps']) is int
+    for name, kind in (('opt', 'Optimizer'), ('more', 'dict'), ('made', 'Callable')):
+        with pytest.raises(UsageError, match=f'^--{name}: a {kind} cannot be typed; set it in an'):
+            parse('jaxdl run x', options, [f'--{name}', '3'])
+    with pytest.raises(SystemExit):
+        parse('jaxdl run x', options, ['--help'])
+    out = capsys.readouterr().out
+    assert '--rates' in out and '--opt' not in out and '--more' not in out and '--made' not in out
+
+
+def test_home_is_expanded_and_an_empty_path_is_none(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    options = [Option('folder', Path | None, None), Option('files', tuple[Path, ...], ())]
+
+    def read(*words):
+        return parse('jaxdl run x', options, words).values
+
+    assert read('--folder=~/a')['folder'] == Path('/home/me/a')
+    assert read('--folder', 'a/~')['folder'] == Path('a/~')
+    assert read('--files', '~', 'b')['files'] == (Path('/home/me'), Path('b'))
+    for words in (['--folder', ''], ['--folder='], ['--files', 'a', '']):
+        with pytest.raises(UsageError, match=f'{words[0][:5]}.* is empty; it needs a value: '):
+            read(*words)
+    with pytest.raises(UsageError, match='^--folder: ~nobody-by-this-name'):
+        read('--folder', '~nobody-by-this-name/a')

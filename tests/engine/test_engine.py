@@ -17,6 +17,7 @@ from jaxdl.metrics import About, Mean, Metric, joined
 from jaxdl.metrics.confusion import Confusion
 from jaxdl.objectives.keep_best import keep_best
 from jaxdl.study import Eval
+from jaxdl.task import Task
 
 
 def engine(**options):
@@ -305,6 +306,101 @@ def test_what_keeps_the_best_must_be_a_number_with_a_direction(metric, message):
     kept = keep_best(task._replace(measure=measure), metric)
     with pytest.raises(UsageError, match=message):
         _ = engine(task=kept, evaluations={'valid': Eval(toy.test_source())}).about
+
+
+@pytest.mark.parametrize('name', ['test', 'valid'])
+def test_an_evaluation_ends_and_training_does_not(name):
+    endless, finite = toy.train_source(), toy.test_source()
+    with pytest.raises(UsageError, match=rf"^{name}: 'toy' never ends.*in_order\(table"):
+        engine(evaluations={name: Eval(endless)})
+    with pytest.raises(UsageError, match=r"^train: 'toy test' ends after 4 batches.*shuffled\("):
+        engine(source=finite)
+
+
+def zeros(key, batch):
+    return {'w': jnp.zeros(3)}
+
+
+def counted(key, state, batch):
+    return {'n': Mean.of(1.0)}
+
+
+@pytest.mark.parametrize(
+    ('step', 'line'),
+    [
+        (lambda k, s, b: s, r'it must return \(state, metrics\), not a dict'),
+        (
+            lambda k, s, b: ({'w': s['w'][:2]}, {}),
+            r'another one: w is float32\[2\], and was float32',
+        ),
+        (lambda k, s, b: ({'w': s['w'] > 0}, {}), r'another one: w is bool\[3\], and was float32'),
+        (lambda k, s, b: ({}, {}), r'another one: w is nothing, and was float32\[3\]'),
+        (lambda k, s, b: ({**s, 'v': s['w']}, {}), 'another one: v is float32.3., and was nothing'),
+        (lambda k, s, b: ([s['w']], {}), 'another one: '),
+        (lambda k, s, b: (s, None), 'it must return metrics by name, not None'),
+        (lambda k, s, b: (s, {'loss': s['w']}), "'loss' is an array and no metric; Mean.of"),
+        (lambda k, s, b: (s, {1: Mean.of(1.0)}), '1 is no name of a metric'),
+    ],
+)
+def test_a_step_returns_a_state_as_it_gets_it_and_metrics(step, line):
+    with pytest.raises(UsageError, match=rf'^phase 0, the step \(.*test_engine.py:\d+\): .*{line}'):
+        engine(task=Task(zeros, step, counted))
+
+
+def test_what_is_raised_while_a_task_is_traced_is_one_line_that_says_where():
+    def missing(key, state, batch):
+        return batch['image'], {}
+
+    def branching(key, state, batch):
+        return (state if state['w'].sum() > 0 else None), {}
+
+    with pytest.raises(
+        UsageError, match=r"engine.py:\d+: KeyError: 'image'; of the columns"
+    ) as raised:
+        engine(task=Task(zeros, missing, counted))
+    assert '(phase 0, the step; --debug' in str(raised.value) and '\n' not in str(raised.value)
+    with pytest.raises(
+        UsageError, match='TracerBoolConversionError: Attempted.*the step'
+    ) as raised:
+        engine(task=Task(zeros, branching, counted))
+    assert '\n' not in str(raised.value)
+    with pytest.raises(UsageError, match='KeyError.*phase 0, init; '):
+        engine(task=Task(lambda key, batch: batch['image'], missing, counted))
+
+
+def idle(key, state, batch):
+    return state, counted(key, state, batch)
+
+
+@pytest.mark.parametrize(
+    ('measure', 'line'),
+    [
+        (lambda nets, batch, key: {'m': batch['x'].mean()}, "'m' is an array and no metric"),
+        (lambda nets, batch, key: None, 'it must return metrics by name, not None'),
+        (lambda nets, batch, key: {}['acc'], "KeyError: 'acc'"),
+        (lambda nets, batch: {}, r'TypeError: .*takes 2 positional arguments'),
+    ],
+)
+def test_a_measure_returns_metrics(measure, line):
+    tests = {'test': Eval(toy.test_source(), measure)}
+    with pytest.raises(UsageError, match=line) as raised:
+        _ = engine(task=Task(zeros, idle, counted), evaluations=tests).about
+    assert 'phase 0, the measure of test (' in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ('show', 'line'),
+    [
+        (lambda nets, batch, key: {'p': batch['x']}, "'p' is no sample; it is one of Images, "),
+        (lambda nets, batch, key: None, 'it must return samples by name, not a NoneType'),
+        (lambda nets, batch, key: nets['net'], "KeyError: 'net'"),
+    ],
+)
+def test_what_is_shown_are_samples(show, line):
+    tests = {'test': Eval(toy.test_source(), show=show)}
+    with pytest.raises(UsageError, match=line) as raised:
+        _ = engine(task=Task(zeros, idle, counted), evaluations=tests).identity
+    assert 'phase 0, show of test (' in str(raised.value)
 
 
 def test_what_keeps_the_best_needs_a_split_to_look_at():
