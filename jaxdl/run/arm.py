@@ -119,6 +119,8 @@ def run_arm(
         say.open(record)
         if recorded and not saved:
             record.say('nothing was saved yet: starting from step 0')
+        if saved and not done:
+            _tell_lost(record, stages, saved)
         standing.write(experiment)
         run = _Run(stages, record, checkpoints, stop, _seconds(folder))
         if done and saved is not None:
@@ -598,6 +600,29 @@ class _Run:
         self._checkpoints.wait()
         self._record.say(f'saved at step {step}')
         raise stopped_by(self._stop[0], f'stopped and saved at step {step}')
+
+
+def _tell_lost(record: Record, stages: Sequence[Stage], saved: Saved) -> None:
+    """Say of which steps metrics.jsonl has lost the numbers that were there before a save.
+
+    Raises JaxdlError where they are the last of an earlier phase: those belong to the result.
+    """
+    path = record.folder / METRICS
+    lines = read_metrics(record.folder)
+    there = {line['step'] for line in lines}
+    ends = {line['phase']: line['step'] for line in lines if line['ends']}
+    lost: set[int] = set()
+    offset = 0
+    for stage in stages[: saved.phase + 1]:
+        if stage.index < saved.phase and stage.index not in ends:
+            raise JaxdlError(f'{path} has lost the last numbers of a phase; {RESTORE}')
+        last = saved.step if stage.index == saved.phase else ends[stage.index]
+        for every in stage.cadences:
+            lost |= set(range(offset + every, last + 1, every)) - there
+        offset += stage.phase.steps
+    if lost:
+        steps = ', '.join(map(str, sorted(lost)[:5])) + ', ...' * (len(lost) > 5)
+        record.say(f'{path} has lost the numbers of step {steps}; the curves are without them')
 
 
 def _steps_done(stage: Stage, results: Mapping[str, Any]) -> int:
