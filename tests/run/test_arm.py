@@ -562,10 +562,22 @@ def test_two_phases_stop_and_go_on_anywhere(step, two_phases, tmp_path, monkeypa
 
 def test_lost_numbers_of_an_earlier_phase_are_said_before_training(tmp_path, monkeypatch):
     interrupted(tmp_path, monkeypatch, 6, TWO)
-    (tmp_path / 'metrics.jsonl').unlink()
     monkeypatch.setattr(Record, 'progress', None)
-    with pytest.raises(JaxdlError, match='metrics.jsonl has lost the last numbers of a phase; put'):
-        run(tmp_path, TWO)
+    for name, what in (
+        ('arrays.npz', 'arrays.npz has lost phase 0/test/confusion of a phase; put a copy'),
+        ('metrics.jsonl', 'metrics.jsonl has lost the last numbers of a phase; put a copy'),
+    ):
+        (tmp_path / name).unlink()
+        with pytest.raises(JaxdlError, match=what):
+            run(tmp_path, TWO)
+
+
+def test_no_run_is_done_without_its_arrays(tmp_path, monkeypatch):
+    dying(tmp_path, monkeypatch, Record, 'done')
+    (tmp_path / 'arrays.npz').unlink()
+    with pytest.raises(JaxdlError, match='arrays.npz has lost test/confusion of a phase; put a'):
+        run(tmp_path)
+    assert not (tmp_path / 'DONE').exists()
 
 
 def test_a_death_exactly_between_two_phases(two_phases, tmp_path, monkeypatch):
