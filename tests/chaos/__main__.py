@@ -45,7 +45,7 @@ class Start:
             'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
         }
         self.process: Process = subprocess.Popen(
-            [sys.executable, '-m', 'jaxdl.cli.main', 'run', str(STUDY), '--arm', kind],
+            [Path(sys.executable).with_name('jaxdl'), 'run', STUDY, '--arm', kind],
             cwd=folder,
             env={**os.environ, **cached, 'PYTHONPATH': paths},
             stdout=subprocess.PIPE,
