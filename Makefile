@@ -7,6 +7,9 @@ EXPERIMENT ?= digits
 # make laws WHICH='slow or thorough' takes every size and every arm too, and an hour.
 WHICH ?= slow
 ONLY ?= test
+# make chaos MINUTES=60 SEED=7 is a longer soak, and another one.
+MINUTES ?= 10
+SEED ?= 0
 
 # What other implementations need, in an environment of its own. A PyTorch without CUDA is smaller:
 # make parity TORCH='torch==2.13.0 --index-url ...'. torchvision's networks need no compiled operator.
@@ -14,12 +17,13 @@ OTHERS := .venv-parity/bin
 TORCH ?= torch==2.13.0
 TORCHVISION ?= torchvision==0.28.0
 
-.PHONY: help demo test laws parity bench lint clean
+.PHONY: help demo test laws chaos parity bench lint clean
 
 help:
 	@echo 'make demo   install, run the digits study, say where the report is'
 	@echo 'make test   install, check style and types, run the tests'
 	@echo 'make laws   run the laws over every experiment, and the gradient of every network'
+	@echo 'make chaos  kill, starve and damage runs for ten minutes; they must end bit for bit (Linux)'
 	@echo 'make parity install PyTorch and Keras, compare every network with theirs, full size'
 	@echo 'make bench  install PyTorch, time training steps of ours and of PyTorch in turn'
 	@echo 'make clean  remove .venv, .venv-parity and caches; runs/ is left'
@@ -32,6 +36,9 @@ test: lint
 
 laws: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup -m '$(WHICH)' -k '$(ONLY)'
+
+chaos: .venv/installed
+	PYTHONPATH=tests $(BIN)/python -u -m chaos --minutes $(MINUTES) --seed $(SEED)
 
 parity: .venv-parity/installed .venv/installed-dev
 	$(OTHERS)/python tests/parity/record.py --check

@@ -22,12 +22,12 @@ from jaxdl.engine.checks import refuse_another_state
 from jaxdl.engine.engine import Engine, Tick, finish_each, split_seeds
 from jaxdl.engine.identity import program
 from jaxdl.errors import CheckpointError, DivergedError, JaxdlError, UsageError, nearest
-from jaxdl.files import RESTORE
+from jaxdl.files import RESTORE, read_arrays
 from jaxdl.metrics import About, Metric
 from jaxdl.run.config import Config, agree, groups_of, note_start
 from jaxdl.run.interruption import note_signals, stopped_by
 from jaxdl.run.lock import locked
-from jaxdl.run.record import METRICS, Record, read_done, read_metrics, saves_proved
+from jaxdl.run.record import ARRAYS, METRICS, Record, read_done, read_metrics, saves_proved
 from jaxdl.run.standing import Standing, compare, refuse_changes
 from jaxdl.study import Eval, Phase, cadence, evaluations, phase_names
 from jaxdl.task import never
@@ -120,6 +120,8 @@ def run_arm(
         say.open(record)
         if recorded and not saved:
             record.say('nothing was saved yet: starting from step 0')
+        if saved and not done:
+            _tell_lost(record, stages, saved)
         standing.write(experiment)
         run = _Run(stages, record, checkpoints, stop, _seconds(folder))
         if done and saved is not None:
@@ -241,6 +243,11 @@ class Stage:
         kept = self.engine.kept_by
         names = [self.phase.best, None if kept is None else f'valid/{kept}']
         return [self.prefix + name for name in names if name is not None]
+
+    @property
+    def arrays(self) -> list[str]:
+        """What arrays.npz holds of this phase once it has ended."""
+        return [self.prefix + name for name, it in self.about.items() if it.shape]
 
     def template(self) -> Any:
         """Shapes of what a checkpoint of this phase holds."""
@@ -452,12 +459,9 @@ class _Run:
 
     def _results(self) -> dict[str, Any]:
         """The last numbers of every phase, as metrics.jsonl has them."""
+        _refuse_lost(self._record.folder, self._stages)
         lines = read_metrics(self._record.folder)
         latest = {line['phase']: line['metrics'] for line in lines if line['ends']}
-        for stage in self._stages:
-            if stage.index not in latest:
-                path = self._record.folder / METRICS
-                raise JaxdlError(f'{path} has lost the last numbers of a phase; {RESTORE}')
         return {
             stage.prefix + name: values
             for stage in self._stages
@@ -620,6 +624,39 @@ class _Run:
         self._checkpoints.wait()
         self._record.say(f'saved at step {step}')
         raise stopped_by(self._stop[0], f'stopped and saved at step {step}')
+
+
+def _refuse_lost(folder: Path, ended: Sequence[Stage]) -> None:
+    """Raise JaxdlError where the last numbers of a phase that has ended are no longer there."""
+    ends = {line['phase'] for line in read_metrics(folder) if line['ends']}
+    arrays = read_arrays(folder / ARRAYS)
+    for stage in ended:
+        if stage.index not in ends:
+            raise JaxdlError(f'{folder / METRICS} has lost the last numbers of a phase; {RESTORE}')
+        if lost := [name for name in stage.arrays if name not in arrays]:
+            raise JaxdlError(f'{folder / ARRAYS} has lost {lost[0]} of a phase; {RESTORE}')
+
+
+def _tell_lost(record: Record, stages: Sequence[Stage], saved: Saved) -> None:
+    """Say of which steps metrics.jsonl has lost the numbers that were there before a save.
+
+    Raises JaxdlError where they are the last of an earlier phase: those belong to the result.
+    """
+    _refuse_lost(record.folder, stages[: saved.phase])
+    path = record.folder / METRICS
+    lines = read_metrics(record.folder)
+    there = {line['step'] for line in lines}
+    ends = {line['phase']: line['step'] for line in lines if line['ends']}
+    lost: set[int] = set()
+    offset = 0
+    for stage in stages[: saved.phase + 1]:
+        last = saved.step if stage.index == saved.phase else ends[stage.index]
+        for every in stage.cadences:
+            lost |= set(range(offset + every, last + 1, every)) - there
+        offset += stage.phase.steps
+    if lost:
+        steps = ', '.join(map(str, sorted(lost)[:5])) + ', ...' * (len(lost) > 5)
+        record.say(f'{path} has lost the numbers of step {steps}; the curves are without them')
 
 
 def _steps_done(stage: Stage, results: Mapping[str, Any]) -> int:

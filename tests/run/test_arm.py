@@ -381,6 +381,20 @@ def test_a_damaged_line_does_not_stop_a_run(undisturbed, tmp_path, monkeypatch):
     assert run(tmp_path) == payload
 
 
+@pytest.mark.parametrize('left', [None, 0, 1])
+def test_lines_that_are_gone_are_said_though_no_line_is_damaged(left, tmp_path, monkeypatch):
+    phases = (PLAIN[0]._replace(every=1),)
+    interrupted(tmp_path, monkeypatch, 4, phases)
+    path = tmp_path / 'metrics.jsonl'
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.unlink() if left is None else path.write_bytes(b''.join(lines[:left]) + b'{"torn')
+    run(tmp_path, phases)
+    log = (tmp_path / 'log.txt').read_text()
+    steps = '2, 3, 4' if left else '1, 2, 3, 4'
+    assert f'metrics.jsonl has lost the numbers of step {steps}; the curves' in log
+    assert [line['step'] for line in read_metrics(tmp_path)] == [1, 5, 6] if left else [5, 6]
+
+
 def test_no_other_numbers_stand_for_those_of_a_damaged_last_line(tmp_path, monkeypatch):
     dying(tmp_path, monkeypatch, Record, 'done')
     change(tmp_path / 'metrics.jsonl', b'"step": 6', b'"step": 5')
@@ -545,6 +559,26 @@ def test_two_phases_stop_and_go_on_anywhere(step, two_phases, tmp_path, monkeypa
     interrupted(tmp_path, monkeypatch, step, TWO)
     run(tmp_path, TWO)
     assert_same_run(tmp_path, two_phases)
+
+
+def test_lost_numbers_of_an_earlier_phase_are_said_before_training(tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, 6, TWO)
+    monkeypatch.setattr(Record, 'progress', None)
+    for name, what in (
+        ('arrays.npz', 'arrays.npz has lost phase 0/test/confusion of a phase; put a copy'),
+        ('metrics.jsonl', 'metrics.jsonl has lost the last numbers of a phase; put a copy'),
+    ):
+        (tmp_path / name).unlink()
+        with pytest.raises(JaxdlError, match=what):
+            run(tmp_path, TWO)
+
+
+def test_no_run_is_done_without_its_arrays(tmp_path, monkeypatch):
+    dying(tmp_path, monkeypatch, Record, 'done')
+    (tmp_path / 'arrays.npz').unlink()
+    with pytest.raises(JaxdlError, match='arrays.npz has lost test/confusion of a phase; put a'):
+        run(tmp_path)
+    assert not (tmp_path / 'DONE').exists()
 
 
 def test_a_death_exactly_between_two_phases(two_phases, tmp_path, monkeypatch):

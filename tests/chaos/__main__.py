@@ -1,0 +1,284 @@
+"""The soak: `make chaos`, or `PYTHONPATH=tests python -m chaos --minutes 10 --seed 0`.
+
+One history after another: a run of one kind of task is started with the real command, disturbed,
+damaged, and started again, until what was drawn for it is used up and the run is done. Then it must
+be that of an undisturbed run, bit for bit. Where a start refuses damaged files in one line, the
+files are put back, as that line says, and the history goes on. Ctrl-C ends the soak with its table.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+from chaos import five
+from chaos.injections import DAMAGES, DISTURBANCES, Process, is_early
+from chaos.judge import difference, fault_of_end, seconds_of_training
+
+STUDY = Path(five.__file__)
+TESTS = STUDY.parent.parent
+STARTS = 30  # of one history, at most
+
+
+class WrongError(Exception):
+    """A history that did not go as promised."""
+
+
+class Start:
+    """A process of `jaxdl run`, its output read all the time."""
+
+    def __init__(self, folder: Path, kind: str, cache: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get('PYTHONPATH', '')])
+        # Programs that are compiled once for all starts: the soak is about runs, not about XLA.
+        cached = {
+            'JAX_COMPILATION_CACHE_DIR': str(cache),
+            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+            'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+        }
+        self.process: Process = subprocess.Popen(
+            [Path(sys.executable).with_name('jaxdl'), 'run', STUDY, '--arm', kind],
+            cwd=folder,
+            env={**os.environ, **cached, 'PYTHONPATH': paths},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the soak
+        )
+        self._parts: list[bytes] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        with self.process.stdout as pipe:
+            for part in iter(lambda: pipe.read1(65536), b''):
+                self._parts.append(part)
+
+    def end(self, seconds: float) -> tuple[int, str]:
+        """The exit code and all output. Raises WrongError for a process that does not end."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise WrongError(f'hangs: no end within {seconds:.0f} s\n{self.output()}') from None
+        self._reader.join()
+        return code, self.output()
+
+    def output(self) -> str:
+        return b''.join(self._parts).decode(errors='replace')
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._reader.join()
+
+
+class Undisturbed:
+    """The run of a kind that nothing happens to, with what it took: seconds to the first line of
+    metrics.jsonl, between two lines, and in all.
+    """
+
+    def __init__(self, folder: Path, kind: str, cache: Path) -> None:
+        self.kind, self.cache, self.run = kind, cache, folder / 'runs' / STUDY.stem
+        start, began, first = Start(folder, kind, cache), time.monotonic(), 0.0
+        try:
+            while start.process.poll() is None:
+                time.sleep(0.02)
+                first = first or (time.monotonic() - began) * bool(lines(self.run / kind))
+            code, output = start.end(1)
+        finally:
+            start.kill()
+        if code:
+            raise WrongError(f'undisturbed, {kind} ends with {code}\n{output}')
+        self.first = first / 2  # the others find their programs compiled
+        self.lines = lines(self.run / kind)
+        self.training = seconds_of_training(self.run / kind)
+        self.between, self.total = self.training / self.lines, time.monotonic() - began
+
+
+def lines(arm: Path) -> int:
+    """How many lines metrics.jsonl has."""
+    path = arm / 'metrics.jsonl'
+    return path.read_bytes().count(b'\n') if path.is_file() else 0
+
+
+class History:
+    """One run with all that happens to it. `done` lists that, and whether it was refused."""
+
+    def __init__(self, folder: Path, like: Undisturbed, rng: Random, until: float) -> None:
+        self.folder, self.like, self.rng, self.until = folder, like, rng, until
+        self.run = folder / 'runs' / STUDY.stem
+        self.arm = self.run / like.kind
+        self.done: list[tuple[str, bool]] = []
+        self.said = ''
+        self._left = rng.randint(3, 6)
+        self._damaged = ''  # what was, and no start has got over yet
+        self._starts = 0
+
+    def go(self) -> None:
+        """All of it. Raises WrongError."""
+        while True:
+            code = self._start()
+            if code == 0 and not (self._left and time.monotonic() < self.until):
+                break
+            if self._left and not self._damaged and self.rng.random() < 0.5:
+                self._damage()
+        if fault := difference(self.run, self.like.run, said=self.said):
+            raise WrongError(fault)
+
+    def _start(self) -> int:
+        self._starts += 1
+        if self._starts > STARTS:
+            raise WrongError(f'not done after {STARTS} starts')
+        start = Start(self.folder, self.like.kind, self.like.cache)
+        codes: tuple[int, ...] = ()
+        early = False
+        try:
+            while self._left and time.monotonic() < self.until and self._wait(start):
+                name = self.rng.choice(list(DISTURBANCES))
+                early = early or (name.startswith('SIG') and is_early(start.process))
+                self._note(name, f'{lines(self.arm)} of {self.like.lines} lines')
+                DISTURBANCES[name].do(start.process, self.rng)
+                codes += DISTURBANCES[name].codes
+                if any(code not in (0, 1) for code in DISTURBANCES[name].codes):
+                    break
+            code, output = start.end(120 + 10 * self.like.total)
+        finally:
+            start.kill()
+            (self.folder / f'start{self._starts}.txt').write_text(start.output())
+        self.said += output
+        damaged = bool(self._damaged)
+        if fault := fault_of_end(code, output, allowed=codes, early=early, damaged=damaged):
+            raise WrongError(f'{fault}\n{output[-3000:]}')
+        if damaged and code in (1, 2, 77) and not codes:
+            print(f'    refused: {output.splitlines()[-1]}')
+            self.done[self.done.index((self._damaged, False))] = (self._damaged, True)
+            shutil.rmtree(self.run)
+            (self.folder / 'copy').rename(self.run)
+            self._damaged = ''
+        elif code in (0, 75, 130):
+            self._damaged = ''
+        return code
+
+    def _wait(self, start: Start) -> bool:
+        """Wait for a moment; whether the process still lives then."""
+        goal, seconds = 0, self.rng.uniform(0, self.like.first)
+        if self.rng.random() < 0.75:
+            goal = lines(self.arm) + self.rng.randint(1, max(1, self.like.lines // 2))
+            seconds = self.rng.uniform(0, self.like.between)
+        deadline = time.monotonic() + 120 + 10 * self.like.total
+        while goal > lines(self.arm) and start.process.poll() is None:
+            time.sleep(0.005)
+            if time.monotonic() > deadline:
+                raise WrongError(f'hangs: nothing happens\n{start.output()[-3000:]}')
+        time.sleep(seconds)
+        return start.process.poll() is None
+
+    def _damage(self) -> None:
+        copy = self.folder / 'copy'
+        shutil.rmtree(copy, ignore_errors=True)
+        if not self.arm.is_dir():
+            return
+        shutil.copytree(self.run, copy)
+        name = self.rng.choice(list(DAMAGES))
+        if what := DAMAGES[name](self.arm, self.rng):
+            self._damaged = name
+            self._note(name, what)
+
+    def _note(self, name: str, what: str) -> None:
+        print(f'    start {self._starts}: {name} ({what})', flush=True)
+        self.done.append((name, False))
+        self._left -= 1
+
+
+def table(survived: Counter[str], refused: Counter[str], wrong: Counter[str]) -> str:
+    """What was done how often, and what came of it."""
+    rows = [('injection', 'times', 'survived, bit-equal', 'refused in one line', 'wrong')]
+    for name in (*DISTURBANCES, *DAMAGES, 'in all'):
+        counts = [sum(c.values()) if name == 'in all' else c[name] for c in (survived, refused)]
+        counts.append(sum(wrong.values()) if name == 'in all' else wrong[name])
+        rows.append((name, *map(str, (sum(counts), *counts))))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    ruled = [rows[0], tuple('-' * width for width in widths), *rows[1:]]
+    each = (zip(row, widths, strict=True) for row in ruled)
+    return '\n'.join(f'| {" | ".join(cell.ljust(width) for cell, width in row)} |' for row in each)
+
+
+def soak(folder: Path, *, minutes: float, seed: int, kinds: list[str]) -> bool:
+    """Histories for so many minutes; prints them and the table. Returns whether nothing was wrong.
+
+    One history of each kind there is at least. Folders of those that went wrong are left.
+    """
+    began = time.monotonic()
+    until = began + 60 * minutes
+    survived, refused, wrong = Counter[str](), Counter[str](), Counter[str]()
+    like: dict[str, Undisturbed] = {}
+    number, training, wall, bad = 0, 0.0, 0.0, 0
+    try:
+        while number < len(kinds) or time.monotonic() < until:
+            kind = kinds[number % len(kinds)]
+            if kind not in like:
+                like[kind] = Undisturbed(folder / f'undisturbed-{kind}', kind, folder / 'cache')
+                print(f'{kind}, undisturbed: {like[kind].total:.0f} s', flush=True)
+            place = folder / f'history{number}-{kind}'
+            # No later than its kind's turn: in a soak of a moment too something is done to each.
+            end = (
+                max(until, time.monotonic() + 3 * like[kind].total)
+                if number < len(kinds)
+                else until
+            )
+            history = History(place, like[kind], Random(f'{seed} {number}'), end)
+            print(
+                f'history {number}, {kind}, {(time.monotonic() - began) / 60:.1f} min', flush=True
+            )
+            first = time.monotonic()
+            try:
+                history.go()
+            except WrongError as fault:
+                bad += 1
+                wrong.update(name for name, _ in history.done)
+                print(f'    WRONG, {place} is left: {fault}', flush=True)
+            else:
+                refused.update(name for name, was in history.done if was)
+                survived.update(name for name, was in history.done if not was)
+                training += seconds_of_training(history.arm)
+                wall += time.monotonic() - first
+                shutil.rmtree(place)
+            number += 1
+    except KeyboardInterrupt:
+        print('stopped')
+    print(f'\n{table(survived, refused, wrong)}\n')
+    share = f'{training / wall:.0%}' if wall else 'none'
+    print(
+        f'{number} histories, {bad} wrong, seed {seed}; training that counts: {share} of the time'
+    )
+    return not bad
+
+
+def main() -> int:
+    words = argparse.ArgumentParser(prog='chaos', description=__doc__)
+    words.add_argument('--minutes', type=float, default=10)
+    words.add_argument('--seed', type=int, default=0)
+    words.add_argument('--kinds', nargs='+', choices=list(five.KINDS), default=list(five.KINDS))
+    given = words.parse_args()
+    # What a shell or nohup had it ignore, the runs would ignore too. A handler is not inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
+    folder = Path(tempfile.mkdtemp(prefix='jaxdl-chaos-'))
+    fine = soak(folder, minutes=given.minutes, seed=given.seed, kinds=given.kinds)
+    if fine:
+        shutil.rmtree(folder)
+    return 0 if fine else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
