@@ -8,8 +8,9 @@ from jaxdl.cli.library import find_of, load, phases_of
 from jaxdl.cli.plan import recall
 from jaxdl.errors import UsageError, nearest
 from jaxdl.net import Net, is_net
-from jaxdl.run.arm import Options, restore_arm
+from jaxdl.run.arm import restore_arm
 from jaxdl.run.config import folder_of_seed, read_config
+from jaxdl.run.stage import Options
 
 
 def load_net(folder: Path | str, seed: int = 0, *, net: str | None = None) -> Net:

@@ -140,7 +140,7 @@ def _run(words: list[str]) -> None:
 
     from jaxdl.cli.plan import Plan, plan_arms, run_study, workdir
     from jaxdl.report.result import verdict_lines
-    from jaxdl.run.arm import Options
+    from jaxdl.run.stage import Options
 
     plan = Plan(
         name=name,
@@ -188,8 +188,9 @@ def _eval(words: list[str]) -> None:
     from jaxdl.cli.library import load, phases_of
     from jaxdl.cli.plan import arms_in, recall
     from jaxdl.run import machine
-    from jaxdl.run.arm import Options, evaluate_arm
+    from jaxdl.run.arm import evaluate_arm
     from jaxdl.run.config import groups_of, read_config
+    from jaxdl.run.stage import Options
 
     folder, experiment = _run_folder(word)
     arms = arms_in(folder)

@@ -15,10 +15,11 @@ from jaxdl.nn.layers import cpu_formulations
 from jaxdl.report.finished import DIVERGED, finished_names
 from jaxdl.report.result import write_report
 from jaxdl.run import machine
-from jaxdl.run.arm import Options, make_stages, numbers_of, refuse_unmeasured, run_arm, stand
+from jaxdl.run.arm import run_arm
+from jaxdl.run.comparison import is_believed, refuse_changes, stand
 from jaxdl.run.config import Config, as_json, changes, groups_of, read_config, share_seeds
 from jaxdl.run.origin import reading
-from jaxdl.run.standing import is_believed, refuse_changes
+from jaxdl.run.stage import Options, make_stages, numbers_of, refuse_unmeasured
 from jaxdl.study import Eval, Phase, Study, cadence, evaluations, phase_names
 
 SMOKE_STEPS, SMOKE_SEEDS = 4, 2

@@ -11,9 +11,9 @@ import numpy as np
 from jaxdl.errors import UsageError
 from jaxdl.files import read_arrays, read_json
 from jaxdl.metrics import Better
+from jaxdl.run.comparison import digests
 from jaxdl.run.config import groups_of, read_starts
 from jaxdl.run.record import read_done, read_metrics, sample_step
-from jaxdl.run.standing import digests
 from jaxdl.study import Results
 
 

@@ -1,7 +1,7 @@
 """Where it is written what a run computes: an experiment's text and imports, and the files it read.
 
 Looking here is cheap. Where nothing here has changed, a finished run is believed; where something
-has, `jaxdl.run.identity` tells whether it computes something else.
+has, `jaxdl.engine.identity` tells whether it computes something else.
 """
 
 import hashlib

@@ -15,7 +15,7 @@ import toy
 from kinds import KINDS
 from pace import mostly_slow
 
-import jaxdl.run.arm
+import jaxdl.run.stage
 from jaxdl.checkpoint.manager import Checkpoints, load_weights
 from jaxdl.cli.library import load, names, phases_of, resolve
 from jaxdl.cli.plan import lengths
@@ -37,10 +37,11 @@ from jaxdl.keys import key_at, key_for
 from jaxdl.metrics import Mean
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.keep_best import keep_best
-from jaxdl.run.arm import Options, evaluate_arm, run_arm
+from jaxdl.run.arm import evaluate_arm, run_arm
 from jaxdl.run.config import Config, agree, read_config
 from jaxdl.run.lock import locked
 from jaxdl.run.record import Record, read_done, read_metrics
+from jaxdl.run.stage import Options
 from jaxdl.study import Eval, Phase
 from jaxdl.task import Task
 
@@ -62,7 +63,7 @@ _engines = {}
 @pytest.fixture(autouse=True)
 def compiled_once(monkeypatch):
     """Runs of the same task in this file share their compiled programs; nothing else of a run."""
-    make = jaxdl.run.arm.Engine
+    make = jaxdl.run.stage.Engine
 
     def engine(task, train, *, say, note, evaluations, **options):
         told = {name: repr(value) for name, value in options.items()}
@@ -73,7 +74,7 @@ def compiled_once(monkeypatch):
             _engines[key] = made, task, train  # kept: an id is one object's while it lives
         return _engines[key][0]
 
-    monkeypatch.setattr(jaxdl.run.arm, 'Engine', engine)
+    monkeypatch.setattr(jaxdl.run.stage, 'Engine', engine)
 
 
 def run(folder, phases=PLAIN, *, layout='vmap', chunk=1, seeds=(0, 1), init_from=None, **params):
@@ -582,7 +583,7 @@ def test_no_run_is_done_without_its_arrays(tmp_path, monkeypatch):
 
 
 def test_a_death_exactly_between_two_phases(two_phases, tmp_path, monkeypatch):
-    dying(tmp_path, monkeypatch, jaxdl.run.arm.Stage, 'forget', TWO)
+    dying(tmp_path, monkeypatch, jaxdl.run.stage.Stage, 'forget', TWO)
     assert load_weights(tmp_path / 'checkpoints').step == 4
     run(tmp_path, TWO)
     assert_same_run(tmp_path, two_phases)

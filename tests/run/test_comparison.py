@@ -18,7 +18,6 @@ from jaxdl.engine.engine import Engine
 from jaxdl.errors import UsageError
 from jaxdl.files import read_json
 from jaxdl.report.finished import Arm
-from jaxdl.run.arm import Options
 from jaxdl.run.config import (
     Config,
     as_json,
@@ -28,6 +27,7 @@ from jaxdl.run.config import (
     share_seeds,
 )
 from jaxdl.run.origin import is_unchanged, look, reading
+from jaxdl.run.stage import Options
 
 TEXT = """
 import flax.linen as nn

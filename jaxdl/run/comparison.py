@@ -10,14 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxdl.engine.identity import differences, in_words
+import jax
+
+from jaxdl.blame import at, blaming
+from jaxdl.checkpoint.manager import newest_digest
+from jaxdl.engine.checks import refuse_another_state
+from jaxdl.engine.identity import differences, in_words, program
 from jaxdl.errors import UsageError
 from jaxdl.files import read_json, write_json
-from jaxdl.run.config import as_json
+from jaxdl.run.config import Config, as_json, groups_of
 from jaxdl.run.origin import is_unchanged, keep_source, look
+from jaxdl.run.stage import Stage
 
 
-class Standing(NamedTuple):
+class Comparison(NamedTuple):
     """What a folder's identity.json says against what would be computed now.
 
     changed: what is computed differently, each in words; empty where nothing is, or nothing was
@@ -58,7 +64,7 @@ def compare(
     trained: bool,
     experiment: Path | None,
     weights: str | None,
-) -> Standing:
+) -> Comparison:
     """The standing of a folder's run. phases: what each would compute now.
 
     trained: whether there is anything to lose. weights: a digest of those that the run starts from,
@@ -69,7 +75,7 @@ def compare(
     path = folder / 'identity.json'
     if not trained or not path.exists():
         gone = ['nothing says what it computed: identity.json is gone'] if trained else []
-        return Standing(folder, now, gone, [], redraw=False)
+        return Comparison(folder, now, gone, [], redraw=False)
     old = read_json(path)
     was: Mapping[str, Any] = old['origin'] or {}
     one_kind = not (was and origin) or was['platform'] == origin['platform']
@@ -82,10 +88,52 @@ def compare(
         changed.append('the weights it starts from: others')
     pictures = [[it['pictures'] for it in each] for each in (old['phases'], phases)]
     redraw = pictures[0] != pictures[1]
-    return Standing(folder, now, changed, old['accepted'], redraw, stored=old)
+    return Comparison(folder, now, changed, old['accepted'], redraw, stored=old)
 
 
-def refuse_changes(standing: Standing, *, accept: bool) -> None:
+def stand(
+    folder: Path,
+    stages: Sequence[Stage],
+    config: Config,
+    *,
+    experiment: Path | None,
+    trained: bool = True,
+) -> Comparison:
+    """How the run in `folder` stands to what its stages compute now; nothing is compiled."""
+    weights = _digest_of(config.init_from)
+    phases = _identities(stages)
+    return compare(folder, phases, trained=trained, experiment=experiment, weights=weights)
+
+
+def _identities(stages: Sequence[Stage]) -> list[dict[str, Any]]:
+    """What the phases of a run compute, how each takes from the one before included."""
+    found = []
+    before: Any = None
+    for stage in stages:
+        it, state = dict(stage.engine.identity), stage.engine.shapes[0]
+        if stage.phase.start is not None and before is not None:
+            where = at(f'phase {stage.index}, start', stage.phase.start)
+            with blaming(where):
+                start = jax.jit(stage.phase.start).trace(before, state)
+            refuse_another_state(where, start.out_info, state)
+            it['programs'] = {**it['programs'], 'start': program(start)}
+        found.append(it)
+        before = state
+    return found
+
+
+def _digest_of(init_from: str | None) -> str | None:
+    """A digest of the weights that a run starts from; None where there are none to be had."""
+    if init_from is None:
+        return None
+    source = Path(init_from)
+    if source.is_file():
+        return hashlib.sha256(source.read_bytes()).hexdigest()
+    found = [newest_digest(group / 'checkpoints') for group in groups_of(source)]
+    return ' '.join(each for each in found if each) or None
+
+
+def refuse_changes(standing: Comparison, *, accept: bool) -> None:
     """Raise UsageError where something else would be computed, unless that was accepted."""
     if standing.changed and not accept:
         raise UsageError(
