@@ -105,7 +105,8 @@ def test_training_totals_are_exact_sums_over_steps(by_two):
     assert totals['accuracy'].weight.tolist() == [48, 48]  # 6 steps of 8 rows
     states, by_step = e.init(), []
     step = jax.jit(jax.vmap(e._advance_one, in_axes=(0, 0, 0, 0, None, None, None)))
-    zero = jax.tree.map(jnp.asarray, (e.no_totals(), np.full(2, -1, np.int32)))
+    none = np.full(2, -1, np.int32)
+    zero = jax.tree.map(jnp.asarray, (e.no_totals(), none, none))
     sent = e._source.open(0, 0)
     for i in range(6):
         first, rows = np.array([i], np.int32), next(sent)[None]
