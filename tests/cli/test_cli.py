@@ -182,7 +182,7 @@ def test_a_mistake_in_the_last_arm_is_found_before_the_first_is_trained(here, mo
     monkeypatch.setattr(plan, 'run_arm', None)
     text = MINE.replace('optax.sgd(lr)', "optax.sgd(lr if widths == (3,) else widths['lr'])")
     (here / 'mine.py').write_text(text)
-    assert mistake(*RUN).startswith("jaxdl: arm 'wide': mine.py:24: TypeError: tuple indices must")
+    assert mistake(*RUN).startswith("jaxdl: arm 'wide': mine.py:25: TypeError: tuple indices must")
     (here / 'mine.py').write_text(MINE.replace("'test/accuracy'", "'test/acuracy'"))
     line = mistake(*RUN)
     assert "a claim judges 'test/acuracy' of arm 'narrow', which is not measured; did you" in line
