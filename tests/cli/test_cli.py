@@ -185,7 +185,7 @@ def test_a_mistake_in_the_last_arm_is_found_before_the_first_is_trained(here, mo
     assert mistake(*RUN).startswith("jaxdl: arm 'wide': mine.py:25: TypeError: tuple indices must")
     (here / 'mine.py').write_text(MINE.replace("'test/accuracy'", "'test/acuracy'"))
     line = mistake(*RUN)
-    assert "a claim judges 'test/acuracy' of arm 'narrow', which is not measured; did you" in line
+    assert "a claim judges 'test/acuracy' of arm 'narrow'; did you mean" in line
     (here / 'mine.py').write_text(MINE.replace("'test/accuracy'", "'test/confusion'"))
     assert "'test/confusion' of arm 'narrow', which is an array" in mistake(*RUN)
 
