@@ -6,9 +6,10 @@ which it stands. The deepest frame of a person's own is what the person can chan
 
 import re
 import site
+import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,17 @@ def is_installed(path: Path) -> bool:
     return 'site-packages' in path.parts or not INSTALLED.isdisjoint(path.parents)
 
 
-def own_line(error: BaseException) -> str | None:
-    """The deepest line of a person's own files that an exception came through, 'mine.py:12'."""
+def own_line(error: BaseException, folders: Sequence[Path] = (Path('/'),)) -> str | None:
+    """The deepest line of a person's own files that an exception came through, 'mine.py:12'.
+
+    folders: only files in one of these are looked at.
+    """
     if isinstance(error, SyntaxError) and error.filename and _is_own(error.filename):
         return f'{shown(error.filename)}:{error.lineno}'
     lines = [
         f'{shown(frame.filename)}:{frame.lineno}'
         for frame in traceback.extract_tb(error.__traceback__)
-        if _is_own(frame.filename)
+        if _is_own(frame.filename) and {*Path(frame.filename).absolute().parents} & {*folders}
     ]
     return lines[-1] if lines else None
 
@@ -77,11 +81,16 @@ def blaming(where: str, columns: Mapping[str, Any] | None = None) -> Iterator[No
 
 @contextmanager
 def blaming_own() -> Iterator[None]:
-    """Blame what code of a person's own raises in here; what is ours passes as it is."""
+    """Blame what an experiment raises in here, or what lies beside it; all else passes as it is."""
     try:
         yield
     except BaseException as error:
-        if own_line(error) is None:
+        beside = [
+            Path(str(module.__file__)).absolute().parent
+            for name, module in [*sys.modules.items()]
+            if name.startswith('experiments.') and getattr(module, '__file__', None)
+        ]
+        if own_line(error, [Path.cwd(), *beside]) is None:
             raise
         found = blamed(error, where='')
         if found is error:

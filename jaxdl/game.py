@@ -89,6 +89,8 @@ def game(players: Mapping[str, Player], measure: Callable[[Nets, Batch, Key], Me
     several players move each name is prefixed, 'critic/loss'.
     Raises ValueError where a player has a loss and no optimizer, or the other way round.
     """
+    if not isinstance(players, Mapping):
+        raise UsageError(f'game: the players are {_told(players)}, and must be a mapping by name')
     for name, player in players.items():
         _check_player(f'player {name!r}', player)
         if (player.loss is None) != (player.opt is None):
@@ -148,6 +150,8 @@ def supervised(
 
 def _check_player(what: str, player: Player) -> None:
     """Raise UsageError where a field of a player is of the wrong kind."""
+    if not isinstance(player, Player):
+        raise UsageError(f'{what}: {player!r:.80} is no Player')
     module: Any = player.module
     if not isinstance(module, nn.Module):
         made = f'; make one: {module.__name__}(...)' if isinstance(module, type) else ''
@@ -157,6 +161,8 @@ def _check_player(what: str, player: Player) -> None:
         raise UsageError(
             f'{what}: {opt!r:.80} is no optimizer; optax.adam(1e-3), for example, makes one'
         )
+    if player.shadow is not None and not isinstance(player.shadow, Shadow):
+        raise UsageError(f'{what}: {player.shadow!r:.80} is no Shadow; ema(0.999) makes one')
     for name, least in (('turns', 0), ('accumulate', 1)):
         count = getattr(player, name)
         if isinstance(count, bool) or not hasattr(count, '__index__') or count < least:

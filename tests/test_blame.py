@@ -1,6 +1,8 @@
 """Whose line an exception is blamed on, and that it is one line."""
 
 import errno
+import sys
+import types
 
 import pytest
 
@@ -83,8 +85,14 @@ def test_where_anything_may_happen_only_a_persons_own_is_blamed(here, monkeypatc
     assert own_line(error) == 'mine.py:1' and own_line(ValueError()) is None
     with pytest.raises(UsageError, match='mine.py:1: ZeroDivisionError'), blaming_own():
         raise error
-    monkeypatch.setattr('jaxdl.blame._is_own', lambda file: False)
+    (here / 'elsewhere').mkdir()
+    monkeypatch.chdir(here / 'elsewhere')  # then it is neither an experiment nor beside one
     with pytest.raises(ZeroDivisionError), blaming_own():
+        raise error
+    module = types.ModuleType('experiments.mine')
+    module.__file__ = str(here / 'other.py')
+    monkeypatch.setitem(sys.modules, 'experiments.mine', module)
+    with pytest.raises(UsageError, match='mine.py:1: ZeroDivisionError'), blaming_own():
         raise error
 
 

@@ -372,6 +372,7 @@ def test_a_loss_goes_with_an_optimizer(loss, opt):
         ({'module': Point}, 'is no module; make one: Point\\('),
         ({'opt': 0.1}, '0.1 is no optimizer; optax.adam'),
         ({'opt': optax.adam}, 'is no optimizer'),
+        ({'shadow': 0.9}, '0.9 is no Shadow; ema'),
         ({'turns': -1}, 'turns is -1; it must be a whole number, at least 0'),
         ({'accumulate': 0}, 'accumulate is 0; it must be a whole number, at least 1'),
         ({'accumulate': 1.5}, 'accumulate is 1.5; '),

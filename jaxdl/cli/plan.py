@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from jaxdl.claims import Lead, Paired
 from jaxdl.cli.library import chosen, defaults, phases_of, refuse_sameness, resolve
 from jaxdl.data.source import Source
-from jaxdl.engine.checks import with_checks
 from jaxdl.errors import DataMissingError, DivergedError, UsageError
 from jaxdl.files import write_json
 from jaxdl.nn.layers import cpu_formulations
@@ -100,7 +99,6 @@ def run_study(
     _check_trials(study, folder, configs, experiment=experiment, options=options)
     env = {**surroundings(), 'command': command, 'experiment': plan.word}
     diverged: list[DivergedError] = []
-    _look_ahead(study, folder, configs, experiment)
     for arm, config in configs.items():
         try:
             _run_arm(study, plan, folder / arm, config, experiment, env, options, here)
@@ -114,25 +112,6 @@ def run_study(
     if diverged:
         raise _together(diverged)
     return result
-
-
-def _look_ahead(
-    study: Study, folder: Path, configs: Mapping[str, Config], experiment: Path
-) -> None:
-    """Raise UsageError for an arm whose trial fails or whose data are wrong, before any trains.
-
-    The first one is left out: it is looked at in a moment. Data are dropped again, as those of all
-    arms may not fit in memory.
-    """
-    left = [
-        config
-        for arm, config in configs.items()
-        if not all(is_believed(lot, experiment) for lot, _ in share_seeds(folder / arm, config))
-    ]
-    for config in left[1:]:
-        for index, phase in enumerate(_phases(study, config)):
-            stage = f'arm {config.arm!r}, phase {index}'
-            with_checks(stage, phase.task, phase.train, evaluations(phase))
 
 
 def _run_arm(

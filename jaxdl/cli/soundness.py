@@ -182,6 +182,11 @@ def _check_phase(where: str, phase: Phase) -> None:
             f'{where}, task: {kind_of(phase.task)} is no Task, such as classifier(...), '
             'supervised(...) and game(...) make them'
         )
+    for name in ('init', 'step', 'measure', 'nets', 'review', 'outcome', 'stopped', 'standing'):
+        if not callable(getattr(phase.task, name)):
+            raise UsageError(
+                f'{where}, task, {name}: {getattr(phase.task, name)!r:.80} is no function'
+            )
     source('train', phase.train, REMEDY)
     check(f'{where}, steps', phase.steps, Count)
     check(f'{where}, every', phase.every, Count | None)

@@ -392,7 +392,10 @@ class Engine:
             batch = self._batch_shapes(name, test.source, key, sent)
             what = at(f'the measure of {name}', test.measure or self.task.measure)
             with self._blaming(what, batch):
-                measured = jax.eval_shape(self._measure(test), key, state, batch)
+                try:
+                    measured = jax.eval_shape(self._measure(test), key, state, batch)
+                except UsageError as error:  # right in training, so it is of this split
+                    raise UsageError(f'{name}: {error}') from error
                 found[name] = describe(check_metrics(f'{self._stage}, {what}', measured))
         if self.task.review is not unreviewed:
             if 'valid' not in found:

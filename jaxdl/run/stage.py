@@ -163,9 +163,9 @@ def refuse_unmeasured(
     single = [name for name, it in about.items() if not it.shape]
     for name in judged:
         if name not in single:
-            what = 'an array' if name in about else 'not measured'
+            what = ', which is an array' if name in about else ''
             close = nearest(name, single)
-            raise UsageError(f'a claim judges {name!r} of arm {arm!r}, which is {what}{close}')
+            raise UsageError(f'a claim judges {name!r} of arm {arm!r}{what}{close}')
     for name in compared:
         if not about[name].better:
             raise UsageError(

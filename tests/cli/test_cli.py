@@ -167,7 +167,8 @@ def test_what_result_json_holds(finished):
     assert len(accuracy['per_seed']) == 2
     assert low <= accuracy['mean'] == sum(accuracy['per_seed']) / 2 <= high
     (claim,) = result['claims']
-    assert {'text', 'verdict', 'effect', 'ci95', 'p', 'kind', 'reason'} == claim.keys()
+    judged = {'verdict', 'effect', 'ci95', 'p', 'kind', 'reason'}
+    assert {'text', 'arms', 'metric', 'judge', *judged} == claim.keys()
     assert claim['verdict'] in ('supported', 'refuted', 'undecided')
 
 
@@ -182,10 +183,10 @@ def test_a_mistake_in_the_last_arm_is_found_before_the_first_is_trained(here, mo
     monkeypatch.setattr(plan, 'run_arm', None)
     text = MINE.replace('optax.sgd(lr)', "optax.sgd(lr if widths == (3,) else widths['lr'])")
     (here / 'mine.py').write_text(text)
-    assert mistake(*RUN).startswith("jaxdl: arm 'wide': mine.py:24: TypeError: tuple indices must")
+    assert mistake(*RUN).startswith("jaxdl: arm 'wide': mine.py:25: TypeError: tuple indices must")
     (here / 'mine.py').write_text(MINE.replace("'test/accuracy'", "'test/acuracy'"))
     line = mistake(*RUN)
-    assert "a claim judges 'test/acuracy' of arm 'narrow', which is not measured; did you" in line
+    assert "a claim judges 'test/acuracy' of arm 'narrow'; did you mean" in line
     (here / 'mine.py').write_text(MINE.replace("'test/accuracy'", "'test/confusion'"))
     assert "'test/confusion' of arm 'narrow', which is an array" in mistake(*RUN)
 
@@ -449,7 +450,7 @@ def test_print_config_says_what_would_run_and_writes_nothing(here):
         (['report', 'runs/mine'], ["no run 'runs/mine'"]),
         (['record', 'mine'], ["no run 'mine' here or in runs/"]),
         (['convert'], ['jaxdl convert: say what first, as in: jaxdl convert resnet50.safetensors']),
-        (['convert', 'x.pth'], ["'x.pth'", 'must end in .safetensors or .npz']),
+        (['convert', 'x.pth'], ["'x.pth' is a file of PyTorch", 'x.safetensors']),
         (['convert', 'x.npz', '--arch', 'unet', '--layout', 'public'], ["no file 'x.npz'"]),
         (['convert', 'x.npz', '--list'], ['--list: it stands alone']),
         (['convert', 'x.npz', '--lay', 'a'], ["option '--lay'; did you mean '--layout'?"]),

@@ -43,7 +43,7 @@ def test_what_is_written_out_is_read(text, want, tmp_path):
 def test_what_is_computed_is_loaded_and_what_is_broken_is_said(tmp_path):
     file = tmp_path / 'mine.py'
     start = 'from jaxdl.study import Study\n'
-    file.write_text(start + "study = Study('Q' + '?', print, {'a': {}}, tiny={})\n")
+    file.write_text(start + "study = Study('Q' + '?', lambda: None, {'a': {}}, tiny={})\n")
     assert read_outline(file) is None
     assert outline(file) == Outline('Q?', ('a', 'tiny'), 5)
     for text in ('study = Study(', "study = 'none'"):

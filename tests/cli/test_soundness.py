@@ -157,6 +157,7 @@ def test_numbers_of_numpy_are_numbers():
     [
         ('task', toy.Small(), 'phase 0, task: '),
         ('task', toy.task, 'phase 0, task: '),
+        ('task', toy.task()._replace(step=None), 'phase 0, task, step: None is no function'),
         ('train', TABLE, "phase 0, train: Table(name='rows') is no source of batches; shuffled"),
         ('train', {'x': toy.X}, 'phase 0, train: a dict is no source'),
         (
