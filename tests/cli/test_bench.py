@@ -97,7 +97,7 @@ def test_the_time_of_a_step_is_what_the_clock_says(monkeypatch):
                 yield type('Tick', (), {'drain': lambda self: time.sleep(wait)})()  # noqa: B023
 
     monkeypatch.setattr(bench_module, 'Engine', Slow)
-    study = Study('?', lambda: Phase(None, None, {}, 1, 1), {'a': {}}, seeds=2)
+    study = Study('?', lambda: Phase(toy.task(), toy.train_source(), {}, 1, 1), {'a': {}}, seeds=2)
     options = {'arm': (), 'seeds': None, 'layout': 'auto', 'chunk': None, 'seconds': 0.35}
     table = bench('x', study, {}, **options)
     columns = {column.header: list(column.cells) for column in table.columns}
