@@ -161,7 +161,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         return {}
     except Exception as error:  # zip, zlib, numpy and ast have each their own
-        if isinstance(error, OSError) and error.errno is not None:
+        # A place to read from that is no place, as the zip has it, is an invalid argument.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise unread(path, error) from error
         raise _damaged(path, error) from error
 
