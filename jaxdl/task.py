@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxdl.metrics import Better, Metric
+from jaxdl.metrics import Better, Metric, read_classes
 
 Key = jax.Array  # a typed PRNG key, `jax.random.key(0)`
 State = Any  # any pytree of arrays
@@ -82,9 +82,8 @@ class Labels(NamedTuple):
     @classmethod
     def of(cls, classes: int | Sequence[str], **more: Any) -> 'Labels':
         """Those of so many classes, or of the classes with these names."""
-        if isinstance(classes, int):
-            return cls(classes, **more)
-        return cls(len(classes), names=tuple(classes), **more)
+        count, names = read_classes(classes)
+        return cls(count, names=names, **more)
 
 
 class Task(NamedTuple):

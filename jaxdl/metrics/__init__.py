@@ -14,6 +14,7 @@ from jaxdl.metrics.base import (
     flatten,
     joined,
     known_mean,
+    read_classes,
     total,
     widened,
 )
@@ -32,6 +33,7 @@ __all__ = [
     'flatten',
     'joined',
     'known_mean',
+    'read_classes',
     'total',
     'widened',
 ]

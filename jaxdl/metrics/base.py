@@ -9,6 +9,7 @@ float32 does not count beyond 2^24 and int32 not beyond 2^31.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from numbers import Integral
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import jax
@@ -240,6 +241,20 @@ def describe(metrics: Mapping[str, Metric]) -> dict[str, About]:
         name: About(np.shape(number), better.get(name), tuple(labels.get(name, ())))
         for name, number in numbers.items()
     }
+
+
+def read_classes(classes: int | Sequence[str]) -> tuple[int, tuple[str, ...]]:
+    """How many classes there are, and their names where they have some.
+
+    Raises UsageError where that is no number of one or more, and no names.
+    """
+    given: Any = classes  # numpy's numbers are numbers too
+    if isinstance(given, Integral) and not isinstance(given, bool) and int(given) >= 1:
+        return int(given), ()
+    names = () if isinstance(given, str | Integral) else tuple(given)
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f'classes: {classes!r}; it is how many, or a name for each')
+    return len(names), names
 
 
 def classes_of(numbers: Mapping[str, About]) -> tuple[str, ...]:

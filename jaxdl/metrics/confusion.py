@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxdl.metrics.base import Better, Metric, Number, known_mean
+from jaxdl.metrics.base import Better, Metric, Number, known_mean, read_classes
 
 Array = jax.Array
 
@@ -50,8 +50,7 @@ class Confusion(Metric):
         A pair with a number outside 0..classes - 1 (an "ignore" label) is not counted. `classes`:
         how many, or their names, which reach the figures.
         """
-        names = () if isinstance(classes, int) else tuple(classes)
-        count = classes if isinstance(classes, int) else len(names)
+        count, names = read_classes(classes)
         known = (labels >= 0) & (labels < count) & (predicted >= 0) & (predicted < count)
         pairs = jnp.where(known, labels * count + predicted, count * count).ravel()
         weight = jnp.ones_like(pairs) if mask is None else jnp.asarray(mask, jnp.int32).ravel()

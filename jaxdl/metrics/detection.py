@@ -13,7 +13,7 @@ import numpy as np
 from flax import struct
 
 from jaxdl.boxes import Detections
-from jaxdl.metrics import Better, Metric, Number, joined, known_mean
+from jaxdl.metrics import Better, Metric, Number, joined, known_mean, read_classes
 from jaxdl.task import Batch
 
 Curve = Callable[[np.ndarray, np.ndarray], float]
@@ -105,13 +105,13 @@ class Found(Metric):
 
         classes: how many, or their names, which reach the figures.
         """
-        names = () if isinstance(classes, int) else tuple(classes)
+        kinds, names = read_classes(classes)
         return cls(
             **found._replace(mask=found.mask & batch['mask'][:, None])._asdict(),
             truth=batch['boxes'],
             truth_classes=batch['classes'],
             truth_mask=batch['boxes_mask'] & batch['mask'][:, None],
-            kinds=classes if isinstance(classes, int) else len(names),
+            kinds=kinds,
             names=names,
             **options,
         )

@@ -13,7 +13,7 @@ from jaxdl import losses
 from jaxdl.errors import UsageError
 from jaxdl.game import Nets, Shadow, supervised
 from jaxdl.keys import Key
-from jaxdl.metrics import Mean
+from jaxdl.metrics import Mean, read_classes
 from jaxdl.metrics.confusion import Confusion, Score, accuracy
 from jaxdl.net import Net
 from jaxdl.samples import Images, unit
@@ -51,7 +51,7 @@ def classifier(
     classes: how many, or their names. Raises UsageError, when it is traced, for a network of
         another number of outputs.
     """
-    count = classes if isinstance(classes, int) else len(classes)
+    count, _ = read_classes(classes)
 
     def loss(net: Net, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Net, Metrics]]:
         x, y, mask = batch['x'], batch['y'], batch['mask']

@@ -17,7 +17,7 @@ import optax
 from jaxdl import losses
 from jaxdl.game import Nets, Shadow, supervised
 from jaxdl.keys import Key
-from jaxdl.metrics import Mean
+from jaxdl.metrics import Mean, read_classes
 from jaxdl.metrics.confusion import (
     Confusion,
     Score,
@@ -73,7 +73,7 @@ def segmenter(
         in training, as in `jaxdl.objectives.classification.classifier`.
     ignore: a class that does not count.
     """
-    count = classes if isinstance(classes, int) else len(classes)
+    count, _ = read_classes(classes)
 
     def descended(net: Net, batch: Batch, key: Key) -> tuple[Array, tuple[Net, Metrics]]:
         output, net = net(batch['x'], key=key, train=True)

@@ -8,7 +8,17 @@ from flax import struct
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from jaxdl.errors import UsageError
-from jaxdl.metrics import About, Mean, Metric, add, describe, finish, joined, widened
+from jaxdl.metrics import (
+    About,
+    Mean,
+    Metric,
+    add,
+    describe,
+    finish,
+    joined,
+    read_classes,
+    widened,
+)
 from jaxdl.metrics.confusion import Confusion, Score, accuracy, f1, macro_f1
 
 RNG = np.random.default_rng(0)
@@ -242,3 +252,17 @@ def test_a_matrix_gives_scores_and_the_names_of_its_classes():
     about = describe({'': ours})
     assert about['confusion'] == About((4, 4), None, ('a', 'b', 'c', 'd'))
     assert about['f1'] == About((4,), 'higher', ('a', 'b', 'c', 'd'))
+
+
+@pytest.mark.parametrize(
+    'classes,want',
+    [(3, (3, ())), (np.int64(2), (2, ())), (('a', 'b'), (2, ('a', 'b'))), (['a'], (1, ('a',)))],
+)
+def test_classes_are_a_number_or_names(classes, want):
+    assert read_classes(classes) == want
+
+
+@pytest.mark.parametrize('classes', [0, -1, True, 'ab', (), ('a', 'a')])
+def test_what_tells_no_classes_is_refused(classes):
+    with pytest.raises(UsageError, match='classes: .* how many, or a name for each'):
+        read_classes(classes)
