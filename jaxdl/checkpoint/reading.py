@@ -6,7 +6,6 @@ fails is of the machine: it is tried again, and a step is never condemned for it
 """
 
 import hashlib
-import logging
 import os
 import re
 import time
@@ -18,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.checkpoint.echoes import leave_out_echoes
 from jaxdl.checkpoint.stored import Spec, as_target, flatten, nest, refuse_misfit, restore_args
 from jaxdl.errors import JaxdlError, UsageError
 from jaxdl.faults import chain, machine_fault
@@ -42,15 +42,9 @@ class NotValidError(Exception):
 def orbax() -> Any:
     """orbax.checkpoint, imported on first use (0.2 s)."""
     import orbax.checkpoint as ocp
-    from absl import logging as absl_logging
 
-    # It logs tracebacks of errors that it also raises.
-    absl_logging.get_absl_logger().addFilter(_not_from_orbax)
+    leave_out_echoes()
     return ocp
-
-
-def _not_from_orbax(record: logging.LogRecord) -> bool:
-    return f'{os.sep}orbax{os.sep}' not in record.pathname
 
 
 def step_of(name: str) -> int | None:

@@ -15,13 +15,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 from random import Random
 
 from chaos import five
 from chaos.injections import DAMAGES, DISTURBANCES, Process, is_early
 from chaos.judge import difference, fault_of_end, seconds_of_training
+from chaos.tally import Done, Tally
 
 STUDY = Path(five.__file__)
 TESTS = STUDY.parent.parent
@@ -38,8 +38,10 @@ class Start:
     def __init__(self, folder: Path, kind: str, cache: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         paths = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get('PYTHONPATH', '')])
-        # Programs that are compiled once for all starts: the soak is about runs, not about XLA.
+        # Programs that are compiled fast, and once for all starts: this is about runs, not XLA.
+        quick = '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
         cached = {
+            'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {quick}',
             'JAX_COMPILATION_CACHE_DIR': str(cache),
             'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
             'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
@@ -59,7 +61,7 @@ class Start:
     def _read(self) -> None:
         assert self.process.stdout
         with self.process.stdout as pipe:
-            for part in iter(lambda: pipe.read1(65536), b''):
+            for part in iter(lambda: os.read(pipe.fileno(), 65536), b''):
                 self._parts.append(part)
 
     def end(self, seconds: float) -> tuple[int, str]:
@@ -117,7 +119,7 @@ class History:
         self.folder, self.like, self.rng, self.until = folder, like, rng, until
         self.run = folder / 'runs' / STUDY.stem
         self.arm = self.run / like.kind
-        self.done: list[tuple[str, bool]] = []
+        self.done: list[Done] = []
         self.said = ''
         self._left = rng.randint(3, 6)
         self._damaged = ''  # what was, and no start has got over yet
@@ -164,7 +166,7 @@ class History:
             shutil.rmtree(self.run)
             (self.folder / 'copy').rename(self.run)
             self._damaged = ''
-        elif code in (0, 75, 130):
+        elif code == 0 or 'saved at step' in output:  # not if it was stopped before it looked
             self._damaged = ''
         return code
 
@@ -199,68 +201,41 @@ class History:
         self._left -= 1
 
 
-def table(survived: Counter[str], refused: Counter[str], wrong: Counter[str]) -> str:
-    """What was done how often, and what came of it."""
-    rows = [('injection', 'times', 'survived, bit-equal', 'refused in one line', 'wrong')]
-    for name in (*DISTURBANCES, *DAMAGES, 'in all'):
-        counts = [sum(c.values()) if name == 'in all' else c[name] for c in (survived, refused)]
-        counts.append(sum(wrong.values()) if name == 'in all' else wrong[name])
-        rows.append((name, *map(str, (sum(counts), *counts))))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    ruled = [rows[0], tuple('-' * width for width in widths), *rows[1:]]
-    each = (zip(row, widths, strict=True) for row in ruled)
-    return '\n'.join(f'| {" | ".join(cell.ljust(width) for cell, width in row)} |' for row in each)
-
-
 def soak(folder: Path, *, minutes: float, seed: int, kinds: list[str]) -> bool:
-    """Histories for so many minutes; prints them and the table. Returns whether nothing was wrong.
+    """Histories for so many minutes, one of each kind at least; prints them and the table.
 
-    One history of each kind there is at least. Folders of those that went wrong are left.
+    Returns whether nothing was wrong. Folders of what went wrong are left.
     """
     began = time.monotonic()
     until = began + 60 * minutes
-    survived, refused, wrong = Counter[str](), Counter[str](), Counter[str]()
     like: dict[str, Undisturbed] = {}
-    number, training, wall, bad = 0, 0.0, 0.0, 0
+    tally = Tally()
     try:
-        while number < len(kinds) or time.monotonic() < until:
+        while tally.histories < len(kinds) or time.monotonic() < until:
+            number = tally.histories
             kind = kinds[number % len(kinds)]
             if kind not in like:
                 like[kind] = Undisturbed(folder / f'undisturbed-{kind}', kind, folder / 'cache')
-                print(f'{kind}, undisturbed: {like[kind].total:.0f} s', flush=True)
-            place = folder / f'history{number}-{kind}'
-            # No later than its kind's turn: in a soak of a moment too something is done to each.
-            end = (
-                max(until, time.monotonic() + 3 * like[kind].total)
-                if number < len(kinds)
-                else until
-            )
-            history = History(place, like[kind], Random(f'{seed} {number}'), end)
-            print(
-                f'history {number}, {kind}, {(time.monotonic() - began) / 60:.1f} min', flush=True
-            )
-            first = time.monotonic()
+                print(f'{kind}, undisturbed: {like[kind].total:.0f} s')
+            minute = (time.monotonic() - began) / 60
+            print(f'history {number}, {kind}, at {minute:.1f} min', flush=True)
+            place, first = folder / f'history{number}-{kind}', time.monotonic()
+            # Something is done to each kind, though its turn comes when the time is over.
+            enough = max(until, first + 3 * like[kind].total) if number < len(kinds) else until
+            history = History(place, like[kind], Random(f'{seed} {number}'), enough)
             try:
                 history.go()
             except WrongError as fault:
-                bad += 1
-                wrong.update(name for name, _ in history.done)
+                tally.add_wrong(history.done)
                 print(f'    WRONG, {place} is left: {fault}', flush=True)
             else:
-                refused.update(name for name, was in history.done if was)
-                survived.update(name for name, was in history.done if not was)
-                training += seconds_of_training(history.arm)
-                wall += time.monotonic() - first
+                training = seconds_of_training(history.arm)
+                tally.add(history.done, training=training, seconds=time.monotonic() - first)
                 shutil.rmtree(place)
-            number += 1
     except KeyboardInterrupt:
         print('stopped')
-    print(f'\n{table(survived, refused, wrong)}\n')
-    share = f'{training / wall:.0%}' if wall else 'none'
-    print(
-        f'{number} histories, {bad} wrong, seed {seed}; training that counts: {share} of the time'
-    )
-    return not bad
+    print(f'\n{tally.table()}\n\n{tally.sentence()}; seed {seed}')
+    return not tally.bad
 
 
 def main() -> int:
