@@ -249,7 +249,7 @@ def read_classes(classes: int | Sequence[str]) -> tuple[int, tuple[str, ...]]:
     Raises UsageError where that is no number of one or more, and no names.
     """
     given: Any = classes  # numpy's numbers are numbers too
-    if isinstance(given, Integral) and type(given) is not bool and int(given) >= 1:
+    if given is not True and isinstance(given, Integral) and int(given) >= 1:
         return int(given), ()
     names = () if isinstance(given, str | Integral) else tuple(given)
     if not names or len(set(names)) < len(names):
