@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -43,3 +44,11 @@ def _forget_programs():
     maps = Path('/proc/self/maps')
     if maps.exists() and len(maps.read_text().splitlines()) > 25_000:
         jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _heed_hangups():
+    """Tests ask what SIGHUP does; under nohup it does nothing, and children inherit that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
