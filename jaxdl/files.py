@@ -90,6 +90,16 @@ def file_digest(path: Path) -> str | None:
         return None
 
 
+def digest_of_arrays(arrays: Mapping[str, Any]) -> str:
+    """The sha256 over the names, types, shapes and values of arrays, in the order of names."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(f'{name}\0{array.dtype}\0{array.shape}\0'.encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all; its folder is made where it is missing."""
     _write(path, lambda file: file.write(content))

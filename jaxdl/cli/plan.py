@@ -132,7 +132,7 @@ def _run_arm(
     tuned = machine.tune_memory()
     experiment = _from(here, experiment)
     for place, lot in share_seeds(_from(here, folder), config):
-        if _asked_for(place, lot) and is_believed(place, experiment):
+        if _is_done(place, lot, experiment):
             continue
         if (place / DIVERGED).is_file():  # of a run before this one
             (place / DIVERGED).unlink()
@@ -176,10 +176,7 @@ def _check_trials(
     wanted = [
         (arm, config)
         for arm, config in configs.items()
-        if not all(
-            _asked_for(place, lot) and is_believed(place, experiment)
-            for place, lot in share_seeds(folder / arm, config)
-        )
+        if not all(_is_done(*it, experiment) for it in share_seeds(folder / arm, config))
     ]
     for arm, config in wanted if len(wanted) > 1 else []:
         try:
@@ -253,11 +250,12 @@ def check_arms(study: Study, folder: Path, experiment: Path, *, say: Callable[[s
             standing.write(experiment)
 
 
-def _asked_for(folder: Path, config: Config) -> bool:
-    """Whether the folder holds the arm that is asked for; its phases are not known yet."""
+def _is_done(folder: Path, config: Config, experiment: Path) -> bool:
+    """Whether the folder holds the arm that is asked for, and done; its phases are not known."""
     if not (folder / 'config.json').exists():
         return False
-    return all(path.startswith('phases') for path in changes(folder, config))
+    same = all(path.startswith('phases') for path in changes(folder, config))
+    return same and is_believed(folder, experiment)
 
 
 def recall(study: Study, config: Config) -> dict[str, Any]:

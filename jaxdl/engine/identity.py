@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.data.source import Source
+from jaxdl.files import digest_of_arrays
 from jaxdl.paths import path_name
 
 LOOKS = (0, 1, 17, 1009)  # batches of a stream that are compared
@@ -70,17 +71,10 @@ def in_words(changed: Sequence[str]) -> str:
     return '; '.join([*changed[:SAID], *more])
 
 
-def digest(tree: Any) -> str:
-    """The sha256 over names, types, shapes and values of a tree of arrays."""
-    total = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.asarray(leaf)
-        total.update(f'{path_name(path)}\0{array.dtype}{list(array.shape)}\0'.encode())
-        if array.dtype == object:
-            total.update(repr(array.tolist()).encode())
-        else:
-            total.update(np.ascontiguousarray(array).data)
-    return total.hexdigest()
+def _digest(tree: Any) -> str:
+    """A digest of a tree of arrays, each by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return digest_of_arrays({path_name(path): np.asarray(leaf) for path, leaf in leaves})
 
 
 def _shapes(tree: Any) -> dict[str, str]:
@@ -106,7 +100,7 @@ def program(traced: Any) -> dict[str, Any]:
     constants = [np.asarray(each) for each in traced.jaxpr.consts if not _is_key(each)]
     values = Counter(f'{value} {kind}' for value, kind in _CONSTANT.findall(body))
     return {
-        'digest': hashlib.sha256(f'{body}\0{digest(constants)}'.encode()).hexdigest(),
+        'digest': hashlib.sha256(f'{body}\0{_digest(constants)}'.encode()).hexdigest(),
         'operations': dict(sorted(Counter(_OPERATION.findall(body)).items())),
         'constants': dict(sorted(values.items())),
     }
@@ -124,8 +118,8 @@ def _data(source: Source) -> dict[str, Any]:
     sent = [next(islice(source.open(0, step), 1)) for step in looks]
     return {
         'rows': source.name,
-        'columns': {path_name(path): [_shape(leaf), digest(leaf)] for path, leaf in resident},
-        'sent': [_shapes(sent[0]), digest(sent)],
+        'columns': {path_name(path): [_shape(leaf), _digest(leaf)] for path, leaf in resident},
+        'sent': [_shapes(sent[0]), _digest(sent)],
     }
 
 
@@ -165,15 +159,12 @@ def _programs(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
 
 def _told(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """What differs between two programs: operations or constants that only one of them has."""
-    words = []
     for kind in ('operations', 'constants'):
         was, now = Counter(old[kind]), Counter(new[kind])
         lost, won = was - now, now - was
         if lost or won:
-            words.append(f'{_listed(lost)} there, {_listed(won)} now')
-        if words:
-            break
-    return words[0] if words else 'it computes something else'
+            return f'{_listed(lost)} there, {_listed(won)} now'
+    return 'it computes something else'
 
 
 def _listed(counts: Counter[str], most: int = 4) -> str:

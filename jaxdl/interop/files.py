@@ -7,7 +7,6 @@ variables by path ('params/conv1/kernel'), with one more entry that says what th
 """
 
 import contextlib
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdl.errors import JaxdlError, UsageError
-from jaxdl.files import MACHINE, unread, write_bytes
+from jaxdl.files import MACHINE, digest_of_arrays, unread, write_bytes
 
 Array = np.ndarray
 OWN = ('own', 'jaxdl')  # arch and layout of arrays under the paths that they have here
@@ -87,7 +86,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
             raise UsageError(f'{path}: array {name!r} is {array.dtype}, which it cannot hold')
     _write(path, arrays)
     found = read_arrays(path)
-    if digest(found) != digest(arrays):
+    if digest_of_arrays(found) != digest_of_arrays(arrays):
         path.unlink()
         raise JaxdlError(f'{path}: what was read back is not what was written; it is removed')
 
@@ -116,7 +115,7 @@ def write_weights(path: Path, weights: Weights) -> str:
         'layout': weights.layout,
         'config': dict(weights.config),
         'without': list(weights.without),
-        'digest': digest(arrays),
+        'digest': digest_of_arrays(arrays),
     }
     entry = np.frombuffer(json.dumps(about).encode(), np.uint8)
     write_arrays(path, {ABOUT: entry, **arrays})
@@ -139,22 +138,12 @@ def as_weights(arrays: Mapping[str, Array], path: Path) -> Weights:
     try:
         about = json.loads(arrays[ABOUT].tobytes())
         arch, layout, config, without = (about[k] for k in ('arch', 'layout', 'config', 'without'))
-        whole = digest(found) == about['digest']
+        whole = digest_of_arrays(found) == about['digest']
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f'{path} is damaged: it does not say what it holds') from error
     if not whole:
         raise UsageError(f'{path} is damaged: its arrays are not those that were written')
     return Weights(unflatten_dict(found, sep='/'), arch, layout, config, tuple(without))
-
-
-def digest(arrays: Mapping[str, Array]) -> str:
-    """The sha256 over the names, types, shapes and values of arrays, in the order of names."""
-    total = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        total.update(f'{name}\0{array.dtype}\0{array.shape}\0'.encode())
-        total.update(array.tobytes())
-    return total.hexdigest()
 
 
 def _refuse_suffix(path: Path, *, reading: bool) -> None:

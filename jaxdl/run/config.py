@@ -139,7 +139,7 @@ def share_seeds(folder: Path, config: Config) -> list[tuple[Path, Config]]:
     """The folders over which the seeds of an arm are shared, those of them that are missing last.
 
     More seeds than before are added in a folder of their own: what is there is not trained again.
-    Raises UsageError where a run of seeds that are not asked for is not finished.
+    A run of other seeds that is not finished is left to `agree`, which refuses it.
     """
     shared, missing = [], list(config.seeds)
     for group in groups_of(folder):

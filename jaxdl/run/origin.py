@@ -4,6 +4,7 @@ Looking here is cheap. Where nothing here has changed, a finished run is believe
 has, `jaxdl.engine.identity` tells whether it computes something else.
 """
 
+import functools
 import hashlib
 import os
 import stat
@@ -55,14 +56,7 @@ reading = _reader.listen  # around what reads data: a trial says nowhere from wh
 def look(experiment: Path) -> dict[str, Any]:
     """What can be compared without reading any data, for JSON."""
     return {
-        'platform': jax.default_backend(),
-        'x64': bool(jax.config.read('jax_enable_x64')),
-        'jax': {name: str(getattr(jax.config, name)) for name in NUMERIC},
-        'data': {name: os.environ.get(name) for name in FOLDERS},
-        'layers': 'formulations for CPU' if cpu_formulations() else 'plain',
-        'versions': machine.versions(),
-        'jaxdl': _digest(*sorted(PACKAGE.rglob('*.py'))),
-        'experiment': _digest(experiment),
+        **_setting(experiment),
         'imports': {str(path): _digest(path) for path in imports(experiment)},
         'files': {
             name: mark
@@ -74,13 +68,34 @@ def look(experiment: Path) -> dict[str, Any]:
 
 def is_unchanged(old: Mapping[str, Any], experiment: Path) -> bool:
     """Whether all that an older look saw is still so."""
-    new = look(experiment)
-    if not new['imports'].keys() <= old['imports'].keys():
-        return False
     # This process may have imported and opened less: the arm has not run in it, or more: others.
-    new['imports'] = {name: _digest(Path(name)) for name in old['imports'] if _mark(name)}
-    new['files'] = {name: _mark(name) for name in old['files']}
-    return new == old
+    if not {str(path) for path in imports(experiment)} <= old['imports'].keys():
+        return False
+    return old == {
+        **_setting(experiment),
+        'imports': {name: _digest(Path(name)) for name in old['imports'] if _mark(name)},
+        'files': {name: _mark(name) for name in old['files']},
+    }
+
+
+def _setting(experiment: Path) -> dict[str, Any]:
+    """What can be looked at before anything is imported or opened for a run."""
+    return {
+        'platform': jax.default_backend(),
+        'x64': bool(jax.config.read('jax_enable_x64')),
+        'jax': {name: str(getattr(jax.config, name)) for name in NUMERIC},
+        'data': {name: os.environ.get(name) for name in FOLDERS},
+        'layers': 'formulations for CPU' if cpu_formulations() else 'plain',
+        'versions': machine.versions(),
+        'jaxdl': _digest_of_jaxdl(),
+        'experiment': _digest(experiment),
+    }
+
+
+@functools.cache
+def _digest_of_jaxdl() -> str:
+    """Once a process: each arm is looked at, and what has been imported does not change."""
+    return _digest(*sorted(PACKAGE.rglob('*.py')))
 
 
 def imports(experiment: Path) -> list[Path]:

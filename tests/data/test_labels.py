@@ -6,10 +6,10 @@ import itertools
 import jax
 import numpy as np
 import pytest
+from asked import Asked
 
 from jaxdl.data.augment import flip, mixup
 from jaxdl.data.labels import check_names, checked
-from jaxdl.data.rows import Rows
 from jaxdl.data.source import Source
 from jaxdl.data.stream import in_order, nothing, shuffled, synthetic
 from jaxdl.data.table import Table, from_arrays
@@ -24,19 +24,6 @@ RIGHT = np.array([0, 1, 2, 2, 1, 0, 1, 2])
 
 def blobs(y):
     return from_arrays({'x': np.zeros((len(y), 4, 4, 1)), 'y': y}, name='blobs')
-
-
-class Asked(Rows):
-    """The rows of a table, read when asked."""
-
-    def __init__(self, table):
-        self.rows, self.names = table.rows, table.columns
-
-    def __len__(self):
-        return len(self.rows)
-
-    def read(self, indices, names):
-        return self.rows.read(indices, names)
 
 
 def asked(table, **options):

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from asked import Asked
 
 from jaxdl.data import stream
-from jaxdl.data.rows import Rows
 from jaxdl.data.stream import in_order, nothing, shuffled, synthetic
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.errors import UsageError
@@ -20,19 +20,6 @@ KEY = jax.random.key(0)
 def table(n=10):
     pixels = np.random.default_rng(n).integers(0, 256, (n, 4, 4, 1), np.uint8)
     return from_arrays({'x': pixels, 'y': np.arange(n), 'w': np.linspace(0, 1, n)}, name='rows')
-
-
-class Lazy(Rows):
-    """A table's rows, read when asked."""
-
-    def __init__(self, table):
-        self.rows, self.names = table.rows, table.columns
-
-    def __len__(self):
-        return len(self.rows)
-
-    def read(self, indices, names):
-        return self.rows.read(indices, names)
 
 
 def salted(key, batch):
@@ -80,7 +67,7 @@ def test_every_epoch_holds_each_row_once_and_no_remainder_is_dropped(batch):
 @pytest.mark.parametrize('threads', [0, 3])
 def test_resident_and_streamed_batches_are_the_same(step, threads):
     options = {'batch': 4, 'augment': salted}
-    lazy = Table(Lazy(table()), 'rows')
+    lazy = Table(Asked(table()), 'rows')
     expected = batches(shuffled(table(), resident=True, **options), seed=2, step=step, count=6)
     for source in (
         shuffled(table(), resident=False, threads=threads, **options),
@@ -164,7 +151,7 @@ def test_residence_is_by_size(monkeypatch):
     monkeypatch.setattr(stream, 'RESIDENT_BYTES', 100)
     source = shuffled(table(), batch=4)
     assert source.resident == () and source.name.endswith('from memory')
-    lazy = shuffled(Table(Lazy(table()), 'rows'), batch=4, threads=2)
+    lazy = shuffled(Table(Asked(table()), 'rows'), batch=4, threads=2)
     assert lazy.name.endswith('read by 2 threads')
 
 
@@ -186,7 +173,7 @@ def test_threads_end_when_the_stream_is_closed():
 
 
 def test_an_error_while_reading_reaches_the_caller():
-    class Failing(Lazy):
+    class Failing(Asked):
         def read(self, indices, names):
             if len(indices) > 1:
                 raise UsageError('file 7 is damaged')
