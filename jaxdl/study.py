@@ -36,6 +36,9 @@ Peak = Annotated[float, Gt(0), 'peak learning rate, falling to zero along a cosi
 Results = Mapping[str, Mapping[str, 'np.ndarray']]
 # Of numbers that say it: whether higher or lower is better.
 Directions = Mapping[str, 'Better']
+# An arm that is not trained, baseline(seed, ...) -> its numbers by name ('test/accuracy'): scalars,
+# and arrays with one value an example. Its other parameters are the trial's, by name.
+Baseline = Callable[..., Mapping[str, Any]]
 
 
 class Eval(NamedTuple):
@@ -136,12 +139,14 @@ class Claim(NamedTuple):
     """A sentence with a test: `arms` are the arms it needs, and `metric` the number it judges.
 
     judge(results, better): `better` says which values of a number are the better ones.
+    equal: in what the arms must be equal, to 5 %, for the claim to be judged at all.
     """
 
     text: str
     arms: tuple[str, ...]
     metric: str
     judge: Callable[[Results, Directions], Verdict]
+    equal: Literal['parameters', 'flops', 'seconds'] | None = None
 
 
 class Study(NamedTuple):
@@ -154,6 +159,12 @@ class Study(NamedTuple):
     claims: see `jaxdl.claims` for tests.
     tiny: overrides that make an arm of seconds, called 'tiny': what the tests run, left out unless
         asked for. None: there is none.
+    tune: a grid of values for some parameters, {'lr': (3e-4, 1e-3, 3e-3)}: before its reported
+        seeds every arm is trained with each combination, and keeps that of the best `tuned_by`.
+        Nothing is measured on tests there.
+    tuned_by: the number that chooses, of the validation split ('valid/accuracy').
+    tuning_seeds: how many seeds each combination is trained with; none of them is reported.
+    baselines: arms that are not trained, by name.
     """
 
     question: str
@@ -162,6 +173,10 @@ class Study(NamedTuple):
     seeds: int = 5
     claims: Sequence[Claim] = ()
     tiny: Mapping[str, Any] | None = None
+    tune: Mapping[str, Sequence[Any]] | None = None
+    tuned_by: str | None = None
+    tuning_seeds: int = 2
+    baselines: Mapping[str, Baseline] = {}
 
     def named(self) -> dict[str, Mapping[str, Any]]:
         """Every arm that can be asked for, 'tiny' at the end."""
