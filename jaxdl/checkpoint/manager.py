@@ -5,7 +5,7 @@ step counts as saved only once a digest of its number and all its bytes stands b
 
     checkpoints.json     beside the folder, written last: the newest step that was saved
     STEP/                orbax's own folder, committed by a rename
-    digests/STEP         sha256 over the step, names and bytes of that folder, after the rename
+    digests/STEP         sha256 over the run's config, the step, and names and bytes of that folder
     digests/STEP.saving  made before the save, gone after the digest: a kill between leaves it
     removed/             steps on their way out
     quarantine/          steps that did not verify; nothing here is ever deleted

@@ -65,8 +65,15 @@ def digest_file(folder: Path, step: int) -> Path:
 
 
 def digest_of(folder: Path, step: int) -> str:
-    """The sha256 over a step's number, and names, sizes and bytes of all files under its folder."""
+    """The sha256 over a step's number, and names, sizes and bytes of all files under its folder.
+
+    Over the configuration beside the checkpoints too, where there is one: those of another run,
+    whose shapes may be the same, are not this run's.
+    """
     total = hashlib.sha256(f'step {step}\0'.encode())
+    run = folder.parent / 'config.json'
+    if run.exists():
+        total.update(run.read_bytes() + b'\0')
     root = folder / str(step)
     for path in sorted(path for path in root.rglob('*') if path.is_file()):
         total.update(f'{path.relative_to(root)}\0{path.stat().st_size}\0'.encode())
@@ -85,7 +92,7 @@ def verify_step(folder: Path, step: int) -> None:
         return digest_of(folder, step).encode() == digest_file(folder, step).read_bytes()
 
     if not _patiently(same, folder, step):
-        raise NotValidError('it is not what was saved as this step')
+        raise NotValidError('it is not what was saved as this step of this run')
 
 
 def read_step(folder: Path, step: int, like: Callable[[int], Any] | None) -> Saved:

@@ -645,7 +645,9 @@ def test_a_step_under_another_number_is_not_that_step(two_steps, tmp_path, renam
     assert load_weights(folder, say=lambda line: None).step == (1 if rename else 2)
     saved, said = restored(folder)
     assert saved.step == (1 if rename else 2)
-    assert 'checkpoint 7 is not valid (it is not what was saved as this step)' in said[0]
+    assert (
+        'checkpoint 7 is not valid (it is not what was saved as this step of this run)' in said[0]
+    )
 
 
 @pytest.mark.parametrize('name', ['\N{SUPERSCRIPT TWO}', '\N{ARABIC-INDIC DIGIT NINE}', '03', '+4'])

@@ -289,6 +289,17 @@ def test_a_finished_run_is_returned_without_training(undisturbed, monkeypatch):
     assert {path for path in before if path.is_file() and before[path] != after[path]} == set()
 
 
+def test_checkpoints_of_another_run_are_not_believed(tmp_path, monkeypatch):
+    mine, other = tmp_path / 'mine', tmp_path / 'other'
+    interrupted(mine, monkeypatch, 2, lr=0.1)
+    interrupted(other, monkeypatch, 3, lr=0.2)
+    shutil.rmtree(mine / 'checkpoints')
+    shutil.copytree(other / 'checkpoints', mine / 'checkpoints')  # of equal shapes
+    with pytest.raises(CheckpointError, match='no valid checkpoint is left'):
+        run(mine, lr=0.1)
+    assert load_weights(other / 'checkpoints').step == 3  # where they belong they are
+
+
 @pytest.mark.parametrize('at', [1, 4])
 def test_a_changed_configuration_is_refused_and_named(at, tmp_path, monkeypatch):
     interrupted(tmp_path, monkeypatch, at, width=8, lr=0.1)
