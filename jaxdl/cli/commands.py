@@ -186,7 +186,7 @@ def _eval(words: list[str]) -> None:
     from rich.table import Table
 
     from jaxdl.cli.library import load, phases_of
-    from jaxdl.cli.plan import arms_in, recall
+    from jaxdl.cli.plan import arms_in, recall, tell_changes
     from jaxdl.run import machine
     from jaxdl.run.arm import evaluate_arm
     from jaxdl.run.config import groups_of, read_config
@@ -205,6 +205,7 @@ def _eval(words: list[str]) -> None:
         for place in groups_of(folder / arm):
             config = read_config(place)
             phases = phases_of(study, recall(study, config))
+            tell_changes(place, phases, config, experiment=experiment, say=_say)
             step, numbers = evaluate_arm(place, phases, config, options=options, say=_say)
             for metric, seeds in numbers.items():
                 each = ' '.join(f'{x:.6g}' for x in seeds)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from jaxdl.claims import Lead, Paired
 from jaxdl.cli.library import chosen, defaults, phases_of, refuse_sameness, resolve
 from jaxdl.data.source import Source
+from jaxdl.engine.identity import in_words
 from jaxdl.errors import DataMissingError, DivergedError, UsageError
 from jaxdl.files import write_json
 from jaxdl.nn.layers import cpu_formulations
@@ -248,6 +249,21 @@ def check_arms(study: Study, folder: Path, experiment: Path, *, say: Callable[[s
             standing = stand(place, stages, config, experiment=experiment)
             refuse_changes(standing, accept=False)
             standing.write(experiment)
+
+
+def tell_changes(
+    folder: Path,
+    phases: Sequence[Phase],
+    config: Config,
+    *,
+    experiment: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Say in what the run of an arm differs from what its experiment computes now, if it does."""
+    if (folder / 'identity.json').exists() and not is_believed(folder, experiment):
+        stages = make_stages(phases, config.seeds, Options())
+        if changed := stand(folder, stages, config, experiment=experiment).changed:
+            say(f'{folder} holds a run that computes something else: {in_words(changed)}')
 
 
 def _is_done(folder: Path, config: Config, experiment: Path) -> bool:

@@ -288,6 +288,14 @@ def test_eval_measures_what_was_recorded(word, there):
         assert mean == pytest.approx(sum(recorded[metric]) / 2, rel=1e-5)
 
 
+def test_eval_says_where_something_else_is_computed_now(here, finished):
+    shutil.copytree(finished[0] / 'runs', here / 'runs')
+    (here / 'mine.py').write_text(MINE.replace('X[:, 0] > 0', 'X[:, 0] > 1'))
+    code, out, err = typed('eval', 'mine.py', '--arm', 'wide')
+    assert code == 0 and 'test/accuracy' in out
+    assert 'computes something else: train, column y of mine: other values' in err
+
+
 def test_parameters_come_back_from_json_as_the_trial_takes_them():
     def trial(
         widths: tuple[int, ...] = (1,), clip: float = math.inf, names: list[str] | None = None
