@@ -293,7 +293,7 @@ def test_eval_says_where_something_else_is_computed_now(here, finished):
     (here / 'mine.py').write_text(MINE.replace('X[:, 0] > 0', 'X[:, 0] > 1'))
     code, out, err = typed('eval', 'mine.py', '--arm', 'wide')
     assert code == 0 and 'test/accuracy' in out
-    assert 'computes something else: train, column y of mine: other values' in err
+    assert 'computes something else: test, column y of mine: other values' in err
 
 
 def test_parameters_come_back_from_json_as_the_trial_takes_them():
