@@ -19,6 +19,8 @@ _OF_THE_PATH = {
     errno.EROFS,
 }
 _OF_JAX = ('JaxRuntimeError', 'XlaRuntimeError')  # by name: jax need not be imported to ask
+# Of a shared library that cannot be loaded only the system's words are left.
+_OF_LOADING = tuple(map(os.strerror, (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)))
 
 
 def machine_fault(error: BaseException | None) -> str | None:
@@ -48,6 +50,8 @@ def _fault(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return 'out of memory'
     text = str(error)
+    if isinstance(error, ImportError):
+        return next((words for words in _OF_LOADING if text.endswith(words)), None)
     if isinstance(error, OSError):
         found = error.errno
     elif code := re.search(r"os_error_code='(\d+)'", text):  # as tensorstore has it

@@ -51,6 +51,8 @@ def test_a_wrong_path_is_not(code):
         (jax.errors.JaxRuntimeError('INTERNAL: x'), None),
         (ValueError('RESOURCE_EXHAUSTED is a word'), None),
         (OSError('without a number'), None),
+        (ImportError('x.so: cannot open it: Too many open files'), 'Too many open files'),
+        (ImportError('cannot import name x'), None),
         (None, None),
     ],
 )

@@ -51,9 +51,10 @@ def _run(command: Callable[[list[str]], int | None], words: list[str]) -> int:
     words = [word for word in words if word != '--debug']
     # What only shows something may be read page by page, for as long as one likes.
     patience = PATIENCE if words[:1] == ['run'] else None
-    with forgive_readers(patience), _said():
+    with forgive_readers(patience):
         try:
-            return command(words) or 0
+            with _said():
+                return command(words) or 0
         except (Exception, KeyboardInterrupt) as error:
             found = _line(error)
             if debug or found is None:

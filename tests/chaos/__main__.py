@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 
 from chaos import five
-from chaos.injections import DAMAGES, DISTURBANCES, Process, is_early
+from chaos.injections import DAMAGES, DISTURBANCES, OF_CHECKPOINTS, Process, is_early
 from chaos.judge import difference, fault_of_end, seconds_of_training
 from chaos.tally import Done, Tally
 
@@ -190,7 +190,8 @@ class History:
         if not self.arm.is_dir():
             return
         shutil.copytree(self.run, copy)
-        name = self.rng.choice(list(DAMAGES))
+        done = (self.arm / 'DONE').exists()  # then nobody reads its checkpoints any more
+        name = self.rng.choice([name for name in DAMAGES if not (done and name in OF_CHECKPOINTS)])
         if what := DAMAGES[name](self.arm, self.rng):
             self._damaged = name
             self._note(name, what)

@@ -192,3 +192,4 @@ DAMAGES: dict[str, Callable[[Path, Random], str]] = {
     'gone: a step, or all': _gone,
     'leftovers of the dead': _leftovers,
 }
+OF_CHECKPOINTS = [name for name in DAMAGES if 'checkpoint' in name or name.startswith('gone')]

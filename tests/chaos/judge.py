@@ -1,5 +1,6 @@
 """How the soak judges: the end of one start, and the end of a run against the undisturbed one."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from jaxdl.files import read_arrays, read_json
 from jaxdl.run.record import ARRAYS, METRICS, read_done, read_metrics
 
 REFUSED = (1, 2, 77)  # codes with which a start may refuse what was damaged
+# What Python says that could not even start, and no command of jaxdl has said anything before.
+_STILLBORN = re.compile(r'\s*(Traceback|Fatal Python error|Error processing line|Could not find)')
+_COMMAND = re.compile(r'jaxdl/cli/main\.py", line \d+, in (?!<module>)')
 
 
 def fault_of_end(
@@ -25,7 +29,8 @@ def fault_of_end(
     if early and code in (-15, -1, -2, 1, 75, 130):
         return None
     if 'Traceback (most recent call last)' in output:
-        return 'a traceback'
+        stillborn = _STILLBORN.match(output) and not _COMMAND.search(output)
+        return None if stillborn and code in allowed else 'a traceback'
     if code not in (0, *allowed, *(REFUSED if damaged else ())):
         return f'exit code {code}'
     lines = [line for line in output.splitlines() if line.strip()]

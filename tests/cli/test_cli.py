@@ -1,6 +1,7 @@
 """The command line as a user types it: `main([...])` in a folder of the user's own."""
 
 import contextlib
+import errno
 import io
 import json
 import logging
@@ -640,6 +641,15 @@ def test_doctor_and_data_tell_what_is_there(monkeypatch, here):
     assert code == 0 and '1797 rows' in out and 'examples:' in out
     code, out, _ = typed('data', 'prepare', 'digits')
     assert code == 0 and 'nothing to prepare' in out
+
+
+def test_a_process_without_handles_says_so_from_its_first_moment(monkeypatch, capfd):
+    def no_handles():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), 'weakref.py')
+
+    monkeypatch.setattr('jaxdl.cli.main._said', no_handles)
+    code = main(['list'])
+    assert (code, capfd.readouterr().err) == (1, 'jaxdl: weakref.py: Too many open files\n')
 
 
 def test_what_modules_log_is_said_once(monkeypatch):

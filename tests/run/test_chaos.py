@@ -29,14 +29,14 @@ def whole(tmp_path_factory):
     run = tmp_path_factory.mktemp('whole') / 'five'
     arm = run / 'ragged'
     with Record(arm, title='', seeds=[0], steps=3, tensorboard=False) as record:
+        for name in ('config.json', 'env.json', 'identity.json', 'numbers.json'):
+            write_json(arm / name, {'a': 1})
         with Checkpoints(arm / 'checkpoints') as checkpoints:
             for step in (1, 2, 3):
                 values = {'loss': [1 / step]}
                 record.metrics(step, phase=0, seconds=2.0 * step, values=values, ends=step == 3)
                 checkpoints.save({'w': np.arange(4.0) * step}, step=step, phase=0)
         write_arrays(arm / 'arrays.npz', {'a': np.arange(3)})
-        for name in ('config.json', 'env.json', 'identity.json', 'numbers.json'):
-            write_json(arm / name, {'a': 1})
         record.done({'seconds': 6.0, 'metrics': {'loss': [1 / 3]}})
     write_json(run / 'result.json', {'study': 'five', 'seeds': [0], 'arms': {}, 'claims': []})
     return run
@@ -92,7 +92,11 @@ def test_a_start_ends_as_promised_or_wrong():
     assert fault(77, 'jaxdl: no valid checkpoint') == 'exit code 77'
     assert fault(2, 'jaxdl: use', allowed=[1]) == 'exit code 2'
     assert 'does not say why' in fault(1, 'jaxdl: a\nb', allowed=[1])
-    assert fault(1, 'Traceback (most recent call last)\n', allowed=[1]) == 'a traceback'
+    trace = 'Traceback (most recent call last):\n  File "jaxdl/cli/main.py", line 9, in '
+    assert fault(1, f'{trace}main\nOSError', allowed=[1]) == 'a traceback'
+    assert fault(1, f'jaxdl: a\n{trace}<module>\nOSError', allowed=[1]) == 'a traceback'
+    assert fault(1, f'{trace}<module>\nOSError', allowed=[1]) is None  # Python could not start
+    assert fault(1, f'{trace}<module>\nOSError') == 'a traceback'
     assert fault(-15, early=True) is None
     assert fault(-15) == 'exit code -15'
 
