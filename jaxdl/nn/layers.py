@@ -290,12 +290,13 @@ def attention(query: Array, key: Array, value: Array, **options: Any) -> Array:
         return x.swapaxes(1, 2).reshape(batch * heads, -1, x.shape[-1])
 
     q, k, v = by_head(query / math.sqrt(depth)), by_head(key), by_head(value)
-    y = _softmax(q @ k.swapaxes(1, 2)) @ v
+    y = softmax(q @ k.swapaxes(1, 2)) @ v
     return y.reshape(batch, heads, *y.shape[1:]).swapaxes(1, 2)
 
 
 @jax.custom_vjp
-def _softmax(x: Array) -> Array:
+def softmax(x: Array) -> Array:
+    """exp(x_i) / sum_j exp(x_j) over the last axis, with a gradient derived by hand."""
     return jax.nn.softmax(x)
 
 
@@ -308,7 +309,7 @@ def _softmax_backward(y: Array, g: Array) -> tuple[Array]:
     return (y * (g - (y * g).sum(-1, keepdims=True)),)
 
 
-_softmax.defvjp(_softmax_forward, _softmax_backward)
+softmax.defvjp(_softmax_forward, _softmax_backward)
 
 Conv = partial(nn.Conv, conv_general_dilated=convolution)
 Dense = nn.Dense

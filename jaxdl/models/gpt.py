@@ -1,0 +1,122 @@
+"""GPT: a decoder that continues text (Radford et al. 2018, 2019). Names and layout are GPT-2's.
+
+GPT-2 has 124,439,808 parameters, medium 354,823,168, large 774,030,080, XL 1,557,611,200.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers
+
+from jaxdl.models.transformer import Block, LayerNorm, Perceptron
+from jaxdl.nn.attention import Attention, Cache, Rotation
+
+Array = jax.Array
+Layer = Callable[..., nn.Module]
+
+gelu_tanh = partial(jax.nn.gelu, approximate=True)  # as GPT-2 was trained
+
+
+class GPT(nn.Module):
+    """Blocks with their norms first, learned positions, and the embeddings as output weights.
+
+    vocabulary, context: how many tokens there are, and how many are read at most.
+    groups: of keys and values, see `Attention`. rotate: `rotary`, instead of learned positions.
+    dropout: of embeddings, of attention's weights and of each branch.
+    remat: whether a block's inside is computed again for its gradient, which saves memory.
+    """
+
+    vocabulary: int = 50_257
+    context: int = 1024
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp: int | None = None  # 4 width
+    groups: int | None = None
+    rotate: Rotation | None = None
+    dropout: float = 0.0
+    activation: Callable[[Array], Array] = gelu_tanh
+    norm: Layer = LayerNorm
+    remat: bool = False
+
+    def setup(self) -> None:
+        """Embeddings and blocks; initial values as in Radford et al. 2019, section 2.3."""
+        normal = initializers.normal(0.02)
+        self.wte = nn.Embed(self.vocabulary, self.width, embedding_init=normal)
+        if self.rotate is None:
+            self.wpe = nn.Embed(self.context, self.width, embedding_init=normal)
+        out = initializers.normal(
+            0.02 / math.sqrt(2 * self.depth)
+        )  # of what is added 2 depth times
+        attention = partial(
+            Attention,
+            self.heads,
+            self.width,
+            groups=self.groups,
+            rotate=self.rotate,
+            dropout=self.dropout,
+            kernel_init=normal,
+            out_init=out,
+        )
+        mlp = partial(
+            Perceptron,
+            self.mlp or 4 * self.width,
+            self.width,
+            activation=self.activation,
+            kernel_init=normal,
+            out_init=out,
+        )
+        block = nn.remat(Block, static_argnums=(3, 4)) if self.remat else Block
+        self.h = [
+            block(attention, mlp, norm=self.norm, dropout=self.dropout) for _ in range(self.depth)
+        ]
+        self.ln_f = self.norm()
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(
+        self, tokens: Array, lengths: Array | None = None, *, train: bool = False
+    ) -> Array:
+        """Tokens int [B, T] -> logits [B, T, vocabulary] of the token after each.
+
+        lengths [B] need not be known: no token sees what comes after it.
+        """
+        x = self._embedded(tokens, jnp.arange(tokens.shape[1]), train=train)
+        for block in self.h:
+            x = block(x, None, True, train)
+        return self.wte.attend(self.ln_f(x))
+
+    def empty(self, batch: int, steps: int) -> list[Cache]:
+        """The state of a text of which nothing was read, for so many tokens."""
+        return [block.empty(batch, steps) for block in self.h]
+
+    def extend(
+        self, tokens: Array, state: Sequence[Cache], count: Array | None = None
+    ) -> tuple[Array, list[Cache]]:
+        """The next tokens int [B, T]: logits [B, T, vocabulary], and the state after them.
+
+        count: int [B], how many of the T each row has; None: all.
+        """
+        x = self._embedded(tokens, state[0].used[:, None] + jnp.arange(tokens.shape[1]))
+        grown = []
+        for block, cache in zip(self.h, state, strict=True):
+            x, cache = block.extend(x, cache, count=count)
+            grown.append(cache)
+        return self.wte.attend(self.ln_f(x)), grown
+
+    def _embedded(self, tokens: Array, positions: Array, *, train: bool = False) -> Array:
+        if tokens.shape[1] > self.context:
+            raise ValueError(f'{tokens.shape[1]} tokens, and a context of {self.context}')
+        x = self.wte(tokens)
+        if self.rotate is None:
+            x = x + self.wpe(positions)
+        return self.drop(x, deterministic=not train)
+
+
+gpt2 = partial(GPT, width=768, depth=12, heads=12)
+gpt2_medium = partial(GPT, width=1024, depth=24, heads=16)
+gpt2_large = partial(GPT, width=1280, depth=36, heads=20)
+gpt2_xl = partial(GPT, width=1600, depth=48, heads=25)

@@ -1,0 +1,246 @@
+"""The Transformer: encoder, decoder, and both (Vaswani et al. 2017).
+
+Sizes of the paper, table 3: base has 6 + 6 blocks of width 512, 8 heads, 2048 hidden units; big has
+width 1024, 16 heads, 4096.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers
+
+from jaxdl.nn import layers
+from jaxdl.nn.attention import Attention, Cache, padding_mask, sinusoids
+
+Array = jax.Array
+Layer = Callable[..., nn.Module]
+Branch = Callable[[Array], Array]
+Residual = Callable[[Array, Branch, Branch], Array]
+LayerNorm = partial(layers.LayerNorm, epsilon=1e-5)
+
+
+def post_norm(x: Array, branch: Branch, norm: Branch) -> Array:
+    """norm(x + branch(x)), as published."""
+    return norm(x + branch(x))
+
+
+def pre_norm(x: Array, branch: Branch, norm: Branch) -> Array:
+    """x + branch(norm(x)) (Xiong et al. 2020): trains without warming up."""
+    return x + branch(norm(x))
+
+
+class Perceptron(nn.Module):
+    """Two dense layers on each token: activation(x W1 + b1) W2 + b2 (eq. 2)."""
+
+    hidden: int
+    width: int
+    activation: Callable[[Array], Array] = nn.relu
+    dropout: float = 0.0
+    kernel_init: Callable[..., Array] = initializers.xavier_uniform()
+    out_init: Callable[..., Array] = initializers.xavier_uniform()
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """[B, T, width] -> [B, T, width]."""
+        x = self.activation(nn.Dense(self.hidden, kernel_init=self.kernel_init, name='fc1')(x))
+        x = nn.Dropout(self.dropout)(x, deterministic=not train)
+        return nn.Dense(self.width, kernel_init=self.out_init, name='fc2')(x)
+
+
+class Block(nn.Module):
+    """Attention to oneself, then a perceptron; each with a residual connection and a norm.
+
+    attention(name=) and mlp(name=) -> modules, norm(name=) -> module.
+    residual: `post_norm` or `pre_norm`. dropout: of each branch before it is added.
+    """
+
+    attention: Layer
+    mlp: Layer
+    norm: Layer = LayerNorm
+    residual: Residual = pre_norm
+    dropout: float = 0.0
+
+    def setup(self) -> None:
+        """The branches and their norms."""
+        self.self_attention = self.attention()
+        self.feed_forward = self.mlp()
+        self.norm1, self.norm2 = self.norm(), self.norm()
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(
+        self, x: Array, mask: Array | None = None, causal: bool = False, train: bool = False
+    ) -> Array:
+        """[B, T, width] -> [B, T, width]. Nothing is keyword-only: `nn.remat` needs it so."""
+
+        def attend(x: Array) -> Array:
+            y = self.self_attention(x, mask=mask, causal=causal, train=train)
+            return self.drop(y, deterministic=not train)
+
+        return self._perceptron(self.residual(x, attend, self.norm1), train)
+
+    def _perceptron(self, x: Array, train: bool) -> Array:
+        def branch(x: Array) -> Array:
+            return self.drop(self.feed_forward(x, train=train), deterministic=not train)
+
+        return self.residual(x, branch, self.norm2)
+
+    def empty(self, batch: int, steps: int) -> Cache:
+        """A cache for so many steps."""
+        return self.self_attention.empty(batch, steps)
+
+    def extend(self, x: Array, cache: Cache, *, count: Array | None = None) -> tuple[Array, Cache]:
+        """The next steps x [B, T, width] after those in the cache."""
+        grown = [cache]
+
+        def attend(x: Array) -> Array:
+            y, grown[0] = self.self_attention.extend(x, cache, count=count)
+            return y
+
+        x = self.residual(x, attend, self.norm1)
+        return self._perceptron(x, train=False), grown[0]
+
+
+class CrossBlock(Block):
+    """A block of a decoder: between attention to itself and perceptron it attends to a memory."""
+
+    def setup(self) -> None:
+        """The branches and their norms."""
+        super().setup()
+        self.cross_attention = self.attention()
+        self.norm_cross = self.norm()
+
+    def __call__(
+        self,
+        x: Array,
+        memory: Array,
+        memory_mask: Array | None = None,
+        mask: Array | None = None,
+        *,
+        train: bool = False,
+    ) -> Array:
+        """x [B, T, width] with what came before it, and memory [B, S, width]: [B, T, width]."""
+
+        def attend(x: Array) -> Array:
+            y = self.self_attention(x, mask=mask, causal=True, train=train)
+            return self.drop(y, deterministic=not train)
+
+        def look(x: Array) -> Array:
+            y = self.cross_attention(x, memory, mask=memory_mask, train=train)
+            return self.drop(y, deterministic=not train)
+
+        x = self.residual(x, attend, self.norm1)
+        x = self.residual(x, look, self.norm_cross)
+        return self._perceptron(x, train)
+
+    def read(self, memory: Array, lengths: Array | None = None) -> Cache:
+        """The memory's keys and values, for `extend`."""
+        return self.cross_attention.read(memory, lengths)
+
+    def extend(  # type: ignore[override]
+        self, x: Array, caches: tuple[Cache, Cache], *, count: Array | None = None
+    ) -> tuple[Array, tuple[Cache, Cache]]:
+        """The next steps after those in the first cache, looking at what the second has read."""
+        own, memory = caches
+        grown = [own]
+
+        def attend(x: Array) -> Array:
+            y, grown[0] = self.self_attention.extend(x, own, count=count)
+            return y
+
+        x = self.residual(x, attend, self.norm1)
+        x = self.residual(x, lambda x: self.cross_attention.look(x, memory), self.norm_cross)
+        return self._perceptron(x, train=False), (grown[0], memory)
+
+
+class Transformer(nn.Module):
+    """Sequence to sequence: an encoder, a decoder, one embedding for both and the output.
+
+    vocabulary: of both languages together (section 5.1). The embeddings are the output's weights
+    too, and are scaled by sqrt(width) (section 3.4). Base has 44,138,496 parameters and those of
+    the embeddings, 512 for each word.
+
+    norm_last: a norm after the last block, which `pre_norm` needs and `post_norm` has already.
+    """
+
+    vocabulary: int
+    width: int = 512
+    depth: int = 6
+    heads: int = 8
+    mlp: int = 2048
+    dropout: float = 0.1
+    residual: Residual = post_norm
+    norm_last: bool = False
+    longest: int = 1024
+
+    def setup(self) -> None:
+        """Embedding and blocks."""
+        self.embedding = nn.Embed(
+            self.vocabulary, self.width, embedding_init=initializers.normal(self.width**-0.5)
+        )
+        parts: dict[str, Any] = {
+            'attention': partial(Attention, self.heads, self.width),
+            'mlp': partial(Perceptron, self.mlp, self.width),
+            'residual': self.residual,
+            'dropout': self.dropout,
+        }
+        self.encoder = [Block(**parts) for _ in range(self.depth)]
+        self.decoder = [CrossBlock(**parts) for _ in range(self.depth)]
+        if self.norm_last:
+            self.encoder_norm, self.decoder_norm = LayerNorm(), LayerNorm()
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(
+        self,
+        source: Array,
+        target: Array,
+        source_lengths: Array | None = None,
+        *,
+        train: bool = False,
+    ) -> Array:
+        """Source int [B, S] and what was said so far, int [B, T]: logits [B, T, vocabulary]."""
+        memory = self.encode(source, source_lengths, train=train)
+        mask = None if source_lengths is None else padding_mask(source_lengths, source.shape[1])
+        x = self._embedded(target, jnp.arange(target.shape[1]), train=train)
+        for block in self.decoder:
+            x = block(x, memory, mask, train=train)
+        return self._logits(x)
+
+    def encode(self, source: Array, lengths: Array | None = None, *, train: bool = False) -> Array:
+        """The memory [B, S, width] of source int [B, S]."""
+        mask = None if lengths is None else padding_mask(lengths, source.shape[1])
+        x = self._embedded(source, jnp.arange(source.shape[1]), train=train)
+        for block in self.encoder:
+            x = block(x, mask, False, train)
+        return self.encoder_norm(x) if self.norm_last else x
+
+    def empty(self, memory: Array, lengths: Array | None = None, *, steps: int) -> Any:
+        """The state of a decoder that has said nothing, for so many steps."""
+        batch = memory.shape[0]
+        return [(block.empty(batch, steps), block.read(memory, lengths)) for block in self.decoder]
+
+    def extend(self, tokens: Array, state: Any, count: Array | None = None) -> tuple[Array, Any]:
+        """The next tokens int [B, T]: logits [B, T, vocabulary], and the state after them."""
+        used = state[0][0].used
+        x = self._embedded(tokens, used[:, None] + jnp.arange(tokens.shape[1]), train=False)
+        grown = []
+        for block, caches in zip(self.decoder, state, strict=True):
+            x, caches = block.extend(x, caches, count=count)
+            grown.append(caches)
+        return self._logits(x), grown
+
+    def _embedded(self, tokens: Array, positions: Array, *, train: bool) -> Array:
+        waves = sinusoids(self.longest, self.width)[positions]
+        x = self.embedding(tokens) * math.sqrt(self.width) + waves
+        return self.drop(x, deterministic=not train)
+
+    def _logits(self, x: Array) -> Array:
+        return self.embedding.attend(self.decoder_norm(x) if self.norm_last else x)
+
+
+transformer_base = partial(Transformer, width=512, depth=6, heads=8, mlp=2048)
+transformer_big = partial(Transformer, width=1024, depth=6, heads=16, mlp=4096, dropout=0.3)
