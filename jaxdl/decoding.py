@@ -17,6 +17,7 @@ Array = jax.Array
 State = Any
 Step = Callable[[State, Array], tuple[Array, State]]
 Choose = Callable[[Key, Array], Array]
+Penalty = Callable[[Array], Array]
 
 
 class Decoded(NamedTuple):
@@ -32,8 +33,9 @@ class Decoded(NamedTuple):
 
 def greedy(step: Step, state: State, first: Array, *, length: int, end: int) -> Decoded:
     """The likeliest token at each step, from `first` int [B] on, which is not among them."""
-    choose = lambda key, logits: logits.argmax(-1)  # noqa: E731
-    return decode(step, state, first, choose, jax.random.key(0), length=length, end=end)
+    return decode(
+        step, state, first, sampler(temperature=0), jax.random.key(0), length=length, end=end
+    )
 
 
 def sampler(*, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0) -> Choose:
@@ -66,6 +68,16 @@ def sampler(*, temperature: float = 1.0, top_k: int | None = None, top_p: float 
     return choose
 
 
+def no_penalty(length: Array) -> Array:
+    """Scores as they are: the longer, the lower."""
+    return jnp.ones_like(length)
+
+
+def wu_penalty(alpha: float) -> Penalty:
+    """((5 + length) / 6)^alpha (Wu et al. 2016, eq. 14)."""
+    return lambda length: ((5.0 + length) / 6.0) ** alpha
+
+
 def decode(
     step: Step, state: State, first: Array, choose: Choose, key: Key, *, length: int, end: int
 ) -> Decoded:
@@ -94,50 +106,48 @@ def beam(
     length: int,
     end: int,
     width: int = 4,
-    length_penalty: float = 0.0,
+    penalty: Penalty = no_penalty,
 ) -> Decoded:
-    """The best of `width` rows kept at each step, for each of `first` int [B].
+    """The best of `width` rows kept at each step, for each of `first` int [B]; 1 is greedy.
 
-    A finished row's score is its log-probability divided by ((5 + its length) / 6)^length_penalty
-    (Wu et al. 2016, eq. 14); `scores` are these. The search goes on for `length` steps, so that the
-    result does not depend on when a row of another batch ends; a row that has not ended by then
-    counts as it is.
+    Of the candidates of a step those among the first `width` that end are finished; the best others
+    live on. The search goes on for `length` steps, so that what one row finds does not depend on
+    when another ends; a row that has not ended by then counts as it is. `scores` are divided by the
+    penalty of the length.
     """
     rows = first.shape[0]
-    grown = jax.tree.map(lambda x: jnp.repeat(x, width, axis=0), state)
-    alive = jnp.tile(jnp.where(jnp.arange(width) == 0, 0.0, -jnp.inf), (rows, 1))
-
-    def penalty(size: Array) -> Array:
-        return ((5.0 + size) / 6.0) ** length_penalty
+    state = jax.tree.map(lambda x: jnp.repeat(x, width, axis=0), state)
+    row = jnp.arange(rows)[:, None]
 
     def one(carry: Any, i: Array) -> tuple[Any, None]:
         state, token, alive, live, done, best = carry
         logits, state = step(state, token.reshape(-1))
-        logs = jax.nn.log_softmax(logits).reshape(rows, width, -1)
-        words = logs.shape[-1]
-        total = alive[..., None] + logs
-        # What ends now competes with what has ended before, and lives no longer.
-        ending = (total[..., end] / penalty(i + 1.0)).max(-1)
-        which = (total[..., end] / penalty(i + 1.0)).argmax(-1)
-        row = jnp.take_along_axis(live, which[:, None, None], axis=1)[:, 0].at[:, i].set(end)
-        better = ending > best
-        done = jnp.where(better[:, None], row, done)
-        best = jnp.maximum(best, ending)
-        going = total.at[..., end].set(-jnp.inf).reshape(rows, -1)
-        alive, flat = jax.lax.top_k(going, width)
-        parent, token = flat // words, (flat % words).astype(first.dtype)
-        live = jnp.take_along_axis(live, parent[..., None], axis=1).at[:, :, i].set(token)
-        places = (jnp.arange(rows)[:, None] * width + parent).reshape(-1)
-        state = jax.tree.map(lambda x: x[places], state)
+        words = logits.shape[-1]
+        total = alive[..., None] + jax.nn.log_softmax(logits).reshape(rows, width, words)
+        # At most `width` of them end, one of each row, so that as many are left to live.
+        value, flat = jax.lax.top_k(total.reshape(rows, -1), 2 * width)
+        parent, word = flat // words, (flat % words).astype(first.dtype)
+        ends = word == end
+        finished = jnp.where(ends[:, :width], value[:, :width], -jnp.inf) / penalty(i + 1.0)
+        which, score = finished.argmax(-1), finished.max(-1)
+        said = live[row[:, 0], parent[row[:, 0], which]].at[:, i].set(end)
+        done = jnp.where((score > best)[:, None], said, done)
+        best = jnp.maximum(best, score)
+        alive, going = jax.lax.top_k(jnp.where(ends, -jnp.inf, value), width)
+        parent, token = parent[row, going], word[row, going]
+        live = live[row, parent].at[:, :, i].set(token)
+        state = jax.tree.map(lambda x: x[(row * width + parent).reshape(-1)], state)
         return (state, token, alive, live, done, best), None
 
+    # All rows are equal at first: one of them lives.
+    alive = jnp.tile(jnp.where(jnp.arange(width) == 0, 0.0, -jnp.inf), (rows, 1))
     token = jnp.tile(first[:, None], (1, width))
     live = jnp.full((rows, width, length), end, first.dtype)
-    done, best = jnp.full((rows, length), end, first.dtype), jnp.full(rows, -jnp.inf)
-    carry = (grown, token, alive, live, done, best)
+    done, best = live[:, 0], jnp.full(rows, -jnp.inf)
+    carry = (state, token, alive, live, done, best)
     (_, _, alive, live, done, best), _ = jax.lax.scan(one, carry, jnp.arange(length))
     unfinished = alive[:, 0] / penalty(jnp.float32(length))
     better = unfinished > best
     tokens = jnp.where(better[:, None], live[:, 0], done)
-    sizes = jnp.where(better, length, (tokens == end).argmax(-1) + 1)
+    sizes = jnp.where(better, length, (done == end).argmax(-1) + 1)
     return Decoded(tokens, sizes, jnp.maximum(best, unfinished))

@@ -49,9 +49,7 @@ class GPT(nn.Module):
         self.wte = nn.Embed(self.vocabulary, self.width, embedding_init=normal)
         if self.rotate is None:
             self.wpe = nn.Embed(self.context, self.width, embedding_init=normal)
-        out = initializers.normal(
-            0.02 / math.sqrt(2 * self.depth)
-        )  # of what is added 2 depth times
+        out = initializers.normal(0.02 / math.sqrt(2 * self.depth))  # of each branch
         attention = partial(
             Attention,
             self.heads,

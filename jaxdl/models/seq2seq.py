@@ -70,7 +70,7 @@ class Seq2Seq(nn.Module):
     """A bidirectional encoder, and a decoder that looks at it before it says a word.
 
     The decoder's layer reads the words so far; its output asks the memory, and both make the
-    next word (Luong et al. 2015, eq. 5 and 6). Trained with the true words so far (teacher forcing).
+    next word (Luong et al. 2015, eq. 5 and 6). Training gives it the true words so far.
 
     source_words, target_words: sizes of the vocabularies. layer(units) -> a recurrent layer with
     one state, `GRU`. attention(name=) -> `Additive`, `Multiplicative` or `NoAttention`.

@@ -21,7 +21,7 @@ Rotation = Callable[[Array, Array], Array]
 
 
 class Cache(NamedTuple):
-    """The keys and values of what was read: [B, S, groups, size], of which `used` [B] are filled."""
+    """Keys and values [B, S, groups, size] of what was read; the first `used` [B] are filled."""
 
     key: Array
     value: Array
