@@ -94,7 +94,7 @@ class BERT(nn.Module):
         if steps > self.context:
             raise ValueError(f'{steps} tokens, and a context of {self.context}')
         kinds = jnp.zeros_like(tokens) if sentences is None else sentences
-        x = self.word(tokens) + self.position(jnp.arange(steps)) + self.sentence(kinds)
+        x = self.word(tokens) + self.position(jnp.arange(steps)[None]) + self.sentence(kinds)
         x = self.drop(self.norm(x), deterministic=not train)
         mask = None if lengths is None else padding_mask(lengths, steps)
         for block in self.layer:
@@ -135,7 +135,7 @@ class PreTraining(nn.Module):
         x = self.bert.activation(Dense(self.bert.width, name='transform')(hidden))
         x = self.bert.words(LayerNorm(name='transform_norm')(x))
         bias = self.param('bias', initializers.zeros, (self.bert.vocabulary,))
-        return Predictions(x + bias, Dense(2, name='follows')(pooled))
+        return Predictions(x + bias[None, None], Dense(2, name='follows')(pooled))
 
 
 class SequenceClassifier(nn.Module):
@@ -207,7 +207,7 @@ class SpanAnswers(nn.Module):
         hidden, _ = self.bert(tokens, lengths, sentences, train=train)
         x = Dense(2, name='outputs')(hidden)
         if lengths is not None:
-            x = jnp.where((jnp.arange(x.shape[1]) < lengths[:, None])[..., None], x, -jnp.inf)
+            x = jnp.where((jnp.arange(x.shape[1])[None] < lengths[:, None])[..., None], x, -jnp.inf)
         return Span(x[..., 0], x[..., 1])
 
 

@@ -82,7 +82,7 @@ class GPT(nn.Module):
 
         lengths [B] need not be known: no token sees what comes after it.
         """
-        x = self._embedded(tokens, jnp.arange(tokens.shape[1]), train=train)
+        x = self._embedded(tokens, jnp.arange(tokens.shape[1])[None], train=train)
         for block in self.h:
             x = block(x, None, True, train)
         return self.wte.attend(self.ln_f(x))
@@ -98,7 +98,7 @@ class GPT(nn.Module):
 
         count: int [B], how many of the T each row has; None: all.
         """
-        x = self._embedded(tokens, state[0].used[:, None] + jnp.arange(tokens.shape[1]))
+        x = self._embedded(tokens, state[0].used[:, None] + jnp.arange(tokens.shape[1])[None])
         grown = []
         for block, cache in zip(self.h, state, strict=True):
             x, cache = block.extend(x, cache, count=count)

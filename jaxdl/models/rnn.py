@@ -157,7 +157,7 @@ class TextCNN(nn.Module):
         )
         steps = tokens.shape[1]
         if lengths is not None:  # what is padding is as if it were not there
-            x = jnp.where((jnp.arange(steps) < lengths[:, None])[..., None], x, 0)
+            x = jnp.where((jnp.arange(steps)[None] < lengths[:, None])[..., None], x, 0)
         found = []
         for width in self.widths:
             # A text shorter than the window has one place: it is filled up with zeros.
@@ -167,7 +167,7 @@ class TextCNN(nn.Module):
             )
             if lengths is not None:
                 places = jnp.maximum(lengths - width + 1, 1)[:, None]
-                y = jnp.where((jnp.arange(y.shape[1]) < places)[..., None], y, 0)
+                y = jnp.where((jnp.arange(y.shape[1])[None] < places)[..., None], y, 0)
             found.append(y.max(1))
         z = nn.Dropout(self.dropout)(jnp.concatenate(found, -1), deterministic=not train)
         return nn.Dense(self.classes, name='out')(z)

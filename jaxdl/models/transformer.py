@@ -205,7 +205,7 @@ class Transformer(nn.Module):
         """Source int [B, S] and what was said so far, int [B, T]: logits [B, T, vocabulary]."""
         memory = self.encode(source, source_lengths, train=train)
         mask = None if source_lengths is None else padding_mask(source_lengths, source.shape[1])
-        x = self._embedded(target, jnp.arange(target.shape[1]), train=train)
+        x = self._embedded(target, jnp.arange(target.shape[1])[None], train=train)
         for block in self.decoder:
             x = block(x, memory, mask, train=train)
         return self._logits(x)
@@ -213,7 +213,7 @@ class Transformer(nn.Module):
     def encode(self, source: Array, lengths: Array | None = None, *, train: bool = False) -> Array:
         """The memory [B, S, width] of source int [B, S]."""
         mask = None if lengths is None else padding_mask(lengths, source.shape[1])
-        x = self._embedded(source, jnp.arange(source.shape[1]), train=train)
+        x = self._embedded(source, jnp.arange(source.shape[1])[None], train=train)
         for block in self.encoder:
             x = block(x, mask, False, train)
         return self.encoder_norm(x) if self.norm_last else x
@@ -226,7 +226,7 @@ class Transformer(nn.Module):
     def extend(self, tokens: Array, state: Any, count: Array | None = None) -> tuple[Array, Any]:
         """The next tokens int [B, T]: logits [B, T, vocabulary], and the state after them."""
         used = state[0][0].used
-        x = self._embedded(tokens, used[:, None] + jnp.arange(tokens.shape[1]), train=False)
+        x = self._embedded(tokens, used[:, None] + jnp.arange(tokens.shape[1])[None], train=False)
         grown = []
         for block, caches in zip(self.decoder, state, strict=True):
             x, caches = block.extend(x, caches, count=count)

@@ -33,7 +33,7 @@ class Cache(NamedTuple):
 
 def padding_mask(lengths: Array, steps: int) -> Array:
     """[B, 1, 1, steps]: the first `lengths` [B] keys of each row."""
-    return (jnp.arange(steps) < lengths[:, None])[:, None, None]
+    return (jnp.arange(steps)[None] < lengths[:, None])[:, None, None]
 
 
 def causal_mask(steps: int) -> Array:
@@ -55,7 +55,8 @@ def sinusoids(steps: int, width: int) -> Array:
     w_i = 10000^(-2i / width).
     """
     half = (width + 1) // 2
-    angles = jnp.arange(steps)[:, None] * 10_000.0 ** (-2 * jnp.arange(half) / width)
+    rates = 10_000.0 ** (-2 * jnp.arange(half) / width)
+    angles = jnp.arange(steps)[:, None] * rates[None]
     waves = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
     return waves.reshape(steps, 2 * half)[:, :width]
 
@@ -67,7 +68,8 @@ def rotary(x: Array, positions: Array, *, base: float = 10_000.0) -> Array:
     distance alone.
     """
     half = x.shape[-1] // 2
-    angles = positions[..., None, None] * base ** (-jnp.arange(half) / half)
+    where = positions if positions.ndim == 2 else positions[None]
+    angles = where[..., None, None] * (base ** (-jnp.arange(half) / half))[None, None, None]
     sin, cos = jnp.sin(angles), jnp.cos(angles)
     a, b = x[..., :half], x[..., half:]
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
@@ -188,14 +190,14 @@ class Attention(nn.Module):
         count: int [B], how many of the T each row has; None: all. Returns [B, T, width].
         """
         batch, steps, _ = x.shape
-        positions = cache.used[:, None] + jnp.arange(steps)
+        positions = cache.used[:, None] + jnp.arange(steps)[None]
         q, k, v = self.query(x), self.key(x), self.value(x)
         if self.rotate:
             q, k = self.rotate(q, positions), self.rotate(k, positions)
         row = jnp.arange(batch)[:, None]
         key = cache.key.at[row, positions].set(k.astype(cache.key.dtype), mode='drop')
         value = cache.value.at[row, positions].set(v.astype(cache.value.dtype), mode='drop')
-        seen = jnp.arange(key.shape[1]) <= positions[..., None]
+        seen = jnp.arange(key.shape[1])[None, None] <= positions[..., None]
         y = attend(q, key, value, mask=seen[:, None])
         used = cache.used + (steps if count is None else count)
         return self.out(y), Cache(key, value, used)

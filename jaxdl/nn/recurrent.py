@@ -87,7 +87,7 @@ def _unroll_forward(
 
         def product(a: Array) -> Array:
             kernel, bias = weights[len(products)]
-            products.append(a @ kernel if bias is None else a @ kernel + bias)
+            products.append(a @ kernel if bias is None else a @ kernel + bias[None])
             return products[-1]
 
         after = _kept(keep, cell(state, x, product), state)
@@ -243,8 +243,8 @@ class _Layer(nn.Module):
             first += group
         if initial is None:
             initial = (jnp.zeros((rows, self.units), x.dtype),) * states
-        projected = (x.reshape(-1, features) @ kernel + bias).reshape(rows, steps, size)
-        keep = None if lengths is None else jnp.arange(steps)[:, None] < lengths
+        projected = (x.reshape(-1, features) @ kernel + bias[None]).reshape(rows, steps, size)
+        keep = None if lengths is None else jnp.arange(steps)[:, None] < lengths[None]
         ys, final = unroll(
             cell, initial, projected.swapaxes(0, 1), weights, keep=keep, reverse=self.reverse
         )
