@@ -19,6 +19,7 @@ ROOMS = [
     ['data'],
     ['objectives', 'rl', 'interop'],
     ['study'],
+    ['derived', 'statistics'],
     ['claims'],
     ['checkpoint'],
     ['engine'],
