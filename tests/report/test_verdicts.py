@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxdl.claims import area, better, gap, in_seeds, larger_lead, reaches, sooner
-from jaxdl.files import read_json, write_json
+from jaxdl.files import read_json, seal, write_json
 from jaxdl.metrics import About
 from jaxdl.report import page, result
 from jaxdl.report.finished import finished_arms
@@ -157,6 +157,39 @@ def test_seconds_are_those_of_all_seeds_at_once(tmp_path):
     (judged,) = report(tmp_path, claim)['claims']
     assert judged['verdict'] == 'not judged'
     assert judged['reason'].endswith('of all seeds that are trained at once, and it is a 2, b 3')
+
+
+def test_seeds_that_were_added_later_are_as_if_they_had_been_there(tmp_path):
+    curve = np.array([[0.1, 0.2, 0.3], [0.6, 0.1, 0.5], [0.6, 0.9, 0.7]])
+    names = ['steps to test/accuracy >= 0.5', 'seconds to test/accuracy >= 0.5', area(METRIC)]
+    write_arm(tmp_path / 'a', curve)
+    write_arm(tmp_path / 'b', curve[:, [0, 2]], seeds=[0, 2])
+    write_arm(tmp_path / 'b' / 'seeds' / '1', curve[:, [1]], seeds=[1])
+    a, b = finished_arms(tmp_path, derive=names)
+    for name in names:
+        assert b.metrics[name].tolist() == a.metrics[name].tolist()
+    assert a.together.tolist() == [3, 3, 3] and b.together.tolist() == [2, 1, 2]
+
+
+def test_the_numbers_of_an_earlier_phase(tmp_path):
+    write_arm(tmp_path / 'a', [[0.1, 0.2], [0.5, 0.2], [0.6, 0.6]])
+    config = read_json(tmp_path / 'a' / 'config.json')
+    phases = [{'name': 'first', 'steps': 20}, {'name': 'phase 1', 'steps': 10}]
+    write_json(tmp_path / 'a' / 'config.json', {**config, 'phases': phases})
+    path = tmp_path / 'a' / 'metrics.jsonl'
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [{**line, 'phase': int(i == 2)} for i, line in enumerate(lines)]
+    path.write_text(''.join(json.dumps(seal(line)) + '\n' for line in lines))
+    done = read_json(tmp_path / 'a' / 'DONE')
+    write_json(tmp_path / 'a' / 'DONE', {**done, 'files': {}})
+    names = ['steps to first/test/accuracy >= 0.5', 'steps to test/accuracy >= 0.5']
+    (arm,) = finished_arms(tmp_path, derive=[*names, area(f'first/{METRIC}'), area(METRIC)])
+    # Within the earlier phase, which ends at step 20; and from the start of the run on.
+    assert arm.metrics[names[0]].tolist() == [20, 20]
+    assert arm.times[names[0]].first.tolist() == [20, math.inf]
+    assert arm.metrics[names[1]].tolist() == [30, 30]
+    assert arm.metrics[area(f'first/{METRIC}')] == pytest.approx([0.3, 0.2])
+    assert arm.metrics[area(METRIC)] == pytest.approx([0.6, 0.6])
 
 
 def test_a_number_that_cannot_be_derived_is_not_judged(tmp_path):
