@@ -366,9 +366,9 @@ def unequal(claim: Claim, told: Mapping[str, Mapping[str, Any]]) -> str:
     if isinstance(claim.judge, Lead):
         compared = [(pair.a, pair.b) for pair in (claim.judge.first, claim.judge.second)]
     for arms in compared:
-        amounts = [told.get(arm, {}).get(what) for arm in arms]
-        if unknown := [arm for arm, amount in zip(arms, amounts, strict=True) if amount is None]:
+        if unknown := [arm for arm in arms if told.get(arm, {}).get(what) is None]:
             return f'the {what} of {", ".join(unknown)} are not known: not at equal {what}'
+        amounts = [float(told[arm][what]) for arm in arms]
         least, most = min(amounts), max(amounts)
         if most > WITHIN * least:
             more = 100 * (most / least - 1) if least else math.inf

@@ -66,9 +66,10 @@ def derived(name: str) -> Derived | None:
         return None
     whole, metric, unit, reached, sign, bound = found.groups()
     if whole:
-        return Derived(whole, metric)
+        return Derived('area' if whole == 'area' else 'gap', metric)
     try:
-        return Derived(unit, reached, float(bound), sign == '>=')
+        kind: Literal['steps', 'seconds'] = 'steps' if unit == 'steps' else 'seconds'
+        return Derived(kind, reached, float(bound), sign == '>=')
     except ValueError:
         return None
 
