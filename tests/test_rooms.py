@@ -20,6 +20,7 @@ ROOMS = [
     ['objectives', 'rl', 'interop'],
     ['study'],
     ['derived', 'statistics'],
+    ['judges'],
     ['claims'],
     ['checkpoint'],
     ['engine'],

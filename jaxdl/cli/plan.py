@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxdl.claims import Lead, Paired, unequal
+from jaxdl.claims import unequal
 from jaxdl.cli.library import chosen, defaults, phases_of, refuse_sameness, resolve
 from jaxdl.data.source import Source
 from jaxdl.errors import DataMissingError, DivergedError, UsageError
 from jaxdl.files import write_json
+from jaxdl.judges import Lead, Paired
 from jaxdl.nn.layers import cpu_formulations
 from jaxdl.report.finished import DIVERGED, finished_names
 from jaxdl.report.result import write_report

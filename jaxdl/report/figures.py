@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from jaxdl.claims import Evidence
+from jaxdl.judges import Evidence
 from jaxdl.report.finished import Curve
 from jaxdl.statistics import mean_ci
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.claims import Counted, Lead, Paired, Reached, unequal
+from jaxdl.claims import unequal
 from jaxdl.errors import UsageError
+from jaxdl.judges import Counted, Lead, Paired, Reached
 from jaxdl.report import numerals
 from jaxdl.report.finished import Arm, directions, results_of, times_to
 from jaxdl.statistics import LEVEL, crossed_interval, holm

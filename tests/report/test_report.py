@@ -598,7 +598,7 @@ def test_curves_with_holes_are_drawn(values):
 
 
 def test_every_dot_of_a_claim_is_seen():
-    from jaxdl.claims import Evidence
+    from jaxdl.judges import Evidence
 
     found = Evidence(np.full(5, 8.0), 8.0, True, 'modes')
     figure = figures.evidence(found, colour='#000000', interval=False)
