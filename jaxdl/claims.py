@@ -96,8 +96,10 @@ def sooner(
     Paired by seed; the effect is the difference of restricted mean times, positive where the claim
     is right: a seed that never reaches the value counts with the whole length of the run, and with
     that of the shorter run where the lengths differ. by: 'steps', or 'seconds' of the whole arm,
-    all its seeds together: only arms that train as many seeds at once can be compared by them. See
-    `jaxdl.derived.Derived` for what is counted. equal: in what the two must be equal, to 5 %.
+    all its seeds together: only arms that train as many seeds at once can be compared by them, and
+    the interval does not cover what another run of the same arm would take, because it is timed
+    once. See `jaxdl.derived.Derived` for what is counted. equal: in what the two must be equal, to
+    5 %.
     """
     if by not in ('steps', 'seconds'):
         raise UsageError(f'sooner: by is {by!r}{nearest(str(by), ("steps", "seconds"))}')
