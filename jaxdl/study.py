@@ -127,12 +127,16 @@ def phase_names(phases: Sequence[Phase]) -> list[str]:
 
 
 class Verdict(NamedTuple):
-    """The answer to a claim: the effect, its 95 % interval and the p-value behind it."""
+    """The answer to a claim: the effect, its 95 % interval and the p-value behind it.
+
+    reason: what its reader must know, such as why nothing could be tested.
+    """
 
     verdict: Literal['supported', 'refuted', 'undecided']
     effect: float
     ci95: tuple[float, float]
     p: float
+    reason: str = ''
 
 
 class Claim(NamedTuple):

@@ -19,6 +19,8 @@ ROOMS = [
     ['data'],
     ['objectives', 'rl', 'interop'],
     ['study'],
+    ['derived', 'statistics'],
+    ['judges'],
     ['claims'],
     ['checkpoint'],
     ['engine'],

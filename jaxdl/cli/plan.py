@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxdl.claims import Lead, Paired
+from jaxdl.claims import unequal
 from jaxdl.cli.library import chosen, defaults, phases_of, refuse_sameness, resolve
 from jaxdl.data.source import Source
 from jaxdl.engine.identity import in_words
 from jaxdl.errors import DataMissingError, DivergedError, UsageError
 from jaxdl.files import write_json
+from jaxdl.judges import Lead, Paired
 from jaxdl.nn.layers import cpu_formulations
 from jaxdl.report.finished import DIVERGED, finished_names
 from jaxdl.report.result import write_report
@@ -19,6 +20,7 @@ from jaxdl.run.arm import run_arm
 from jaxdl.run.comparison import is_believed, refuse_changes, stand
 from jaxdl.run.config import Config, as_json, changes, groups_of, read_config, share_seeds
 from jaxdl.run.origin import reading
+from jaxdl.run.record import read_done
 from jaxdl.run.stage import Options, make_stages, numbers_of, refuse_unmeasured
 from jaxdl.study import Eval, Phase, Study, cadence, evaluations, phase_names
 
@@ -172,19 +174,31 @@ def _check_trials(
 ) -> None:
     """Trace every arm that is to be trained, unless there is only one, which is traced anyway.
 
-    Nothing is compiled. Raises UsageError for the first mistake, naming the arm.
+    Nothing is compiled. Raises UsageError for the first mistake, naming the arm, and where arms
+    that a claim compares at equal parameters have other numbers of them.
     """
+    equals = [claim for claim in study.claims if claim.equal == 'parameters']
     wanted = [
         (arm, config)
         for arm, config in configs.items()
         if not all(_is_done(*it, experiment) for it in share_seeds(folder / arm, config))
     ]
-    for arm, config in wanted if len(wanted) > 1 else []:
+    sizes = {
+        arm: {'parameters': read_done(lot)['parameters']}
+        for arm in finished_names(folder)
+        for lot in groups_of(folder / arm)[:1]
+        if arm not in dict(wanted) and any(arm in claim.arms for claim in equals)
+    }
+    for arm, config in wanted if len(wanted) > 1 or equals else []:
         try:
             stages = make_stages(_phases(study, config), config.seeds, options)
             refuse_unmeasured(arm, numbers_of(stages), **_judged(study, arm))
+            sizes[arm] = {'parameters': stages[-1].engine.parameters()}
         except UsageError as error:
             raise type(error)(f'arm {arm!r}: {error}') from error
+    for claim in equals:
+        if all(arm in sizes for arm in claim.arms) and (why := unequal(claim, sizes)):
+            raise UsageError(f'the claim {claim.text!r}: {why}, which is within 5 %')
 
 
 def _judged(study: Study, arm: str) -> dict[str, list[str]]:

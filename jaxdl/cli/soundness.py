@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from jaxdl.claims import EQUAL
 from jaxdl.cli.options import check
 from jaxdl.errors import UsageError, nearest
 from jaxdl.study import Claim, Count, Eval, Phase, Study, evaluations, phase_names
@@ -102,6 +103,8 @@ def _claims(study: Study, arms: Sequence[str]) -> tuple[Claim, ...]:
             raise UsageError(f"{what}: {claim.metric!r} is no name of a number: 'test/accuracy'")
         if not callable(claim.judge):
             raise UsageError(f'{what}: its judge is no function')
+        if claim.equal is not None and claim.equal not in EQUAL:
+            raise UsageError(f'{what}: equal is {claim.equal!r}{nearest(str(claim.equal), EQUAL)}')
     return tuple(claims)
 
 

@@ -10,11 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from jaxdl.claims import Counted, Judge
+from jaxdl.derived import is_training, twin
 from jaxdl.files import remove_temporaries, write_bytes
+from jaxdl.judges import Counted, Judge
 from jaxdl.report import figures, numerals
 from jaxdl.report.finished import Arm, directions, results_of
-from jaxdl.report.rows import Cell, answer_grid, answers, arm_grid, is_training, remarks, twin
+from jaxdl.report.rows import Cell, answer_grid, answers, arm_grid, remarks
 from jaxdl.study import Claim
 
 

@@ -14,7 +14,7 @@ from jaxdl.errors import UsageError, nearest
 from jaxdl.files import read_json, write_bytes, write_json
 from jaxdl.report.finished import Arm, finished_arms, finished_names, unfinished_arms
 from jaxdl.report.numerals import commit, duration
-from jaxdl.report.rows import Grid, answer_grid, arm_grid, remarks
+from jaxdl.report.rows import Grid, answer_grid, answers, arm_grid, remarks
 
 BEGIN, END = '<!-- results: written by `jaxdl record` -->', '<!-- end of results -->'
 
@@ -200,7 +200,7 @@ def _grid(grid: Grid) -> list[str]:
 
 def _answer(result: Mapping[str, Any]) -> str:
     """How many claims got which verdict, ``2 supported, 1 refuted``."""
-    verdicts = [claim['verdict'] for claim in result['claims']]
+    verdicts = [answer.verdict for answer in answers(result)]
     found = ', '.join(f'{verdicts.count(verdict)} {verdict}' for verdict in dict.fromkeys(verdicts))
     found += ' (**not the study as it stands**)' if result.get('departs') else ''
     return f'{found} (**see the remark**)' if result.get('remark') else found

@@ -5,22 +5,23 @@ Nothing here depends on when it is run: the same run files give the same bytes.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jaxdl.claims import Counted, Lead, Paired, Reached, mean_ci
+from jaxdl.derived import is_training, twin
 from jaxdl.errors import UsageError
 from jaxdl.files import jsonable, write_json
-from jaxdl.report.finished import Arm, directions, finished_arms, results_of, unfinished_arms
+from jaxdl.report.finished import Arm, finished_arms, unfinished_arms
 from jaxdl.report.numerals import DASH
 from jaxdl.report.page import write_page
-from jaxdl.report.rows import answers, arm_grid, is_training, remarks, twin
-from jaxdl.study import Claim, Verdict
+from jaxdl.report.rows import answers, arm_grid, remarks
+from jaxdl.report.verdicts import judged, lost, seeds_said, unreached
+from jaxdl.statistics import mean_ci
+from jaxdl.study import Claim
 
 WIDE = 110  # characters of a table that a terminal has room for
 STYLES = {
@@ -36,14 +37,6 @@ SIGNS = {
     'not judged': '!',
 }
 
-# What the effect of each kind of claim is.
-EFFECTS = {
-    Paired: 'mean difference',
-    Lead: 'difference of mean differences',
-    Reached: 'mean',
-    Counted: 'share of seeds',
-}
-
 
 def write_report(
     folder: Path,
@@ -57,18 +50,20 @@ def write_report(
 ) -> dict[str, Any]:
     """Judge the claims on the arms that are done, write the report, and return result.json's dict.
 
-    See `judge` for claims that cannot be judged. Arms stand in the `order` of their names, others
+    See `judged` for claims that cannot be judged. Arms stand in the `order` of their names, others
     after them. `defaults` are the trial's parameters where no arm changes them: differences from
     them stand out in the report. Without them, differences between arms do.
     Raises UsageError where no arm is done.
     """
     folder = Path(folder)
-    arms = finished_arms(folder, first=order)
+    numbers = [claim.metric for claim in claims]
+    arms = finished_arms(folder, first=order, derive=numbers)
     if not arms:
         raise UsageError(f'{folder} has no finished arm; `jaxdl run {study}` runs them')
     unfinished = unfinished_arms(folder)
     starts = [start for arm in arms for start in arm.starts]
-    shown = _shown(arms, [claim.metric for claim in claims])
+    shown = _shown(arms, numbers)
+    told = {arm.name: _arm(arm, shown) for arm in arms}
     result: dict[str, Any] = jsonable(
         {
             'study': study,
@@ -85,92 +80,13 @@ def write_report(
             'better': _directions(arms),
             'shown': shown,
             'notes': _notes(arms, unfinished),
-            'arms': {arm.name: _arm(arm, shown) for arm in arms},
-            'claims': [judge(claim, arms, unfinished) for claim in claims],
+            'arms': told,
+            'claims': judged(claims, arms, unfinished=unfinished, told=told),
         }
     )
     write_json(folder / 'result.json', result)
     write_page(folder, result, arms=arms, claims=claims, defaults=defaults)
     return result
-
-
-def judge(
-    claim: Claim, arms: Sequence[Arm], unfinished: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """What result.json says of a claim, judged over the seeds that its arms share.
-
-    'not run' where an arm is not done, 'not judged' where the arms have no seed in common or the
-    number is not there, 'undecided' where it is NaN: each with the reason. unfinished: why arms are
-    not done, as `unfinished_arms` has it.
-    """
-    named = [arm for arm in arms if arm.name in claim.arms]
-    found: dict[str, Any] = {
-        'text': claim.text,
-        'arms': list(claim.arms),
-        'metric': claim.metric,
-        'judge': repr(claim.judge),
-        **{'verdict': 'not judged', 'effect': None, 'ci95': [None, None], 'p': None},
-        'kind': EFFECTS.get(type(claim.judge), ''),
-        'reason': '',
-    }
-    there = {arm.name for arm in named}
-    if missing := [name for name in dict.fromkeys(claim.arms) if name not in there]:
-        return found | {'verdict': 'not run', 'reason': _missing(missing, unfinished or {})}
-    results, shared = results_of(named)
-    if not shared:
-        each = '; '.join(f'{arm.name} has {_seeds(arm.seeds)}' for arm in named)
-        return found | {'reason': f'no seed in common: {each}'}
-    try:
-        verdict = claim.judge(results, directions(named))
-    except UsageError as error:
-        return found | {'reason': str(error)}
-    return found | _reasoned(claim, verdict, named, shared)._asdict()
-
-
-class _Reasoned(NamedTuple):
-    verdict: str
-    effect: float
-    ci95: tuple[float, float]
-    p: float
-    reason: str
-
-
-def _reasoned(
-    claim: Claim, verdict: Verdict, arms: Sequence[Arm], shared: Sequence[int]
-) -> _Reasoned:
-    """A verdict with what its reader must know; where a number is NaN only a count may decide."""
-    reasons = [
-        lost for arm in arms if (lost := _lost(arm, claim.metric, shared, several=len(arms) > 1))
-    ]
-    word = verdict.verdict
-    if reasons and not isinstance(claim.judge, Counted):
-        word = 'undecided'
-    if word == 'undecided' and not reasons and len(shared) == 1:
-        reasons.append('one seed has no interval')
-    if any(set(arm.seeds) - set(shared) for arm in arms):
-        reasons.append(f'over {_seeds(shared)}, which all its arms have')
-    return _Reasoned(word, verdict.effect, verdict.ci95, verdict.p, '; '.join(reasons))
-
-
-def _lost(arm: Arm, metric: str, seeds: Sequence[int], *, several: bool) -> str:
-    """'test/accuracy of seed 1 is NaN': which of some seeds have no finite value; '' if none."""
-    values = arm.metrics.get(metric, np.zeros(0))
-    bad = [s for s, x in zip(arm.seeds, values, strict=False) if s in seeds and not np.isfinite(x)]
-    where = f' in {arm.name}' if several else ''
-    return f'{metric} of {_seeds(bad)} is NaN{where}' if bad else ''
-
-
-def _missing(names: Sequence[str], unfinished: Mapping[str, str]) -> str:
-    """Which arms a claim lacks, and why."""
-    said = []
-    for name in names:
-        why = f': {unfinished[name]}' if unfinished.get(name) else ''
-        said.append(f'{name} is not finished{why}' if name in unfinished else f'{name} was not run')
-    return '; '.join(said)
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return ('seed ' if len(seeds) == 1 else 'seeds ') + ', '.join(map(str, seeds))
 
 
 def verdict_lines(result: Mapping[str, Any], folder: Path) -> RenderableType:
@@ -191,7 +107,9 @@ def verdict_lines(result: Mapping[str, Any], folder: Path) -> RenderableType:
         )
         line.append(it.text, 'default not bold')
         if it.effect != DASH:
-            found = f'  {it.effect} {it.interval}' + (f', p {it.p}' if it.p != DASH else '')
+            found = f'  {it.effect}' + (f' {it.interval}' if it.interval != DASH else '')
+            found += f', over seeds and examples {it.examples}' if it.examples != DASH else ''
+            found += f', p {it.p}' if it.p != DASH else ''
             found += f' (Holm {it.holm})' if it.holm != DASH else ''
             line.append(found, 'dim not bold')
         line.append(f'  ({it.reason})' if it.reason else '', 'default not bold')
@@ -242,12 +160,15 @@ def _arm(arm: Arm, shown: Sequence[str]) -> dict[str, Any]:
         mean, ci95 = mean_ci(values)
         metrics[name] = {'mean': mean, 'ci95': ci95, 'per_seed': values}
     notes = [
-        f'no score of {_seeds(seeds)} was finite{f" in {prefix[:-1]}" if prefix else ""}: '
+        f'no score of {seeds_said(seeds)} was finite{f" in {prefix[:-1]}" if prefix else ""}: '
         'the last state is measured, not a best one'
         for prefix, seeds in arm.unscored.items()
     ]
     notes += [f'computes something else since it was begun: {each}' for each in arm.changed]
-    lost = (_lost(arm, name, arm.seeds, several=False) for name in shown)
+    notes += [
+        f'{name}: {said}' for name in arm.times if (said := unreached(name, [arm], arm.seeds))
+    ]
+    holes = (lost(arm, name, arm.seeds, several=False) for name in shown)
     done, params = arm.done, arm.config['params']
     return {name: done[name] for name in ('parameters', 'steps', 'seconds')} | {
         'params': params,
@@ -255,7 +176,7 @@ def _arm(arm: Arm, shown: Sequence[str]) -> dict[str, Any]:
         'digests': arm.digests,
         'steps_done': arm.steps_done,
         'best_step': arm.best_step,
-        'notes': [*notes, *filter(None, lost)],
+        'notes': [*notes, *filter(None, holes)],
         'metrics': metrics,
     }
 

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from jaxdl.claims import holm
+from jaxdl.derived import is_training
 from jaxdl.report import numerals
+from jaxdl.report.verdicts import corrected
 
 Result = Mapping[str, Any]  # what result.json holds
 
@@ -35,7 +34,11 @@ class Grid(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a claim got, in words. reason: why it could not be judged, or what its reader misses."""
+    """What a claim got, in words. reason: why it could not be judged, or what its reader misses.
+
+    interval: over seeds. examples: over seeds and examples. p: of the claim alone; holm: corrected
+    for the claims of the study, where there are several.
+    """
 
     text: str
     verdict: str
@@ -45,6 +48,7 @@ class Answer(NamedTuple):
     p: str
     holm: str
     reason: str
+    examples: str = numerals.DASH
 
 
 def arm_grid(result: Result, *, training: bool = True) -> Grid:
@@ -74,7 +78,9 @@ def arm_grid(result: Result, *, training: bool = True) -> Grid:
 
 
 def answers(result: Result) -> list[Answer]:
-    """What each claim got."""
+    """What each claim got. A result from before verdicts were corrected is read as if it were."""
+    claims = corrected(result['claims'])
+    several = sum(claim['p_holm'] is not None for claim in claims) > 1
     return [
         Answer(
             claim['text'],
@@ -83,10 +89,11 @@ def answers(result: Result) -> list[Answer]:
             claim.get('kind') or '',
             numerals.interval(claim['ci95']),
             numerals.p_value(claim['p']),
-            numerals.p_value(adjusted),
+            numerals.p_value(claim['p_holm'] if several else None),
             claim.get('reason') or '',
+            numerals.interval(claim.get('ci95_examples') or (None, None)),
         )
-        for claim, adjusted in zip(result['claims'], holm_adjusted(result), strict=True)
+        for claim in claims
     ]
 
 
@@ -94,14 +101,18 @@ def answer_grid(result: Result) -> Grid:
     """A row for each claim; the verdict is marked, and says why where that is to be said."""
     found = answers(result)
     noted = any(it.reason for it in found)
+    both = any(it.examples != numerals.DASH for it in found)
     words = ('claim', 'verdict', *(['note'] if noted else []))
     rows = []
     for it in found:
         named = it.kind and it.effect != numerals.DASH
         effect = f'{it.effect} ({it.kind})' if named else it.effect
         said = [Cell(it.text), Cell(it.verdict, True), *([Cell(it.reason)] if noted else [])]
-        rows.append([*said, *map(Cell, (effect, it.interval, it.p, it.holm))])
-    return Grid((*words, 'effect', '95 % interval', 'p', 'p (Holm)'), rows, words=len(words))
+        intervals = [it.interval, *([it.examples] if both else [])]
+        rows.append([*said, *map(Cell, (effect, *intervals, it.p, it.holm))])
+    more = ('over seeds and examples',) if both else ()
+    head = (*words, 'effect', '95 % interval', *more, 'p', 'p (Holm)')
+    return Grid(head, rows, words=len(words))
 
 
 def remarks(result: Result) -> list[str]:
@@ -130,30 +141,6 @@ def best(result: Result, metric: str) -> list[str]:
         return []
     top = (min if result['better'][metric] == 'lower' else max)(means.values())
     return [name for name, mean in means.items() if mean == top]
-
-
-def holm_adjusted(result: Result) -> list[float | None]:
-    """The p-value of each claim adjusted for their number; None where one stands alone."""
-    ps = [np.nan if claim['p'] is None else claim['p'] for claim in result['claims']]
-    if np.isfinite(ps).sum() < 2:
-        return [None] * len(ps)
-    return [None if np.isnan(p) else p for p in holm(ps)]
-
-
-def is_training(metric: str) -> bool:
-    """Whether a number was measured in training, 'train/loss' or 'pretrain/train/loss'."""
-    split, *rest = metric.split('/')
-    return split == 'train' or (len(rest) > 1 and rest[0] == 'train')
-
-
-def twin(metric: str, names: Sequence[str]) -> str | None:
-    """The training metric of the same name as a test's, where it is one of `names`."""
-    parts = metric.split('/')
-    for i in range(min(2, len(parts) - 1)):
-        other = '/'.join([*parts[:i], 'train', *parts[i + 1 :]])
-        if parts[i] not in ('train', 'valid') and other in names:
-            return other
-    return None
 
 
 def known(steps: Sequence[float | None] | None) -> list[float]:

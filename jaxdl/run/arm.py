@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxdl.checkpoint.manager import Checkpoints, load_weights
 from jaxdl.checkpoint.reading import Saved
+from jaxdl.derived import measured
 from jaxdl.engine.engine import Tick
 from jaxdl.errors import CheckpointError, DivergedError, JaxdlError, UsageError
 from jaxdl.files import RESTORE, read_arrays
@@ -94,7 +95,7 @@ def run_arm(
         if done and saved is None:
             standing.write(experiment)
             return read_done(folder)
-        watched = [*judged, *(name for stage in stages for name in stage.watched)]
+        watched = [*map(measured, judged), *(name for it in stages for name in it.watched)]
         # Lines of metrics.jsonl name the numbers of an earlier phase without its name.
         watched += [name.removeprefix(stage.prefix) for stage in stages for name in watched]
         record = stack.enter_context(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxdl.derived import derived, measured, refuse_underived
 from jaxdl.engine.engine import Engine, finish_each, split_seeds
 from jaxdl.errors import UsageError, nearest
 from jaxdl.metrics import About, Metric
@@ -159,15 +160,22 @@ def numbers_of(stages: Sequence[Stage]) -> dict[str, About]:
 def refuse_unmeasured(
     arm: str, about: Mapping[str, About], *, judged: Sequence[str], compared: Sequence[str]
 ) -> None:
-    """Raise UsageError where claims need a number that an arm will not have."""
+    """Raise UsageError where claims need a number that an arm will not have.
+
+    Of a derived number that is what it is made of; see `jaxdl.derived`.
+    """
     single = [name for name, it in about.items() if not it.shape]
     for name in judged:
-        if name not in single:
-            what = ', which is an array' if name in about else ''
-            close = nearest(name, single)
-            raise UsageError(f'a claim judges {name!r} of arm {arm!r}{what}{close}')
+        if (source := measured(name)) not in single:
+            what = ', which is an array' if source in about else ''
+            made = f', made of {source!r}' if source != name else ''
+            close = nearest(source, single)
+            raise UsageError(f'a claim judges {name!r} of arm {arm!r}{made}{what}{close}')
+        if made_of := derived(name):
+            refuse_underived(made_of, about[source].better, single)
     for name in compared:
-        if not about[name].better:
+        made_of = derived(name)
+        if not (made_of.better(about[made_of.metric].better) if made_of else about[name].better):
             raise UsageError(
                 f'a claim compares {name!r}, and nothing says which values are better; its metric '
                 "does: better='higher'"

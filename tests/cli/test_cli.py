@@ -168,7 +168,7 @@ def test_what_result_json_holds(finished):
     assert len(accuracy['per_seed']) == 2
     assert low <= accuracy['mean'] == sum(accuracy['per_seed']) / 2 <= high
     (claim,) = result['claims']
-    judged = {'verdict', 'effect', 'ci95', 'p', 'kind', 'reason'}
+    judged = {'verdict', 'effect', 'ci95', 'p', 'p_holm', 'kind', 'reason'}
     assert {'text', 'arms', 'metric', 'judge', *judged} == claim.keys()
     assert claim['verdict'] in ('supported', 'refuted', 'undecided')
 
@@ -190,6 +190,29 @@ def test_a_mistake_in_the_last_arm_is_found_before_the_first_is_trained(here, mo
     assert "a claim judges 'test/acuracy' of arm 'narrow'; did you mean" in line
     (here / 'mine.py').write_text(MINE.replace("'test/accuracy'", "'test/confusion'"))
     assert "'test/confusion' of arm 'narrow', which is an array" in mistake(*RUN)
+
+
+@pytest.mark.parametrize(
+    ('metric', 'said'),
+    [
+        (
+            "'gap of test/acuracy'",
+            "'gap of test/acuracy' of arm 'narrow', made of 'test/acuracy'; did",
+        ),
+        ("'area of test/confusion'", "made of 'test/confusion', which is an array"),
+        ("'steps to test/loss >= 0.1'", "lower values of 'test/loss' are better, and at_least is"),
+        (
+            "'test/accuracy', equal='parameters'",
+            "at equal parameters': parameters differ by 61 % (37 against 23)",
+        ),
+    ],
+)
+def test_what_a_claim_cannot_be_made_of_is_found_before_the_first_step(
+    metric, said, here, monkeypatch
+):
+    monkeypatch.setattr(plan, 'run_arm', None)
+    (here / 'mine.py').write_text(MINE.replace("'test/accuracy'", metric))
+    assert said in mistake(*RUN)
 
 
 @pytest.mark.parametrize('where', ['study = Study(', '    task = '])

@@ -34,14 +34,14 @@ from jaxdl.errors import (
 from jaxdl.game import ema
 from jaxdl.interop.files import Weights, write_weights
 from jaxdl.keys import key_at, key_for
-from jaxdl.metrics import Mean
+from jaxdl.metrics import About, Mean
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.keep_best import keep_best
 from jaxdl.run.arm import evaluate_arm, run_arm
 from jaxdl.run.config import Config, agree, read_config
 from jaxdl.run.lock import locked
 from jaxdl.run.record import Record, read_done, read_metrics
-from jaxdl.run.stage import Options
+from jaxdl.run.stage import Options, refuse_unmeasured
 from jaxdl.study import Eval, Phase
 from jaxdl.task import Task
 
@@ -935,4 +935,21 @@ def test_a_claim_on_a_number_that_is_not_measured_is_refused_before_the_first_st
     config = Config('toy', 'arm', [0, 1], {}, lengths(PLAIN))
     with pytest.raises(UsageError, match="judges 'test/acuracy' of arm 'arm'; did you mean"):
         run_arm(tmp_path, PLAIN, config, env={}, judged=['test/acuracy'])
+    with pytest.raises(
+        UsageError, match="'gap of test/acuracy' of arm 'arm', made of 'test/acurac"
+    ):
+        run_arm(tmp_path, PLAIN, config, env={}, judged=['gap of test/acuracy'])
     assert read_metrics(tmp_path) == []
+
+
+def test_what_derived_numbers_are_made_of_is_looked_for():
+    up, none = About((), 'higher'), About(())
+    about = {'test/a': up, 'train/a': up, 'test/b': none, 'train/b': none, 'test/c': up}
+    names = ['area of test/a', 'gap of test/a', 'steps to test/a >= 0.9', 'seconds to test/b <= 1']
+    refuse_unmeasured('x', about, judged=names, compared=names)
+    refuse_unmeasured('x', about, judged=['area of test/b'], compared=[])
+    for name, compared in {'area of test/b': True, 'gap of test/b': False}.items():
+        with pytest.raises(UsageError, match='nothing says which values'):
+            refuse_unmeasured('x', about, judged=[name], compared=[name] * compared)
+    with pytest.raises(UsageError, match="in training, 'train/c'"):
+        refuse_unmeasured('x', about, judged=['gap of test/c'], compared=[])
