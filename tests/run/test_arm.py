@@ -196,6 +196,9 @@ def test_what_a_finished_run_holds(undisturbed):
     with np.load(folder / 'arrays.npz') as arrays:
         assert arrays['test/confusion'].shape == (2, 2, 2)
         assert arrays['test/confusion'].sum((1, 2)).tolist() == [100, 100]
+        right = arrays['test/accuracy/each']
+        assert right.shape == (2, 100)
+        np.testing.assert_allclose(right.mean(1), payload['metrics']['test/accuracy'], rtol=1e-6)
     log = (folder / 'log.txt').read_text()
     assert 'phase 0: 6 steps, 74 parameters, toy; layout vmap (asked for), 1 steps a look' in log
 
@@ -850,7 +853,7 @@ def test_each_evaluation_looks_when_it_is_due(often):
     steps = sorted(int(p.name) for p in (often / 'checkpoints').iterdir() if p.name.isdigit())
     assert steps == [3, 6]
     about = json.loads((often / 'numbers.json').read_text())
-    assert about['valid/loss'] == {'better': 'lower', 'labels': []}
+    assert about['valid/loss'] == {'better': 'lower', 'labels': [], 'drawn': False}
     assert about.keys() >= json.loads((often / 'DONE').read_text())['metrics'].keys()
 
 
@@ -898,7 +901,8 @@ def test_the_last_numbers_of_every_phase_are_kept(two_phases, tmp_path):
     before = {f'phase 0/{name}': values for name, values in lines[4].items()}
     assert done == before | lines[7]
     arrays = dict(np.load(two_phases / 'arrays.npz'))
-    assert arrays.keys() == {'phase 0/test/confusion', 'test/confusion'}
+    names = {'test/confusion', 'test/accuracy/each'}
+    assert arrays.keys() == {*names, *(f'phase 0/{name}' for name in names)}
     named = (TWO[0]._replace(name='pretrain'), TWO[1])
     run(tmp_path, named)
     done = json.loads((tmp_path / 'DONE').read_text())['metrics']
