@@ -122,7 +122,7 @@ def _source(
     known: dict[str, Any] = {'batches': batches, 'transform': transform}
     if isinstance(data, Draw):
         table, rows = data.table, _rows_of(data, positions)
-        name = f'{data.name}: {len(data)} of {len(table)} rows, drawn by each seed'
+        name = f'{data.name}: {len(data)} of {len(table)} rows drawn by each seed,'
         known |= {'private': True, 'drawn': data.numbers}
     else:
         table, rows = data, positions

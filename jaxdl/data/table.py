@@ -376,13 +376,15 @@ def part_sizes(table: Table, what: str, parts: Mapping[str, float]) -> list[int]
             f"{where} train={parts['train']}: 'train' is the rest, which comes first; name the "
             f'others, e.g. {what}({others[0]}=0.2)'
         )
+    sizes = []
     for part, size in parts.items():
-        count = isinstance(size, Integral) and not isinstance(size, bool)
-        if not (size >= 1 if count else isinstance(size, Real) and 0 < size < 1):
+        given: Any = size  # numpy's numbers are numbers too
+        whole = isinstance(given, Integral) and not isinstance(given, bool)
+        if not (given >= 1 if whole else isinstance(given, Real) and 0 < float(given) < 1):
             raise UsageError(
                 f'{where} {part}={size}: between 0 and 1, exclusive, or a number of rows'
             )
-    sizes = [int(s) if isinstance(s, Integral) else round(n * s) for s in parts.values()]
+        sizes.append(int(given) if whole else round(n * given))
     if sum(sizes) >= n or not all(sizes):
         raise UsageError(
             f'{where} of {n} rows into {dict(zip(parts, sizes, strict=True))} '

@@ -51,16 +51,18 @@ class Confusion(Metric):
         how many, or their names, which reach the figures.
         """
         count, _ = read_classes(classes)
-        # All as one row: its counts are those of all rows.
-        flat = [x if x is None else jnp.reshape(x, (1, -1)) for x in (labels, predicted, mask)]
-        return cls.from_counts(counts_of_rows(*flat, classes=count)[0], classes, scores=scores)
+        one = (1, -1)  # row, which has all pairs
+        weight = None if mask is None else jnp.reshape(mask, one)
+        pairs = jnp.reshape(labels, one), jnp.reshape(predicted, one)
+        counts = counts_of_rows(*pairs, weight, classes=count)[0]
+        return cls.from_counts(counts, classes=classes, scores=scores)
 
     @classmethod
     def from_counts(
         cls,
         counts: Array,
-        classes: int | Sequence[str],
         *,
+        classes: int | Sequence[str],
         scores: Mapping[str, Score] | None = None,
     ) -> 'Confusion':
         """The matrix of known counts, int [classes, classes]."""

@@ -93,7 +93,7 @@ def segmenter(
         truth, weights = _truth(batch, logits, ignore)
         each = optax.softmax_cross_entropy_with_integer_labels(logits, truth)
         rows = counts_of_rows(truth, logits.argmax(-1), weights, classes=count)
-        pairs = Confusion.from_counts(rows.sum(0), classes, scores=scores)
+        pairs = Confusion.from_counts(rows.sum(0), classes=classes, scores=scores)
         metrics: Metrics = {'loss': Mean.of(each, weights, better='lower'), '': pairs}
         if 'dice' not in scores:
             return metrics

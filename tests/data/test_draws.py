@@ -199,7 +199,7 @@ def test_every_seed_is_sent_its_own_rows(options):
 
 def test_a_source_says_that_it_is_drawn():
     train, test = digits().draw(test=1 / 3)
-    name = 'digits test: 599 of 1797 rows, drawn by each seed in batches of 600, on the device'
+    name = 'digits test: 599 of 1797 rows drawn by each seed, in batches of 600, on the device'
     assert in_order(test, batch=600).name == name
     plain = in_order(digits(), batch=600)
     assert plain.drawn is None and not plain.private

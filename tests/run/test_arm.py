@@ -19,7 +19,7 @@ import jaxdl.run.stage
 from jaxdl.checkpoint.manager import Checkpoints, load_weights
 from jaxdl.cli.library import load, names, phases_of, resolve
 from jaxdl.cli.plan import lengths
-from jaxdl.data.stream import nothing
+from jaxdl.data.stream import nothing, synthetic
 from jaxdl.engine.choice import Choice
 from jaxdl.engine.engine import Engine
 from jaxdl.errors import (
@@ -34,7 +34,7 @@ from jaxdl.errors import (
 from jaxdl.game import ema
 from jaxdl.interop.files import Weights, write_weights
 from jaxdl.keys import key_at, key_for
-from jaxdl.metrics import Mean
+from jaxdl.metrics import Each, Mean
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.keep_best import keep_best
 from jaxdl.run.arm import evaluate_arm, run_arm
@@ -834,6 +834,19 @@ OFTEN = (
 
 def splits(line):
     return sorted({name.split('/')[0] for name in line['metrics']})
+
+
+def test_seeds_with_fewer_examples_than_others_are_filled_up(tmp_path):
+    def measure(nets, batch, key):
+        # Of noise that each seed draws for itself: rows that count for one and not for another.
+        return {'x/each': Each.of(batch['x'], batch['x'] > 0)}
+
+    source = synthetic(lambda key: {'x': jax.random.normal(key, (20,))}, batches=1, private=True)
+    run(tmp_path, (PLAIN[0]._replace(tests={'noise': Eval(source, measure=measure)}, steps=1),))
+    values = dict(np.load(tmp_path / 'arrays.npz'))['noise/x/each']
+    counts = (values > 0).sum(1)
+    assert counts[0] != counts[1] and values.shape == (2, counts.max())
+    assert np.isnan(values).sum(1).tolist() == (counts.max() - counts).tolist()
 
 
 @pytest.fixture(scope='module')
