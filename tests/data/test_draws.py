@@ -106,8 +106,10 @@ def test_a_draw_is_independent_of_a_split_and_of_the_order_of_training():
     split = order.parts(n, sizes=[200], seed=3, labels=None)[1]
     drawn = set(test.numbers(3).tolist())
     assert 20 < len(drawn & set(split.tolist())) < 60  # 40 by chance
-    first = order.shuffled_rows(n, batch=200, seed=3)(0)
-    assert 20 < len(drawn & set(first.tolist())) < 60
+    ring = table(n).draw(test=0.2, contiguous=True)[0]
+    for name in ('split', 'epoch'):
+        first = [order.permutation(n, seed=seed, name=name)[0] for seed in range(20)]
+        assert sum(ring.numbers(seed)[0] == row for seed, row in enumerate(first)) < 3
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import toy
 from asked import Asked
+from pace import mostly_slow
 
 from jaxdl.data.draws import Draw
 from jaxdl.data.stream import in_order, shuffled
@@ -14,6 +15,7 @@ from jaxdl.engine.identity import differences
 from jaxdl.metrics import About, Each
 from jaxdl.study import Eval
 
+LAYOUTS = mostly_slow(['loop', 'vmap', 'pmap', 'seeds', 'batch', 'seeds+batch'], keep=2)
 DATA = from_arrays({'x': toy.X, 'y': toy.Y, 'row': np.arange(100)}, name='toy')
 
 
@@ -46,7 +48,7 @@ def measured(made, steps=4):
     return jax.device_get(made.layout.stack(tick.states)), numbers
 
 
-@pytest.mark.parametrize('layout', ['vmap', 'loop', 'pmap'])
+@pytest.mark.parametrize('layout', LAYOUTS)
 def test_law_1_a_seed_among_many_equals_the_seed_alone(layout):
     many, test = engine([0, 1, 2, 5], layout)
     states, numbers = measured(many)
