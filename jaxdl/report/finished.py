@@ -33,7 +33,7 @@ class Arm:
     starts: what env.json says of each start. changed: what it computed otherwise at some of them,
         where that was accepted. digests: of the experiment's text, programs and data.
     better: which values of a number are, where that was said. labels: what the entries of an array
-        stand for, where that was said.
+        stand for, where that was said. drawn: the numbers that each seed has of rows of its own.
     metrics: its final numbers, [seeds] each, with those of the names in `derive` that can be made.
     times: of those that are times, when each seed got there, and the length of the run.
     together: with how many seeds, itself included, each seed was trained.
@@ -62,6 +62,7 @@ class Arm:
         told = read_json(folder / 'numbers.json')
         self.better: dict[str, Better] = {n: it['better'] for n, it in told.items() if it['better']}
         self.labels: dict[str, list[str]] = {n: it['labels'] for n, it in told.items()}
+        self.drawn = frozenset(name for name, it in told.items() if it.get('drawn'))
         self.metrics: dict[str, np.ndarray] = {
             name: self._joined([_floats(each['metrics'][name]) for each in done])
             for name in sorted(done[0]['metrics'])

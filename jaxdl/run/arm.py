@@ -393,7 +393,7 @@ class _Run:
     def _write(self, stage: Stage, numbers: Numbers, *, step: int, ends: bool) -> None:
         """Scalars go to metrics.jsonl, arrays to arrays.npz."""
         scalars = scalars_of(numbers)
-        arrays = {k: np.array(v) for k, v in numbers.items() if k not in scalars}
+        arrays = {k: _stacked(v) for k, v in numbers.items() if k not in scalars}
         if arrays:
             self._record.arrays({stage.prefix + name: x for name, x in arrays.items()})
         for name, values in scalars.items():
@@ -468,6 +468,17 @@ def _steps_done(stage: Stage, results: Mapping[str, Any]) -> int:
     """The steps of a phase that its longest seed did: fewer than planned if all stopped early."""
     done = results.get(stage.prefix + STEPS)
     return int(max(done)) if done else stage.phase.steps
+
+
+def _stacked(values: Sequence[np.ndarray]) -> np.ndarray:
+    """The arrays of all seeds as one; where a seed has fewer examples, NaN fills it up."""
+    rows = max(map(len, values))
+    if all(len(each) == rows for each in values):
+        return np.array(values)
+    found = np.full((len(values), rows, *values[0].shape[1:]), np.nan)
+    for row, each in zip(found, values, strict=True):
+        row[: len(each)] = each
+    return found
 
 
 def _seeds(seeds: Sequence[int]) -> str:

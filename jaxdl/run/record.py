@@ -183,7 +183,8 @@ class Record:
         """What the numbers of this run are: numbers.json."""
         if self._active:
             told = {
-                name: {'better': it.better, 'labels': it.labels} for name, it in numbers.items()
+                name: {'better': it.better, 'labels': it.labels, 'drawn': it.drawn}
+                for name, it in numbers.items()
             }
             write_json(self.folder / 'numbers.json', told)
 

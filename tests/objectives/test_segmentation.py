@@ -11,7 +11,7 @@ import pytest
 from sklearn import metrics as sklearn
 
 from jaxdl.metrics import finish
-from jaxdl.metrics.confusion import Confusion
+from jaxdl.metrics.confusion import Confusion, dice_of_rows
 from jaxdl.models.googlenet import Heads, auxiliary_loss
 from jaxdl.objectives.segmentation import SCORES, middle, segmenter, show_masks
 
@@ -127,8 +127,30 @@ class TestSegmenter:
         classes, scores = truth[known].astype(int), logits[known]
         assert got['accuracy'] == pytest.approx((scores.argmax(-1) == classes).mean())
         assert got['confusion'].sum() == known.sum()
+        each = zip(truth, logits.argmax(-1), known, strict=True)
+        dice = [
+            sklearn.f1_score(t[k], y[k], labels=[1, 2], average='macro') for t, y, k in each
+        ]  # fmt: skip
+        np.testing.assert_allclose(got['dice/each'], dice, rtol=1e-6)
         p = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
         assert got['loss'] == pytest.approx(-np.log(p[range(len(p)), classes]).mean(), rel=1e-5)
+
+    def test_the_dice_of_an_image_without_foreground_is_unknown(self):
+        counts = np.zeros((4, 3, 3), int)
+        counts[0, 0, 0] = 9  # nothing there, nothing found
+        counts[1, 0, 1] = 2  # found, and not there
+        counts[2] = [[5, 0, 0], [1, 3, 0], [0, 0, 0]]  # of class 2 nothing: class 1 alone counts
+        counts[3] = [[5, 0, 0], [1, 3, 0], [0, 0, 7]]
+        want = [np.nan, 0, 6 / 7, (6 / 7 + 1) / 2]
+        np.testing.assert_allclose(dice_of_rows(jnp.asarray(counts)), want, rtol=1e-6)
+
+    @pytest.mark.parametrize('scores', [{'mean_iou': SCORES['mean_iou']}, SCORES])
+    def test_it_is_kept_beside_the_dice_coefficient(self, scores):
+        task = segmenter(Linear(), optax.sgd(0.1), classes=3, scores=scores)
+        batch = a_batch()
+        state = jax.eval_shape(task.init, jax.random.key(0), batch)
+        measured = jax.eval_shape(task.measure, jax.random.key(0), state, batch)
+        assert ('dice/each' in measured) == ('dice' in scores)
 
     def test_a_step_sees_only_the_pixels_that_count(self):
         task = segmenter(Linear(), optax.sgd(0.1), classes=3)

@@ -19,7 +19,7 @@ import jaxdl.run.stage
 from jaxdl.checkpoint.manager import Checkpoints, load_weights
 from jaxdl.cli.library import load, names, phases_of, resolve
 from jaxdl.cli.plan import lengths
-from jaxdl.data.stream import nothing
+from jaxdl.data.stream import nothing, synthetic
 from jaxdl.engine.choice import Choice
 from jaxdl.engine.engine import Engine
 from jaxdl.errors import (
@@ -34,7 +34,7 @@ from jaxdl.errors import (
 from jaxdl.game import ema
 from jaxdl.interop.files import Weights, write_weights
 from jaxdl.keys import key_at, key_for
-from jaxdl.metrics import About, Mean
+from jaxdl.metrics import About, Each, Mean
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.keep_best import keep_best
 from jaxdl.run.arm import evaluate_arm, run_arm
@@ -196,6 +196,9 @@ def test_what_a_finished_run_holds(undisturbed):
     with np.load(folder / 'arrays.npz') as arrays:
         assert arrays['test/confusion'].shape == (2, 2, 2)
         assert arrays['test/confusion'].sum((1, 2)).tolist() == [100, 100]
+        right = arrays['test/accuracy/each']
+        assert right.shape == (2, 100)
+        np.testing.assert_allclose(right.mean(1), payload['metrics']['test/accuracy'], rtol=1e-6)
     log = (folder / 'log.txt').read_text()
     assert 'phase 0: 6 steps, 74 parameters, toy; layout vmap (asked for), 1 steps a look' in log
 
@@ -844,6 +847,19 @@ def splits(line):
     return sorted({name.split('/')[0] for name in line['metrics']})
 
 
+def test_seeds_with_fewer_examples_than_others_are_filled_up(tmp_path):
+    def measure(nets, batch, key):
+        # Of noise that each seed draws for itself: rows that count for one and not for another.
+        return {'x/each': Each.of(batch['x'], batch['x'] > 0)}
+
+    source = synthetic(lambda key: {'x': jax.random.normal(key, (20,))}, batches=1, private=True)
+    run(tmp_path, (PLAIN[0]._replace(tests={'noise': Eval(source, measure=measure)}, steps=1),))
+    values = dict(np.load(tmp_path / 'arrays.npz'))['noise/x/each']
+    counts = (values > 0).sum(1)
+    assert counts[0] != counts[1] and values.shape == (2, counts.max())
+    assert np.isnan(values).sum(1).tolist() == (counts.max() - counts).tolist()
+
+
 @pytest.fixture(scope='module')
 def often(tmp_path_factory):
     folder = tmp_path_factory.mktemp('often') / 'arm'
@@ -861,7 +877,7 @@ def test_each_evaluation_looks_when_it_is_due(often):
     steps = sorted(int(p.name) for p in (often / 'checkpoints').iterdir() if p.name.isdigit())
     assert steps == [3, 6]
     about = json.loads((often / 'numbers.json').read_text())
-    assert about['valid/loss'] == {'better': 'lower', 'labels': []}
+    assert about['valid/loss'] == {'better': 'lower', 'labels': [], 'drawn': False}
     assert about.keys() >= json.loads((often / 'DONE').read_text())['metrics'].keys()
 
 
@@ -909,7 +925,8 @@ def test_the_last_numbers_of_every_phase_are_kept(two_phases, tmp_path):
     before = {f'phase 0/{name}': values for name, values in lines[4].items()}
     assert done == before | lines[7]
     arrays = dict(np.load(two_phases / 'arrays.npz'))
-    assert arrays.keys() == {'phase 0/test/confusion', 'test/confusion'}
+    names = {'test/confusion', 'test/accuracy/each'}
+    assert arrays.keys() == {*names, *(f'phase 0/{name}' for name in names)}
     named = (TWO[0]._replace(name='pretrain'), TWO[1])
     run(tmp_path, named)
     done = json.loads((tmp_path / 'DONE').read_text())['metrics']

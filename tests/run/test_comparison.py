@@ -55,7 +55,8 @@ def show(nets, batch, key):
 
 def trial(steps: int = 4) -> Phase:
     data = from_arrays({'x': X, 'y': (X[:, 0] > 0).astype(np.int32)}, name='rows')
-    test = Eval(in_order(data, batch=8), show=show)
+    _, held_out = data.draw(test=0.5)  # by each seed
+    test = Eval(in_order(held_out, batch=8), show=show)
     task = classifier(Net(), optax.adam(1e-2), classes=2)
     return Phase(task, shuffled(data, batch=4), {'test': test}, steps, every=2)
 
@@ -223,6 +224,10 @@ def test_more_seeds_are_added_and_equal_those_from_the_start(finished, monkeypat
         np.testing.assert_allclose(added.curves[name].values, curve.values, rtol=1e-5)
     for name, values in once.arrays.items():
         np.testing.assert_allclose(added.arrays[name], values, rtol=1e-5)
+    assert once.arrays['test/accuracy/each'].shape == (4, 8)
+    assert added.drawn == once.drawn == {f'test/{n}' for n in (
+        'loss', 'accuracy', 'confusion', 'accuracy/each'
+    )}  # fmt: skip
     assert len(groups_of(here / 'runs/mine/base')) == 2
     assert folder_of_seed(here / 'runs/mine/base', 3).name == '2-3'
     with pytest.raises(UsageError, match=r'no seed 9; it has \[0, 1, 2, 3\]'):
