@@ -143,6 +143,8 @@ def _over_examples(
     """
     if not isinstance(claim.judge, Paired | Lead | Reached) or len(seeds) < 2:
         return {}
+    if any(claim.metric in arm.drawn for arm in arms):
+        return {}
     each, rows = {}, []
     for arm in arms:
         at = [arm.seeds.index(seed) for seed in seeds]
