@@ -13,7 +13,7 @@ from jaxdl.files import read_arrays, read_json
 from jaxdl.metrics import Better
 from jaxdl.run.comparison import digests
 from jaxdl.run.config import groups_of, read_starts
-from jaxdl.run.record import read_done, read_metrics, sample_step
+from jaxdl.run.record import ABOUT, read_done, read_metrics, sample_step
 from jaxdl.study import Results
 
 
@@ -53,6 +53,9 @@ class Arm:
             'parameters': done[0]['parameters'],
             'steps': max(each['steps'] for each in done),
             'seconds': round(sum(each['seconds'] for each in done), 1),
+            # Of one seed; runs from before they were counted have neither.
+            'flops': done[0].get('flops'),
+            'epochs': done[0].get('epochs'),
         }
         told = read_json(folder / 'numbers.json')
         self.better: dict[str, Better] = {n: it['better'] for n, it in told.items() if it['better']}
@@ -61,6 +64,17 @@ class Arm:
             name: self._joined([_floats(each['metrics'][name]) for each in done])
             for name in sorted(done[0]['metrics'])
         }
+
+    @cached_property
+    def about(self) -> dict[str, Any] | None:
+        """How it was trained and on which data, see `jaxdl.run.method`; None of older runs."""
+        path = self._lots[0] / ABOUT
+        return read_json(path) if path.exists() else None
+
+    @property
+    def first_starts(self) -> list[dict[str, Any]]:
+        """The first start of each lot of its seeds."""
+        return [read_starts(lot)[0] for lot in self._lots]
 
     def _joined(self, values: Sequence[np.ndarray]) -> np.ndarray:
         """[seeds, ...] of each lot of seeds as one, in the order of seeds."""
