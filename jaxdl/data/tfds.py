@@ -71,7 +71,9 @@ def _opened(folder: Path, name: str, split: str, wanted: Wanted) -> Table:
             ", which are not read by number; prepare the dataset with file_format='array_record'"
         )
     features = _Features(builder, split, folder)
-    table = Table(features, name, features.classes, _card(builder.info))
+    with reading(folder / 'dataset_info.json'):
+        card = _card(builder.info)
+    table = Table(features, name, features.classes, card)
     return table if wanted is None else table.select(dict(wanted))
 
 
@@ -94,11 +96,11 @@ def _licence(description: str) -> str:
 
 def cited(entry: str) -> str:
     """An entry of BibTeX in a line, 'Yann LeCun 2010: MNIST'; as it is where it has no title."""
-    fields = {
-        name: ' '.join(re.sub(r'[{}]', '', found[1]).split())
-        for name in ('author', 'year', 'title')
-        if (found := re.search(rf'\b{name}\s*=\s*[{{"](.*?)["}}]\s*(?:[,}}]|$)', entry, re.S))
-    }
+    fields = {}
+    for name in ('author', 'year', 'title'):
+        value = r'[{"](.*?)["}]\s*(?:[,}]|$)|(\d+)'
+        if found := re.search(rf'\b{name}\s*=\s*(?:{value})', entry, re.S):
+            fields[name] = ' '.join(re.sub(r'[{}]', '', found[1] or found[2]).split())
     if 'title' not in fields:
         return ' '.join(entry.split())
     who = ' '.join(fields[name] for name in ('author', 'year') if name in fields)
