@@ -104,7 +104,7 @@ def blocks(docstring: str) -> list[Block]:
 def datasets(known: Mapping[str, Mapping[str, Any]]) -> list[Dataset]:
     """Every dataset that some arms train on or are measured on, and their splits."""
     cards: dict[str, Mapping[str, str]] = {}
-    rows: dict[str, dict[tuple[str, ...], list[str]]] = {}
+    rows: dict[str, dict[Split, list[str]]] = {}
     for arm, about in known.items():
         for it in about['data']:
             if 'unread' in it:
@@ -114,19 +114,19 @@ def datasets(known: Mapping[str, Mapping[str, Any]]) -> list[Dataset]:
             arms = rows.setdefault(name, {}).setdefault(_split(it), [])
             arms.append(arm)
     return [
-        Dataset(card, [Split(*key, _whose(arms, known)) for key, arms in rows[name].items()])
+        Dataset(card, [it._replace(arms=_whose(a, known)) for it, a in rows[name].items()])
         for name, card in cards.items()
     ]
 
 
-def _split(it: Mapping[str, Any]) -> tuple[str, ...]:
-    """The cells of a split but for the arms."""
+def _split(it: Mapping[str, Any]) -> Split:
+    """A split, whosever it is."""
     where = f'{it["name"]}/{it["split"]}' if it['name'] else it['split']
     rows = numerals.DASH if it['rows'] is None else f'{it["rows"]:,}'
     columns = ', '.join(f'{name} {shape}' for name, shape in it['columns'].items())
     classes = ', '.join(_classes(names) for names in it['classes'].values())
     digest = it['digest'] if it['of'] == 'all rows' else f'{it["digest"]} ({it["of"]})'
-    return where, it['table'], rows, columns or 'made by the task', classes, digest
+    return Split(where, it['table'], rows, columns or 'made by the task', classes, digest, '')
 
 
 def _classes(names: Sequence[str]) -> str:

@@ -69,7 +69,8 @@ class Arm:
     def about(self) -> dict[str, Any] | None:
         """How it was trained and on which data, see `jaxdl.run.method`; None of older runs."""
         path = self._lots[0] / ABOUT
-        return read_json(path) if path.exists() else None
+        remedy = 'remove it, and the report is without data and method'
+        return read_json(path, remedy=remedy) if path.exists() else None
 
     @property
     def first_starts(self) -> list[dict[str, Any]]:

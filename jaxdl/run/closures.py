@@ -127,8 +127,9 @@ def in_words(value: Any) -> str:
         case Mapping():
             return '{' + _cut([f'{key}: {in_words(item)}' for key, item in value.items()]) + '}'
         case tuple() if hasattr(value, '_fields'):
+            named: Any = value
             usual = getattr(value, '_field_defaults', {})
-            told = {n: x for n, x in value._asdict().items() if not _same(x, usual.get(n))}
+            told = {n: x for n, x in named._asdict().items() if not _same(x, usual.get(n))}
             return f'{type(value).__name__}({listed(told)})'
         case tuple() | list():
             return f'({_cut([in_words(item) for item in value])})'

@@ -146,8 +146,6 @@ def test_the_card_is_what_tfds_says_and_stays_with_every_part():
     )
     lazy = tfds('pets', 'train', columns={'x': 'image'}, decode=False)
     assert lazy.card == card and lazy.take([1]).load().card == card
-    # Of a configuration nothing was said.
-    assert tfds('grid/one', 'train').card == ('grid/one/1.0.0', 'TFDS', '', '', '')
 
 
 @pytest.mark.parametrize(
