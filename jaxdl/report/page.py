@@ -70,7 +70,7 @@ def write_page(
         'remarks': remarks(result),
         'verdicts': _verdicts(folder, result, arms=arms, claims=claims),
         'answers': answer_grid(result),
-        'table': arm_grid(result),
+        'table': arm_grid(result, cost=False),  # which has a table of its own
         'kept': _kept(arms),
         'curves': _curves(folder, arms),
         'strips': _strips(folder, arms, result['shown']),
