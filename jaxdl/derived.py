@@ -147,11 +147,11 @@ def is_training(metric: str) -> bool:
     return split == 'train' or (len(rest) > 1 and rest[0] == 'train')
 
 
-def twin(metric: str, names: Sequence[str]) -> str | None:
-    """The training metric of the same name as a test's, where it is one of `names`."""
+def twin(metric: str, names: Sequence[str], split: str = 'train') -> str | None:
+    """The number of the same name as a test's in training or validation, if one of `names` is."""
     parts = metric.split('/')
     for i in range(min(2, len(parts) - 1) if derived(metric) is None else 0):
-        other = '/'.join([*parts[:i], 'train', *parts[i + 1 :]])
+        other = '/'.join([*parts[:i], split, *parts[i + 1 :]])
         if parts[i] not in ('train', 'valid') and other in names:
             return other
     return None

@@ -15,7 +15,7 @@ from jaxdl.judges import Lead, Paired
 from jaxdl.nn.layers import cpu_formulations
 from jaxdl.report.finished import DIVERGED, finished_names
 from jaxdl.report.result import write_report
-from jaxdl.run import machine
+from jaxdl.run import machine, registered
 from jaxdl.run.arm import run_arm
 from jaxdl.run.comparison import is_believed, refuse_changes, stand
 from jaxdl.run.config import Config, as_json, changes, groups_of, read_config, share_seeds
@@ -101,6 +101,7 @@ def run_study(
     machine.tune_memory()  # before anything asks jax for its devices
     _check_trials(study, folder, configs, experiment=experiment, options=options)
     env = {**surroundings(), 'command': command, 'experiment': plan.word}
+    env['claims'] = registered.digests(study.claims)
     diverged: list[DivergedError] = []
     for arm, config in configs.items():
         try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdl.data import cleaning, files, folders, order
+from jaxdl.data.card import Card
 from jaxdl.data.cleaning import CleaningReport
 from jaxdl.data.numbers import check_finite, check_told_apart, numeric
 from jaxdl.data.rows import (
@@ -40,12 +41,13 @@ class Table:
 
     ``table[indices]`` reads rows: a dict of arrays [k, ...]. A column whose rows differ in shape,
     and text, is an object array. In a ``for`` it gives its rows one by one. `classes` names the
-    values of label columns, where known.
+    values of label columns, where known. `card` says of which dataset it is all or a part.
     """
 
     rows: Rows = field(repr=False)
     name: str
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    card: Card | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -268,13 +270,18 @@ def from_arrays(
     *,
     name: str = 'arrays',
     classes: Mapping[str, Sequence[str]] | None = None,
+    card: Card | None = None,
 ) -> Table:
-    """A table of arrays [n, ...] (or sequences) of equal length; they are not copied."""
+    """A table of arrays [n, ...] (or sequences) of equal length; they are not copied.
+
+    card: the dataset they are of; without it nothing but the name is known.
+    """
     arrays = {key: _as_array(name, key, value) for key, value in columns.items()}
     lengths = {key: len(value) for key, value in arrays.items()}
     if len(set(lengths.values())) != 1:
         raise UsageError(f'{name}: columns of one length are needed, not {lengths}')
-    return Table(Arrays(arrays), name, {k: tuple(v) for k, v in (classes or {}).items()})
+    named = {column: tuple(names) for column, names in (classes or {}).items()}
+    return Table(Arrays(arrays), name, named, card or Card(name))
 
 
 def csv(
@@ -291,13 +298,14 @@ def csv(
     """
     path = Path(path).expanduser()
     read = files.read_csv(path, columns=columns, delimiter=delimiter, missing=missing)
-    return from_arrays(read, name=path.stem)
+    return from_arrays(read, name=path.stem, card=Card(path.stem, path.name))
 
 
 def jsonl(path: str | os.PathLike[str], *, columns: Mapping[str, type]) -> Table:
     """The table of some keys of a file with one JSON object a line, typed as in `csv`, or list."""
     path = Path(path).expanduser()
-    return from_arrays(files.read_jsonl(path, columns=columns), name=path.stem)
+    read = files.read_jsonl(path, columns=columns)
+    return from_arrays(read, name=path.stem, card=Card(path.stem, path.name))
 
 
 def image_folder(
@@ -328,7 +336,10 @@ def image_folder(
     root = Path(path).expanduser()
     paths, labels, names = folders.find_images(root, classes)
     rows = folders.ImageFiles(paths, labels, size=size, mode=mode)
-    return Table(rows, root.absolute().name, {'y': names})
+    name = root.absolute().name
+    return Table(
+        rows, name, {'y': names}, Card(name, f'images in a folder for each class, {name}/')
+    )
 
 
 def moments(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:

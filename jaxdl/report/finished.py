@@ -15,7 +15,7 @@ from jaxdl.metrics import Better
 from jaxdl.report.way import Times, area_of, times_of
 from jaxdl.run.comparison import digests
 from jaxdl.run.config import groups_of, read_starts
-from jaxdl.run.record import read_done, read_metrics, sample_step
+from jaxdl.run.record import ABOUT, read_done, read_metrics, sample_step
 from jaxdl.study import Results
 
 
@@ -58,6 +58,9 @@ class Arm:
             'parameters': done[0]['parameters'],
             'steps': max(each['steps'] for each in done),
             'seconds': round(sum(each['seconds'] for each in done), 1),
+            # Of one seed; runs from before they were counted have neither.
+            'flops': done[0].get('flops'),
+            'epochs': done[0].get('epochs'),
         }
         told = read_json(folder / 'numbers.json')
         self.better: dict[str, Better] = {n: it['better'] for n, it in told.items() if it['better']}
@@ -102,6 +105,18 @@ class Arm:
     def _events(self) -> list[list[dict[str, Any]]]:
         """The lines of metrics.jsonl, of each lot of seeds."""
         return [read_metrics(lot) for lot in self._lots]
+
+    @cached_property
+    def about(self) -> dict[str, Any] | None:
+        """How it was trained and on which data, see `jaxdl.run.method`; None of older runs."""
+        path = self._lots[0] / ABOUT
+        remedy = 'remove it, and the report is without data and method'
+        return read_json(path, remedy=remedy) if path.exists() else None
+
+    @property
+    def first_starts(self) -> list[dict[str, Any]]:
+        """The first start of each lot of its seeds."""
+        return [read_starts(lot)[0] for lot in self._lots]
 
     def _joined(self, values: Sequence[np.ndarray]) -> np.ndarray:
         """[seeds, ...] of each lot of seeds as one, in the order of seeds."""

@@ -14,8 +14,20 @@ from jaxdl.derived import is_training, twin
 from jaxdl.files import remove_temporaries, write_bytes
 from jaxdl.judges import Counted, Judge
 from jaxdl.report import figures, numerals
+from jaxdl.report.described import described
 from jaxdl.report.finished import Arm, directions, results_of
-from jaxdl.report.rows import Cell, answer_grid, answers, arm_grid, remarks
+from jaxdl.report.rows import (
+    Cell,
+    answer_grid,
+    answers,
+    arm_grid,
+    cost_grid,
+    counted,
+    remarks,
+    still_moved,
+    without_twins,
+)
+from jaxdl.report.trained import RULE
 from jaxdl.study import Claim
 
 
@@ -49,10 +61,15 @@ def write_page(
         'devices': _counted(result['devices']),
         'platforms': _each(arms, 'platform'),
         'layouts': _each(arms, 'layout'),
+        **described(result['study'], arms),
+        'counted': counted(result),
+        'moved': still_moved(result),
+        'moved_rule': RULE,
+        'costs': cost_grid(result),
         'remarks': remarks(result),
         'verdicts': _verdicts(folder, result, arms=arms, claims=claims),
         'answers': answer_grid(result),
-        'table': arm_grid(result),
+        'table': arm_grid(result, cost=False),  # which has a table of its own
         'kept': _kept(arms),
         'curves': _curves(folder, arms),
         'strips': _strips(folder, arms, result['shown']),
@@ -164,8 +181,7 @@ def _curves(folder: Path, arms: Sequence[Arm]) -> list[Shown]:
 
 def _strips(folder: Path, arms: Sequence[Arm], metrics: Sequence[str]) -> list[Shown]:
     order, shown = [arm.name for arm in arms], []
-    tests = [metric for metric in metrics if not is_training(metric)]
-    for metric in tests or metrics:
+    for metric in without_twins(metrics):
         found = {arm.name: arm.metrics[metric] for arm in arms if metric in arm.metrics}
         figure = figures.strip(metric, found, order=order)
         alt = f'{metric} of every seed, with mean and 95 % interval'

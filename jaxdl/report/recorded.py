@@ -14,7 +14,7 @@ from jaxdl.errors import UsageError, nearest
 from jaxdl.files import read_json, write_bytes, write_json
 from jaxdl.report.finished import Arm, finished_arms, finished_names, unfinished_arms
 from jaxdl.report.numerals import commit, duration
-from jaxdl.report.rows import Grid, answer_grid, answers, arm_grid, remarks
+from jaxdl.report.rows import Grid, answer_grid, arm_grid, counted, remarks, still_moved
 
 BEGIN, END = '<!-- results: written by `jaxdl record` -->', '<!-- end of results -->'
 
@@ -187,6 +187,7 @@ def results_table(results: list[dict[str, Any]]) -> str:
         if departs := result.get('departs'):
             lines += [f'**Recorded anyway, though {"; ".join(departs)}.**', '']
         lines += _grid(arm_grid(result))
+        lines += ['', *still_moved(result)] if still_moved(result) else []
         lines += ['', *(f'- {text}' for text in remarks(result))] if remarks(result) else []
         lines += ['', *_grid(answer_grid(result))] if result['claims'] else []
     return '\n'.join(lines) + '\n'
@@ -200,8 +201,7 @@ def _grid(grid: Grid) -> list[str]:
 
 def _answer(result: Mapping[str, Any]) -> str:
     """How many claims got which verdict, ``2 supported, 1 refuted``."""
-    verdicts = [answer.verdict for answer in answers(result)]
-    found = ', '.join(f'{verdicts.count(verdict)} {verdict}' for verdict in dict.fromkeys(verdicts))
+    found = counted(result)
     found += ' (**not the study as it stands**)' if result.get('departs') else ''
     return f'{found} (**see the remark**)' if result.get('remark') else found
 

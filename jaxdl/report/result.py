@@ -18,7 +18,8 @@ from jaxdl.files import jsonable, write_json
 from jaxdl.report.finished import Arm, finished_arms, unfinished_arms
 from jaxdl.report.numerals import DASH
 from jaxdl.report.page import write_page
-from jaxdl.report.rows import answers, arm_grid, remarks
+from jaxdl.report.rows import answers, arm_grid, remarks, still_moved
+from jaxdl.report.trained import still_moving
 from jaxdl.report.verdicts import judged, lost, seeds_said, unreached
 from jaxdl.statistics import mean_ci
 from jaxdl.study import Claim
@@ -63,7 +64,7 @@ def write_report(
     unfinished = unfinished_arms(folder)
     starts = [start for arm in arms for start in arm.starts]
     shown = _shown(arms, numbers)
-    told = {arm.name: _arm(arm, shown) for arm in arms}
+    told = {arm.name: _arm(arm, shown, _judged_of(arm, claims)) for arm in arms}
     result: dict[str, Any] = jsonable(
         {
             'study': study,
@@ -91,15 +92,18 @@ def write_report(
 
 def verdict_lines(result: Mapping[str, Any], folder: Path) -> RenderableType:
     """The answer for a terminal: the arms, the verdicts, and where the report is."""
-    grid = arm_grid(result)
-    # A terminal has no room for everything: what was measured in training is in the report.
-    head, rows, _ = arm_grid(result, training=False) if grid.width() > WIDE else grid
+    # A terminal has no room for everything: what stands beside the tests is in the report, and then
+    # what training cost.
+    grids = (arm_grid(result, beside=b, cost=c) for b, c in ((True, True), (False, True)))
+    fits = (grid for grid in grids if grid.width() <= WIDE)
+    head, rows, _ = next(fits, None) or arm_grid(result, beside=False, cost=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(head):
         table.add_column(name, justify='right' if i else 'left')
     for row in rows:
         table.add_row(*(Text(cell.text, 'bold' if cell.marked else '') for cell in row))
     lines: list[RenderableType] = [Text(result['question'], 'bold'), table]
+    lines += [Text(text, 'dim') for text in still_moved(result)]
     lines += [Text(f'! {text}', 'yellow') for text in remarks(result)]
     for it in answers(result):
         line = Text(
@@ -114,6 +118,9 @@ def verdict_lines(result: Mapping[str, Any], folder: Path) -> RenderableType:
             line.append(found, 'dim not bold')
         line.append(f'  ({it.reason})' if it.reason else '', 'default not bold')
         lines.append(line)
+    if late := [it for it in answers(result) if it.when == 'exploratory']:
+        of = f'{len(late)} of {len(result["claims"])} claims'
+        lines.append(Text(f'exploratory, not there before the first seed ran: {of}', 'dim'))
     return Group(*lines, Text(f'report: {folder / "report.html"}'))
 
 
@@ -141,7 +148,8 @@ def _directions(arms: Sequence[Arm]) -> Mapping[str, Any]:
 def _shown(arms: Sequence[Arm], judged: Sequence[str]) -> list[str]:
     """The numbers a reader is after: those of the last phase's tests, and what claims judge.
 
-    Each is followed by its twin in training. All of them where an experiment has neither.
+    Each is followed by its twin in training and, if a claim judges it, by that of the validation
+    split. All of them where an experiment has neither.
     """
     every = list(dict.fromkeys(name for arm in arms for name in arm.metrics))
     other = ('train', 'valid', *(name for arm in arms for name in arm.ends))
@@ -149,12 +157,18 @@ def _shown(arms: Sequence[Arm], judged: Sequence[str]) -> list[str]:
     paired: dict[str, None] = {}
     for name in shown:
         paired |= {name: None} if name not in paired else {}
-        own = None if is_training(name) else twin(name, every)
-        paired |= {own: None} if own else {}
+        splits = ('train', 'valid') if name in judged else ('train',)
+        twins = (twin(name, every, split) for split in splits)
+        paired |= {it: None for it in twins if it and not is_training(name)}
     return list(paired) or every
 
 
-def _arm(arm: Arm, shown: Sequence[str]) -> dict[str, Any]:
+def _judged_of(arm: Arm, claims: Sequence[Claim]) -> list[str]:
+    """The numbers of an arm that claims judge."""
+    return [claim.metric for claim in claims if arm.name in claim.arms]
+
+
+def _arm(arm: Arm, shown: Sequence[str], judged: Sequence[str]) -> dict[str, Any]:
     metrics = {}
     for name, values in arm.metrics.items():
         mean, ci95 = mean_ci(values)
@@ -170,8 +184,10 @@ def _arm(arm: Arm, shown: Sequence[str]) -> dict[str, Any]:
     ]
     holes = (lost(arm, name, arm.seeds, several=False) for name in shown)
     done, params = arm.done, arm.config['params']
-    return {name: done[name] for name in ('parameters', 'steps', 'seconds')} | {
+    costs = ('parameters', 'steps', 'flops', 'epochs', 'seconds')
+    return {name: done[name] for name in costs} | {
         'params': params,
+        'moving': still_moving(arm, judged),
         'seeds': arm.seeds,
         'digests': arm.digests,
         'steps_done': arm.steps_done,

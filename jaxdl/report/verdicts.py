@@ -11,6 +11,7 @@ from jaxdl.errors import UsageError
 from jaxdl.judges import Counted, Lead, Paired, Reached
 from jaxdl.report import numerals
 from jaxdl.report.finished import Arm, directions, results_of, times_to
+from jaxdl.run import registered
 from jaxdl.statistics import LEVEL, crossed_interval, holm
 from jaxdl.study import Claim, Directions, Results
 
@@ -88,6 +89,7 @@ def _alone(
         'arms': list(claim.arms),
         'metric': claim.metric,
         'judge': repr(claim.judge),
+        'when': '',
         **{'verdict': 'not judged', 'effect': None, 'ci95': [None, None], 'p': None},
         'kind': EFFECTS.get(type(claim.judge), ''),
         'reason': '',
@@ -96,6 +98,8 @@ def _alone(
     there = {arm.name for arm in named}
     if missing := [name for name in dict.fromkeys(claim.arms) if name not in there]:
         return found | {'verdict': 'not run', 'reason': _missing(missing, unfinished)}
+    trained = [arm for arm in named if arm.config['phases']]
+    found['when'] = registered.when(claim, [it for arm in trained for it in arm.first_starts])
     if why := unequal(claim, told):
         return found | {'reason': why}
     try:

@@ -21,6 +21,7 @@ from jaxdl.engine.engine import Tick
 from jaxdl.errors import CheckpointError, DivergedError, JaxdlError, UsageError
 from jaxdl.files import RESTORE, read_arrays
 from jaxdl.metrics import Metric
+from jaxdl.run import method
 from jaxdl.run.comparison import refuse_changes, stand
 from jaxdl.run.config import Config, agree, groups_of, note_start
 from jaxdl.run.interruption import note_signals, stopped_by
@@ -62,7 +63,9 @@ def run_arm(
     judged, compared: the numbers that claims need of this arm, and those of them of which it must
     be known which values are better.
     Of an arm that is done the pictures are drawn again where they would be others.
-    Returns what DONE holds: {'parameters', 'steps', 'seconds', 'metrics': {name: [one a seed]}}.
+    Returns what DONE holds: {'parameters', 'steps', 'flops', 'epochs', 'seconds',
+    'metrics': {name: [one a seed]}}. flops: of the training steps of one seed, products only.
+    epochs: of each phase its passes over the rows of training, None where those are no table's.
     Raises UsageError where the folder holds another config, where something else is computed, where
     another process runs in it, and where phases, evaluations or claims do not fit each other;
     DivergedError; PreemptedError and InterruptedRunError once everything is saved.
@@ -123,6 +126,7 @@ def run_arm(
         step = saved.step if saved else 0
         note_start(folder, env, layout=layout, step=step, accepted=standing.changed)
         record.describe(about)
+        record.explain(method.about(stages))
         payload = run.go(saved, init_from=config.init_from)
         record.done(payload)
     if stop:  # after the last step: this arm is done, and what would follow is not
@@ -218,6 +222,7 @@ class _Run:
         """Every phase from where it stands, to the final numbers."""
         first = saved.phase if saved else 0
         offset = sum(stage.phase.steps for stage in self._stages[:first])
+        costs = [stage.cost() for stage in self._stages]  # now: an engine goes with its phase
         outcome: Any = None  # of the phase before, with a leading axis of seeds
         for stage in self._stages[first:]:
             engine, phase = stage.engine, stage.phase
@@ -243,9 +248,13 @@ class _Run:
             del engine
         self._checkpoints.wait()
         results = self._results()
+        steps = [_steps_done(stage, results) for stage in self._stages]
+        done = list(zip(steps, costs, strict=True))
         return {
             'parameters': parameters,
-            'steps': sum(_steps_done(stage, results) for stage in self._stages),
+            'steps': sum(steps),
+            'flops': sum(count * each.flops for count, each in done),
+            'epochs': [each.epochs(count) for count, each in done],
             'seconds': round(time.perf_counter() - self._began, 1),
             'metrics': results,
         }

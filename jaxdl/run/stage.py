@@ -30,6 +30,22 @@ class Options(NamedTuple):
     tensorboard: bool = True
 
 
+class StepCost(NamedTuple):
+    """What a step of one seed costs.
+
+    flops: of its products. rows: of its batch. of: rows there are to train on, None where they are
+    no table's.
+    """
+
+    flops: float
+    rows: int
+    of: int | None
+
+    def epochs(self, steps: int) -> float | None:
+        """How often so many steps see each row of training; None where that means nothing."""
+        return steps * self.rows / self.of if self.of else None
+
+
 class Stage:
     """A phase of a run: its engine, its evaluations, and when each of them is due.
 
@@ -77,6 +93,12 @@ class Stage:
     def template(self) -> Any:
         """Shapes of what a checkpoint of this phase holds."""
         return {'states': self.engine.template(), 'totals': self.engine.no_totals()}
+
+    def cost(self) -> StepCost:
+        """What a step of it costs."""
+        table = self.phase.train.table
+        rows = None if table is None else len(table)
+        return StepCost(self.engine.flops(), self.engine.rows, rows)
 
     def forget(self) -> None:
         """Give back the data and the programs: the phase is over."""

@@ -31,6 +31,7 @@ from jaxdl.errors import (
     PreemptedError,
     UsageError,
 )
+from jaxdl.files import read_json
 from jaxdl.game import ema
 from jaxdl.interop.files import Weights, write_weights
 from jaxdl.keys import key_at, key_for
@@ -188,6 +189,12 @@ def test_what_a_finished_run_holds(undisturbed):
     assert read_done(folder) == payload
     assert payload['parameters'] == 5 * 8 + 16 + 8 * 2 + 2
     assert payload['steps'] == 6 and payload['seconds'] > 0
+    # Eight rows through 5 x 8 and 8 x 2 weights: forward, and the gradients of both and of what is
+    # between them; two operations each.
+    assert payload['flops'] == 6 * 2 * 8 * (2 * (5 * 8 + 8 * 2) + 8 * 2)
+    assert payload['epochs'] == [None]  # the rows are no table's
+    (told,) = read_json(folder / 'about.json')['phases']
+    assert told['steps'] == 6 and told['players'][0]['network'] == 'Small()'
     lines = read_metrics(folder)
     assert [(line['step'], line['phase']) for line in lines] == [(4, 0), (6, 0)]
     assert payload['metrics'] == lines[-1]['metrics']

@@ -18,6 +18,7 @@ from jaxdl.engine.engine import Engine
 from jaxdl.errors import UsageError
 from jaxdl.files import read_json
 from jaxdl.report.finished import Arm
+from jaxdl.run import registered
 from jaxdl.run.config import (
     Config,
     as_json,
@@ -35,6 +36,7 @@ import jax
 import numpy as np
 import optax
 
+from jaxdl.claims import reaches
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import from_arrays
 from jaxdl.objectives.classification import classifier
@@ -61,7 +63,8 @@ def trial(steps: int = 4) -> Phase:
     return Phase(task, shuffled(data, batch=4), {'test': test}, steps, every=2)
 
 
-study = Study('Does it?', trial, arms={'base': {}}, seeds=2)
+CLAIMS = [reaches('base', 'test/accuracy', at_least=0.1)]
+study = Study('Does it?', trial, arms={'base': {}}, seeds=2, claims=CLAIMS)
 """
 ROWS = (
     'import numpy as np\n\nX = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)\n'
@@ -139,6 +142,18 @@ def test_a_comment_a_name_and_a_question_change_nothing_that_is_computed(finishe
     assert run(monkeypatch)['question'] == 'Does it really?'
     assert trained == []
     assert (here / 'runs/mine/base/source/mine.py').read_text() == (here / 'mine.py').read_text()
+
+
+def test_a_claim_that_is_written_after_the_first_seed_ran_is_exploratory(finished, monkeypatch):
+    here, trained = finished
+    more = ", reaches('base', 'test/accuracy', at_least=0.2)]"
+    edit(here, 'at_least=0.1)]', f'at_least=0.1){more}')
+    for _ in range(2):  # a later start knows it, and that changes nothing
+        whens = [claim['when'] for claim in run(monkeypatch)['claims']]
+        assert whens == ['confirmatory', 'exploratory'] and trained == []
+    noted = [start['claims'] for start in read_starts(here / 'runs/mine/base')]
+    _, study = load('mine.py')
+    assert noted[0] == registered.digests(study.claims[:1])
 
 
 CHANGES = [
