@@ -12,11 +12,11 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from jaxdl.claims import mean_ci
 from jaxdl.metrics import Better
 from jaxdl.report.finished import Arm, Curve
 from jaxdl.report.numerals import number
 from jaxdl.report.rows import is_training
+from jaxdl.statistics import mean_ci, no_variance, rounding
 
 LEAST = 0.02  # of its whole way: what is less is no movement to speak of
 RULE = (
@@ -63,6 +63,8 @@ def _moves(name: str, curve: Curve, *, begin: int) -> str | None:
         return None
     changes = change_at_the_end(steps, values)
     mean, (low, high) = mean_ci(changes)
+    if no_variance(changes, near=rounding(values)):  # no test is needed to see it
+        low = high = mean
     way = abs(float((values[-1] - values[0]).mean()))
     if not np.isfinite([low, way]).all():
         return None
