@@ -12,10 +12,10 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from jaxdl.derived import is_training
 from jaxdl.metrics import Better
 from jaxdl.report.finished import Arm, Curve
 from jaxdl.report.numerals import number
-from jaxdl.report.rows import is_training
 from jaxdl.statistics import mean_ci, no_variance, rounding
 
 LEAST = 0.02  # of its whole way: what is less is no movement to speak of
