@@ -194,19 +194,26 @@ def choose(
     metric = f'{OUTCOME}/{by.removeprefix("valid/")}'
     found = [_reached(candidate, seeds, metric, by) for candidate in tried]
     better = _better(tried[0].folder, metric)
-    sign = -1 if better == 'lower' else 1
-    scores = [-math.inf if it['mean'] is None else sign * it['mean'] for it in found]
-    best = max(range(len(scores)), key=scores.__getitem__)  # the first of equal ones
-    chosen = found[best]['params'] if math.isfinite(scores[best]) else None
+    best = pick([it['mean'] for it in found], better)
     return {
         'by': by,
         'better': better,
         'seeds': seeds,
         'grid': {name: as_json(list(values)) for name, values in grid.items()},
         'candidates': found,
-        'chosen': chosen,
-        'edge': [] if chosen is None else edges(tried[best].params, grid),
+        'chosen': None if best is None else found[best]['params'],
+        'edge': [] if best is None else edges(tried[best].params, grid),
     }
+
+
+def pick(means: Sequence[float | None], better: Literal['higher', 'lower']) -> int | None:
+    """The place of the best mean, the first of equal ones; None is never it, nor is NaN."""
+    sign = 1 if better == 'higher' else -1
+    scores = [
+        -math.inf if mean is None or not math.isfinite(mean) else sign * mean for mean in means
+    ]
+    best = max(range(len(scores)), key=scores.__getitem__)
+    return best if math.isfinite(scores[best]) else None
 
 
 def edges(chosen: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]) -> list[str]:
