@@ -66,20 +66,21 @@ def nearest_neighbour(
             f'nearest_neighbour: neighbours is {neighbours!r}; it is a whole number, at least 1 '
             f'and at most {len(train)}, the training examples'
         )
-    centre = train.mean(0, dtype=np.float64).astype(np.float32)  # smaller numbers round less
-    train, test = train - centre, test - centre
-    squares = np.einsum('nd,nd->n', train, train)
+    centre = train.mean(0, dtype=np.float64)  # smaller numbers round less
+    known = _centred(train, centre)
+    squares = np.einsum('nd,nd->n', known, known)
     # What rounding can do to a distance: of its terms, each of as many products as a row is long.
     spread = 4 * np.finfo(np.float32).eps * max(8.0, np.sqrt(train.shape[1]))
     found = np.empty(len(test), labels.dtype)
     size = max(1, BLOCK // len(train))
     for first in range(0, len(test), size):
-        block = test[first : first + size]
+        points = test[first : first + size].astype(np.float64)
+        block = _centred(points, centre)
         own = np.einsum('nd,nd->n', block, block)
-        distances = squares - 2 * (block @ train.T) + own[:, None]
+        distances = squares - 2 * (block @ known.T) + own[:, None]
         reach = np.partition(distances, neighbours - 1, axis=1)[:, neighbours - 1]
         reach += spread * (own + squares.max())
-        for row, (point, near, far) in enumerate(zip(block, distances, reach, strict=True)):
+        for row, (point, near, far) in enumerate(zip(points, distances, reach, strict=True)):
             (close,) = np.nonzero(near <= far)
             exact = np.square(train[close].astype(np.float64) - point).sum(1)
             order = close[np.argsort(exact, kind='stable')[:neighbours]]
@@ -109,11 +110,19 @@ def persistence(series: Any, horizon: int) -> np.ndarray:
 
 
 def _rows(x: Any) -> np.ndarray:
-    """[n, ...] as float32 [n, d]."""
+    """[n, ...] as [n, d], of whatever type."""
     array = np.asarray(x)
     if array.ndim < 1 or not array.size:
         raise UsageError('nearest_neighbour: there are no examples')
-    return array.reshape(len(array), -1).astype(np.float32)
+    return array.reshape(len(array), -1)
+
+
+def _centred(rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Rows without their centre, rounded to float32 once, a few at a time."""
+    found = np.empty(rows.shape, np.float32)
+    for first in range(0, len(rows), 1024):
+        found[first : first + 1024] = rows[first : first + 1024] - centre
+    return found
 
 
 def _vote(labels: np.ndarray) -> Any:
