@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxdl.claims import Lead, Paired
@@ -173,7 +174,8 @@ def run_study(
     diverged: list[DivergedError] = []
     for arm, config in configs.items():
         try:
-            _run_arm(start, folder / arm, _tuned(start, folder, config), **_judged(study, arm))
+            config = _tuned(start, folder, config)
+            _run_arm(start, folder / arm, config, needed=_judged(study, arm))
         except DivergedError as error:
             diverged.append(error)
     folder = _from(here, folder)
@@ -193,12 +195,11 @@ def _run_arm(
     *,
     of: Callable[[Sequence[Phase]], Sequence[Phase]] = tuple,
     title: str | None = None,
-    judged: Sequence[str] = (),
-    compared: Sequence[str] = (),
+    needed: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> None:
     """Train an arm, or what is missing of it; its lots of seeds one after another.
 
-    of: what is run of the trial's phases. title: see `run_arm`.
+    of: what is run of the trial's phases. title: see `run_arm`. needed: see `_judged`.
     """
     study, plan, experiment, env, options, here = start
     phases: Sequence[Phase] = ()
@@ -227,8 +228,8 @@ def _run_arm(
                 accept=plan.accept,
                 title=title,
                 notes=[tuned] if tuned else [],
-                judged=judged,
-                compared=compared,
+                judged=needed.get('judged', ()),
+                compared=needed.get('compared', ()),
             )
         except DivergedError as error:
             why = str(error).removeprefix(f'{place}: ')

@@ -28,7 +28,8 @@ def candidates_folder(folder: Path, arm: str) -> Path:
 def read_choice(folder: Path, arm: str) -> dict[str, Any] | None:
     """What choice.json says of an arm; None where nothing was chosen."""
     path = candidates_folder(folder, arm) / CHOICE
-    return read_json(path) if path.exists() else None
+    again = 'remove it, and `jaxdl run` writes it again from the candidates'
+    return read_json(path, remedy=again) if path.exists() else None
 
 
 def refused_choices(folder: Path) -> dict[str, str]:
@@ -36,7 +37,8 @@ def refused_choices(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.glob(f'{TUNING}/*/{CHOICE}')):
         arm = path.parent.name
-        if read_json(path)['chosen'] is None and not (folder / arm / 'config.json').exists():
+        choice = read_choice(folder, arm)
+        if choice and choice['chosen'] is None and not (folder / arm / 'config.json').exists():
             found[arm] = 'no candidate of its grid could be chosen'
     return found
 

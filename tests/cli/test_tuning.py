@@ -25,6 +25,7 @@ from jaxdl.files import read_json, write_json
 from jaxdl.report import figures, page
 from jaxdl.run import machine
 from jaxdl.run.arm import Record
+from jaxdl.run.config import Config, as_json
 from jaxdl.run.record import read_metrics
 from jaxdl.study import Count, Rate, Study
 
@@ -317,8 +318,10 @@ def test_a_longer_grid_tries_what_is_new_and_another_choice_is_refused(there, mo
     other = json.loads(path.read_text())
     other['params']['lr'] = 0.3
     write_json(path, other)
+    (there / 'mine.py').write_text(text.replace('1e31)', '1e31, 1e32)'))
     line = mistake_after(*RUN, '--arm', 'narrow')
     assert f'params.lr: 0.3 there, {kept["lr"]} now' in line
+    assert len(choice(there, 'narrow')['candidates']) == 4  # it is still that of the arm
 
 
 def mistake_after(*words):
@@ -420,6 +423,16 @@ def test_report_eval_and_record_take_a_tuned_run(there):
         (there / 'mine.py').write_text(MINE.replace(old, new))
         line = mistake('record', 'mine')
         assert 'narrow, wide was tuned over another grid, or otherwise' in line
+
+
+def test_a_value_that_was_chosen_comes_back_from_json_as_the_trial_takes_it():
+    def trial(clip: float = 1.0, widths: list[int] | tuple[int, ...] = (1,)):
+        pass
+
+    study = Study('?', trial, {'a': {}}, tune={'clip': (math.inf, 2.0), 'widths': ([3], (4, 5))})
+    for params in combinations(grid_of(study, 'a', {})):
+        config = Config('s', 'a', [0], as_json(params), [], tuned=['clip', 'widths'])
+        assert plan.recall(study, config) == params
 
 
 # ---- mistakes ------------------------------------------------------------------------------------
