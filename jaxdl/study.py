@@ -164,11 +164,15 @@ class Study(NamedTuple):
     tiny: overrides that make an arm of seconds, called 'tiny': what the tests run, left out unless
         asked for. None: there is none.
     tune: a grid of values for some parameters, {'lr': (3e-4, 1e-3, 3e-3)}: before its reported
-        seeds every arm is trained with each combination, and keeps that of the best `tuned_by`.
-        Nothing is measured on tests there.
-    tuned_by: the number that chooses, of the validation split ('valid/accuracy').
+        seeds every arm is trained with each combination, and keeps that of the best mean
+        `tuned_by`, the first of equal ones. Budgets are equal: every arm has the same grid, the
+        same seeds and the steps that its reported run has. Nothing is measured on tests there.
+        'tiny', parameters typed on the command line, and smoke runs are not tuned.
+    tuned_by: the number that chooses, of the last phase's validation split ('valid/accuracy'): of
+        the outcome, so that what a task kept as its best is what is compared.
     tuning_seeds: how many seeds each combination is trained with; none of them is reported.
-    baselines: arms that are not trained, by name.
+    baselines: arms that are not trained, by name. A function's parameters besides `seed` are the
+        trial's; see `jaxdl.baselines` for plain ones.
     """
 
     question: str
@@ -183,8 +187,9 @@ class Study(NamedTuple):
     baselines: Mapping[str, Baseline] = {}
 
     def named(self) -> dict[str, Mapping[str, Any]]:
-        """Every arm that can be asked for, 'tiny' at the end."""
-        return {**self.arms, **({} if self.tiny is None else {'tiny': self.tiny})}
+        """Every arm that can be asked for, with what it changes: baselines, then 'tiny', last."""
+        tiny = {} if self.tiny is None else {'tiny': self.tiny}
+        return {**self.arms, **{name: {} for name in self.baselines}, **tiny}
 
 
 def each(**choices: Iterable[Any]) -> dict[str, dict[str, Any]]:

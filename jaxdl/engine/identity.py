@@ -107,6 +107,11 @@ def program(traced: Any) -> dict[str, Any]:
     }
 
 
+def digest_of_numbers(numbers: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Numbers that no program of jax computes, compared as a program is: by a digest of them."""
+    return {'digest': _digest(dict(numbers)), 'operations': {}, 'constants': {}}
+
+
 def _is_key(value: Any) -> bool:
     return jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
@@ -166,7 +171,12 @@ def _programs(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _told(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What differs between two programs: operations or constants that only one of them has."""
+    """What differs between two programs: operations or constants that only one of them has.
+
+    What has no operations is no program, but numbers that were returned.
+    """
+    if not (old['operations'] or new['operations']):
+        return 'others'
     for kind in ('operations', 'constants'):
         was, now = Counter(old[kind]), Counter(new[kind])
         lost, won = was - now, now - was

@@ -165,7 +165,9 @@ class Arm:
         return found
 
     def _phases(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Each phase of the configuration, and the prefix of its numbers."""
+        """Each phase of the configuration, and the prefix of its numbers; a baseline has none."""
+        if not self.config['phases']:
+            return
         *earlier, last = self.config['phases']
         yield from ((f'{phase["name"]}/', phase) for phase in earlier)
         yield '', last
@@ -219,7 +221,13 @@ def finished_arms(
     order = [name for name in dict.fromkeys(first) if name in done]
     order += [name for name in done if name not in order]
     derive = list(derive)
-    return [Arm(folder / name, derive=derive) for name in order]
+    arms = [Arm(folder / name, derive=derive) for name in order]
+    # A baseline returns numbers alone: what is better is for those that are trained to say.
+    told = {name: better for arm in arms for name, better in arm.better.items()}
+    for arm in arms:
+        if not arm.config['phases']:
+            arm.better = {name: told[name] for name in arm.metrics if name in told}
+    return arms
 
 
 DIVERGED = 'DIVERGED'  # in the folder of an arm whose training cannot go on: why

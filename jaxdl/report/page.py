@@ -28,6 +28,7 @@ from jaxdl.report.rows import (
     without_twins,
 )
 from jaxdl.report.trained import RULE
+from jaxdl.report.tuned import candidate_grid
 from jaxdl.study import Claim
 
 
@@ -75,6 +76,7 @@ def write_page(
         'strips': _strips(folder, arms, result['shown']),
         'confusions': _confusions(folder, arms),
         'samples': _samples(folder, arms),
+        'candidates': candidate_grid(result) if result['tuning'] else None,
         'params': _params(arms, defaults),
         'compared': 'the defaults' if defaults is not None else 'the other arms',
     }
@@ -224,11 +226,13 @@ def _params(arms: Sequence[Arm], defaults: Mapping[str, Any] | None) -> dict[str
     """Every parameter of every arm; what differs from the default, or else by arm, is marked."""
     rows: dict[str, list[Cell]] = {}
     for name in dict.fromkeys(name for arm in arms for name in arm.config['params']):
-        values = [arm.config['params'].get(name) for arm in arms]
+        # A baseline has those alone that it takes.
+        values = [arm.config['params'].get(name, numerals.DASH) for arm in arms]
         if defaults is not None:
-            differs = [value != defaults.get(name) for value in values]
+            differs = [value not in (defaults.get(name), numerals.DASH) for value in values]
         else:
-            differs = [any(value != other for other in values) for value in values]
+            there = [value for value in values if value != numerals.DASH]
+            differs = [value in there and any(value != x for x in there) for value in values]
         rows[name] = [Cell(str(v), d) for v, d in zip(values, differs, strict=True)]
     # What makes the arms what they are comes first.
     return dict(sorted(rows.items(), key=lambda row: not any(cell.marked for cell in row[1])))

@@ -15,6 +15,7 @@ from jaxdl.files import read_json, write_bytes, write_json
 from jaxdl.report.finished import Arm, finished_arms, finished_names, unfinished_arms
 from jaxdl.report.numerals import commit, duration
 from jaxdl.report.rows import Grid, answer_grid, arm_grid, counted, remarks, still_moved
+from jaxdl.report.tuned import read_choice, refused_choices
 
 BEGIN, END = '<!-- results: written by `jaxdl record` -->', '<!-- end of results -->'
 
@@ -23,10 +24,16 @@ _ABSOLUTE = re.compile(r"""(?<![^\s'"=:,(\[])/[^\s'"=:,)\]]+""")
 
 
 class Own(NamedTuple):
-    """What a study is as it stands: the parameters of its arms as JSON has them, and its seeds."""
+    """What a study is as it stands: the parameters of its arms as JSON has them, and its seeds.
+
+    grids: the values that are tried of each arm. asked: by what they are chosen, and with which
+    seeds.
+    """
 
     arms: Mapping[str, Mapping[str, Any]]
     seeds: int
+    grids: Mapping[str, Mapping[str, Any]] = {}
+    asked: Mapping[str, Any] = {}
 
 
 def record_run(
@@ -46,7 +53,8 @@ def record_run(
     name, again = Path(result['study']).stem, f'`jaxdl run {result["study"]}` goes on with it'
     if set(finished_names(run_folder)) != set(result['arms']):
         raise UsageError(f'{path} is older than the arms; `jaxdl report {name}` writes it again')
-    departs = [f'{arm} is not finished' for arm in unfinished_arms(run_folder)]
+    unfinished = [*unfinished_arms(run_folder), *refused_choices(run_folder)]
+    departs = [f'{arm} is not finished' for arm in unfinished]
     departs += [f'not run: {c["text"]!r}' for c in result['claims'] if c['verdict'] == 'not run']
     if departs and not anyway:
         raise UsageError(f'{run_folder} is not finished: {"; ".join(departs)}; {again}')
@@ -68,7 +76,8 @@ def departures(arms: Sequence[Arm], own: Own | None) -> list[str]:
     """In what a run is not its study, at one commit: nothing that a reader would expect of it.
 
     Smoke runs, uncommitted changes, arms of different commits; and of the study `own` other arms,
-    other parameters, weights from elsewhere, or fewer seeds.
+    other parameters, weights from elsewhere, or fewer seeds; and what it tunes was not tuned, or
+    otherwise.
     """
     smoke = [arm.name for arm in arms if arm.config.get('smoke')]
     found = [f'{", ".join(smoke)}: a smoke run'] if smoke else []
@@ -97,7 +106,14 @@ def _other_options(arms: Sequence[Arm], own: Own) -> list[str]:
     strange = [arm.name for arm in arms if arm.name not in own.arms]
     for arm in arms:
         given, meant = arm.config['params'], own.arms.get(arm.name, {})
-        for name in dict.fromkeys([*meant, *given]) if meant else ():
+        grid, tuned = own.grids.get(arm.name, {}), arm.config.get('tuned', [])
+        for name in grid:
+            if name not in tuned:
+                found.setdefault(f'{name} of {{}} is not tuned', []).append(arm.name)
+        if tuned and not _is_own_choice(arm, own):
+            found.setdefault('{} was tuned over another grid, or otherwise', []).append(arm.name)
+        names = [name for name in dict.fromkeys([*meant, *given]) if name not in grid]
+        for name in names if meant else ():
             have, want = (x.get(name, 'not there') for x in (given, meant))
             if have != want:
                 said = f'{name} of {{}} is {have}, and {want} in the study'
@@ -110,6 +126,15 @@ def _other_options(arms: Sequence[Arm], own: Own) -> list[str]:
         *(f'{name} is no arm of the study{nearest(name, own.arms)}' for name in strange),
         *(said.replace('{}', ', '.join(names), 1) for said, names in found.items()),
     ]
+
+
+def _is_own_choice(arm: Arm, own: Own) -> bool:
+    """Whether an arm was tuned as the study has it."""
+    choice = read_choice(arm.folder.parent, arm.name)
+    asked = {'grid': own.grids.get(arm.name, {}), **own.asked}
+    if choice is None or any(choice[name] != value for name, value in asked.items()):
+        return False
+    return all(arm.config['params'][name] == x for name, x in choice['chosen'].items())
 
 
 def remark(results_folder: Path, name: str, text: str) -> Path:

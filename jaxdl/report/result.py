@@ -20,6 +20,7 @@ from jaxdl.report.numerals import DASH
 from jaxdl.report.page import write_page
 from jaxdl.report.rows import answers, arm_grid, remarks, still_moved
 from jaxdl.report.trained import still_moving
+from jaxdl.report.tuned import chosen_lines, notes_of, refused_choices, tuning
 from jaxdl.report.verdicts import judged, lost, seeds_said, unreached
 from jaxdl.statistics import mean_ci
 from jaxdl.study import Claim
@@ -48,12 +49,14 @@ def write_report(
     command: str,
     order: Sequence[str] = (),
     defaults: Mapping[str, Any] | None = None,
+    tuned: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Judge the claims on the arms that are done, write the report, and return result.json's dict.
 
     See `judged` for claims that cannot be judged. Arms stand in the `order` of their names, others
     after them. `defaults` are the trial's parameters where no arm changes them: differences from
-    them stand out in the report. Without them, differences between arms do.
+    them stand out in the report. Without them, differences between arms do. tuned: the parameters
+    that the study tunes.
     Raises UsageError where no arm is done.
     """
     folder = Path(folder)
@@ -61,10 +64,14 @@ def write_report(
     arms = finished_arms(folder, first=order, derive=numbers)
     if not arms:
         raise UsageError(f'{folder} has no finished arm; `jaxdl run {study}` runs them')
-    unfinished = unfinished_arms(folder)
+    unfinished = {**unfinished_arms(folder), **refused_choices(folder)}
+    chosen = tuning(folder, arms)
     starts = [start for arm in arms for start in arm.starts]
     shown = _shown(arms, numbers)
-    told = {arm.name: _arm(arm, shown, _judged_of(arm, claims)) for arm in arms}
+    told = {
+        arm.name: _arm(arm, shown, _judged_of(arm, claims), notes_of(chosen, arm, tuned))
+        for arm in arms
+    }
     result: dict[str, Any] = jsonable(
         {
             'study': study,
@@ -80,7 +87,8 @@ def write_report(
             'experiment': ', '.join(_together([arm.digests['experiment']] for arm in arms)),
             'better': _directions(arms),
             'shown': shown,
-            'notes': _notes(arms, unfinished),
+            'notes': _notes(arms, unfinished, tuned),
+            'tuning': chosen,
             'arms': told,
             'claims': judged(claims, arms, unfinished=unfinished, told=told),
         }
@@ -103,6 +111,7 @@ def verdict_lines(result: Mapping[str, Any], folder: Path) -> RenderableType:
     for row in rows:
         table.add_row(*(Text(cell.text, 'bold' if cell.marked else '') for cell in row))
     lines: list[RenderableType] = [Text(result['question'], 'bold'), table]
+    lines += [Text(text, 'dim') for text in chosen_lines(result)]
     lines += [Text(text, 'dim') for text in still_moved(result)]
     lines += [Text(f'! {text}', 'yellow') for text in remarks(result)]
     for it in answers(result):
@@ -124,12 +133,13 @@ def verdict_lines(result: Mapping[str, Any], folder: Path) -> RenderableType:
     return Group(*lines, Text(f'report: {folder / "report.html"}'))
 
 
-def _notes(arms: Sequence[Arm], unfinished: Mapping[str, str]) -> list[str]:
+def _notes(arms: Sequence[Arm], unfinished: Mapping[str, str], tuned: Sequence[str]) -> list[str]:
     """What is true of the run as a whole, and its reader must know."""
     notes = []
     if any(arm.config.get('smoke') for arm in arms):
         notes.append(
             'a smoke run: a few steps to see that everything works; its numbers say nothing'
+            + ('; nothing is tuned in it' if tuned else '')
         )
     for name, why in unfinished.items():
         notes.append(f'{name} is not finished' + (f': {why}' if why else ''))
@@ -168,7 +178,9 @@ def _judged_of(arm: Arm, claims: Sequence[Claim]) -> list[str]:
     return [claim.metric for claim in claims if arm.name in claim.arms]
 
 
-def _arm(arm: Arm, shown: Sequence[str], judged: Sequence[str]) -> dict[str, Any]:
+def _arm(
+    arm: Arm, shown: Sequence[str], judged: Sequence[str], chosen: Sequence[str]
+) -> dict[str, Any]:
     metrics = {}
     for name, values in arm.metrics.items():
         mean, ci95 = mean_ci(values)
@@ -192,7 +204,7 @@ def _arm(arm: Arm, shown: Sequence[str], judged: Sequence[str]) -> dict[str, Any
         'digests': arm.digests,
         'steps_done': arm.steps_done,
         'best_step': arm.best_step,
-        'notes': [*notes, *filter(None, holes)],
+        'notes': [*notes, *chosen, *filter(None, holes)],
         'metrics': metrics,
     }
 

@@ -52,6 +52,7 @@ def run_arm(
     options: Options = Options(),  # noqa: B008 (immutable)
     experiment: Path | None = None,
     accept: bool = False,
+    title: str | None = None,
     notes: Sequence[str] = (),
     judged: Sequence[str] = (),
     compared: Sequence[str] = (),
@@ -59,7 +60,8 @@ def run_arm(
     """Train one arm in `folder`, or go on with it, or return its numbers if it is done.
 
     env: what env.json is to say of the machine at this start. experiment: the file that the phases
-    come from. accept: go on with a run that computes something else now. notes: lines for the log.
+    come from. accept: go on with a run that computes something else now. title: what progress is
+    said of, None for the study and the arm. notes: lines for the log.
     judged, compared: the numbers that claims need of this arm, and those of them of which it must
     be known which values are better.
     Of an arm that is done the pictures are drawn again where they would be others.
@@ -104,7 +106,7 @@ def run_arm(
         record = stack.enter_context(
             Record(
                 folder,
-                title=f'{config.study} {config.arm}',
+                title=title or f'{config.study} {config.arm}',
                 seeds=config.seeds,
                 steps=sum(phase.steps for phase in phases),
                 resume_at=saved.step if saved else 0,

@@ -50,8 +50,13 @@ class Comparison(NamedTuple):
 
 def is_believed(folder: Path, experiment: Path) -> bool:
     """Whether a folder's run is done, and all that it was made from is as it was."""
+    return (folder / 'DONE').exists() and is_same_origin(folder, experiment)
+
+
+def is_same_origin(folder: Path, experiment: Path) -> bool:
+    """Whether all that a folder's run was made from is as it was."""
     path = folder / 'identity.json'
-    if not (folder / 'DONE').exists() or not path.exists():
+    if not path.exists():
         return False
     origin = read_json(path)['origin']
     return origin is not None and is_unchanged(origin, experiment)

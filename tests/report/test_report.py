@@ -103,6 +103,7 @@ def test_result_json_by_hand(tmp_path):
         },
         'shown': ['test/accuracy'],
         'notes': [],
+        'tuning': None,
         'arms': {
             'a': {
                 'parameters': 1234,
