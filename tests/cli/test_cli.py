@@ -168,9 +168,10 @@ def test_what_result_json_holds(finished):
     assert len(accuracy['per_seed']) == 2
     assert low <= accuracy['mean'] == sum(accuracy['per_seed']) / 2 <= high
     (claim,) = result['claims']
-    judged = {'verdict', 'effect', 'ci95', 'p', 'p_holm', 'kind', 'reason'}
+    judged = {'verdict', 'effect', 'ci95', 'p', 'p_holm', 'kind', 'reason', 'when'}
     assert {'text', 'arms', 'metric', 'judge', *judged} == claim.keys()
     assert claim['verdict'] in ('supported', 'refuted', 'undecided')
+    assert claim['when'] == 'confirmatory'  # as every claim of a study that is run as it stands
 
 
 def test_a_finished_run_prints_its_result_again_without_its_data(there, finished, monkeypatch):
