@@ -273,6 +273,28 @@ def _record(words: list[str]) -> None:
     print(f'wrote {path} and the table in {readme}')
 
 
+@blaming_own()
+def _judge(words: list[str]) -> None:
+    word, rest = _positional('judge', words, [], 'digits')
+    _parse('judge', [], rest)
+
+    from jaxdl.cli.library import load
+    from jaxdl.cli.stale import changes_since
+    from jaxdl.report.recorded import read_recorded, write_recorded, write_table
+    from jaxdl.report.rejudged import changed_verdicts, rejudged
+    from jaxdl.report.result import verdict_lines
+
+    results, readme = Path('experiments', 'results'), Path('experiments', 'README.md')
+    before = read_recorded(results, Path(word).stem)
+    name, study = load(word)
+    after = rejudged(before, study.claims) | {'stale': changes_since(study, before)}
+    write_recorded(results, name, after)
+    write_table(results, readme)
+    _show(verdict_lines(after))
+    for line in changed_verdicts(before, after):
+        print(line)
+
+
 def _convert(words: list[str]) -> None:
     if words == ['--list']:
         _show(_architectures())
@@ -430,6 +452,11 @@ COMMANDS = {
     'report': Command(_report, 'NAME|FOLDER', 'judge the claims and write the report again'),
     'record': Command(
         _record, 'NAME|FOLDER', "copy a finished run's result to experiments/results"
+    ),
+    'judge': Command(
+        _judge,
+        'NAME|FILE.py',
+        'judge a recorded result again, and say whether its code has changed',
     ),
     'convert': Command(
         _convert, 'FILE|ARM_FOLDER', "another implementation's weights to ours, and back"

@@ -64,12 +64,8 @@ def record_run(
             f'{run_folder} is not the study as it stands: {"; ".join(departs)}; --anyway records '
             'it all the same, and the table says so'
         )
-    recorded = results_folder / f'{name}.json'
-    # Not sealed: a person may read and mend what is committed, and its history says so.
-    portable = {key: _portable(value) for key, value in result.items()}
-    told = {'departs': _portable(departs)} if departs else {}
-    write_json(recorded, portable | told, sealed=False)
-    return recorded
+    told = {'departs': departs} if departs else {}
+    return write_recorded(results_folder, name, {**result, **told})
 
 
 def departures(arms: Sequence[Arm], own: Own | None) -> list[str]:
@@ -142,12 +138,26 @@ def remark(results_folder: Path, name: str, text: str) -> Path:
 
     Returns where the result is. Raises UsageError where there is none.
     """
+    return write_recorded(
+        results_folder, name, {**read_recorded(results_folder, name), 'remark': text}
+    )
+
+
+def read_recorded(results_folder: Path, name: str) -> dict[str, Any]:
+    """The recorded result of a study. Raises UsageError where there is none."""
     path = results_folder / f'{name}.json'
     if not path.exists():
         known = [each.stem for each in results_folder.glob('*.json')]
         raise UsageError(f'no result of {name!r} is recorded{nearest(name, known)}')
-    content = {**read_json(path, sealed=False), 'remark': _portable(text)}
-    write_json(path, content, sealed=False)
+    result: dict[str, Any] = read_json(path, sealed=False)
+    return result
+
+
+def write_recorded(results_folder: Path, name: str, result: Mapping[str, Any]) -> Path:
+    """Write the recorded result of a study, without absolute paths; returns where it is."""
+    path = results_folder / f'{name}.json'
+    # Not sealed: a person may read and mend what is committed, and its history says so.
+    write_json(path, {key: _portable(value) for key, value in result.items()}, sealed=False)
     return path
 
 
@@ -211,6 +221,8 @@ def results_table(results: list[dict[str, Any]]) -> str:
         lines += [f'**{result["remark"]}**', ''] if result.get('remark') else []
         if departs := result.get('departs'):
             lines += [f'**Recorded anyway, though {"; ".join(departs)}.**', '']
+        if stale := result.get('stale'):
+            lines += [f'**Stale, as far as is known: {"; ".join(stale)}.**', '']
         lines += _grid(arm_grid(result))
         lines += ['', *still_moved(result)] if still_moved(result) else []
         lines += ['', *(f'- {text}' for text in remarks(result))] if remarks(result) else []
@@ -228,6 +240,7 @@ def _answer(result: Mapping[str, Any]) -> str:
     """How many claims got which verdict, ``2 supported, 1 refuted``."""
     found = counted(result)
     found += ' (**not the study as it stands**)' if result.get('departs') else ''
+    found += ' (**stale**)' if result.get('stale') else ''
     return f'{found} (**see the remark**)' if result.get('remark') else found
 
 

@@ -31,7 +31,7 @@ class RecordedArm(Arm):
         self.config = {'phases': [], 'seeds': self.seeds}
 
     @property
-    def arrays(self) -> dict[str, np.ndarray]:  # type: ignore[override]
+    def arrays(self) -> dict[str, np.ndarray]:
         """None: a record has no values of single examples."""
         return {}
 

@@ -98,8 +98,8 @@ def write_report(
     return result
 
 
-def verdict_lines(result: Mapping[str, Any], folder: Path) -> RenderableType:
-    """The answer for a terminal: the arms, the verdicts, and where the report is."""
+def verdict_lines(result: Mapping[str, Any], folder: Path | None = None) -> RenderableType:
+    """The answer for a terminal: the arms, the verdicts, and where the report is, if it is."""
     # A terminal has no room for everything: what stands beside the tests is in the report, and then
     # what training cost.
     grids = (arm_grid(result, beside=b, cost=c) for b, c in ((True, True), (False, True)))
@@ -130,7 +130,9 @@ def verdict_lines(result: Mapping[str, Any], folder: Path) -> RenderableType:
     if late := [it for it in answers(result) if it.when == 'exploratory']:
         of = f'{len(late)} of {len(result["claims"])} claims'
         lines.append(Text(f'exploratory, not there before the first seed ran: {of}', 'dim'))
-    return Group(*lines, Text(f'report: {folder / "report.html"}'))
+    if folder:
+        lines.append(Text(f'report: {folder / "report.html"}'))
+    return Group(*lines)
 
 
 def _notes(arms: Sequence[Arm], unfinished: Mapping[str, str], tuned: Sequence[str]) -> list[str]:

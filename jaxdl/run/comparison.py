@@ -19,7 +19,7 @@ from jaxdl.engine.identity import differences, in_words, program
 from jaxdl.errors import UsageError
 from jaxdl.files import read_json, write_json
 from jaxdl.run.config import Config, as_json, groups_of
-from jaxdl.run.origin import is_unchanged, keep_source, look
+from jaxdl.run.origin import is_unchanged, keep_source, layers, look
 from jaxdl.run.stage import Stage
 
 
@@ -106,11 +106,11 @@ def stand(
 ) -> Comparison:
     """How the run in `folder` stands to what its stages compute now; nothing is compiled."""
     weights = _digest_of(config.init_from)
-    phases = _identities(stages)
+    phases = identities(stages)
     return compare(folder, phases, trained=trained, experiment=experiment, weights=weights)
 
 
-def _identities(stages: Sequence[Stage]) -> list[dict[str, Any]]:
+def identities(stages: Sequence[Stage]) -> list[dict[str, Any]]:
     """What the phases of a run compute, how each takes from the one before included."""
     found = []
     before: Any = None
@@ -159,9 +159,19 @@ def digests(identity: Mapping[str, Any]) -> dict[str, str]:
     ]
     return {
         'experiment': origin['experiment'][:12] if origin else '',
+        'backend': _backend(origin) if origin else '',
         'programs': _short(programs),
         'data': _short(data),
     }
+
+
+def backend() -> str:
+    """Where programs are made: those of one backend are not those of another."""
+    return _backend({'platform': jax.default_backend(), 'layers': layers()})
+
+
+def _backend(origin: Mapping[str, Any]) -> str:
+    return f'{origin["platform"]}, {origin["layers"]}'
 
 
 def _short(value: Any) -> str:

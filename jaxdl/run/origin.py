@@ -85,11 +85,16 @@ def _setting(experiment: Path) -> dict[str, Any]:
         'x64': bool(jax.config.read('jax_enable_x64')),
         'jax': {name: str(getattr(jax.config, name)) for name in NUMERIC},
         'data': {name: os.environ.get(name) for name in FOLDERS},
-        'layers': 'formulations for CPU' if cpu_formulations() else 'plain',
+        'layers': layers(),
         'versions': machine.versions(),
         'jaxdl': _digest_of_jaxdl(),
         'experiment': _digest(experiment),
     }
+
+
+def layers() -> str:
+    """Which formulations of layers are taken."""
+    return 'formulations for CPU' if cpu_formulations() else 'plain'
 
 
 @functools.cache
