@@ -14,9 +14,7 @@ from typing import Any, Literal, get_args
 from jaxdl.derived import Derived
 from jaxdl.errors import UsageError, nearest
 from jaxdl.judges import Counted, Lead, Paired, Reached
-from jaxdl.study import Claim
-
-Equal = Literal['parameters', 'flops', 'seconds']
+from jaxdl.study import Claim, Equal
 
 EQUAL: tuple[str, ...] = get_args(Equal)
 WITHIN = 1.05  # the most against the least of what is called equal

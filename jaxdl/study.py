@@ -32,6 +32,8 @@ BatchSize = Annotated[int, Ge(1), 'rows of a training batch']
 Examples = Annotated[int, Ge(1), 'training examples used, the first ones']
 Peak = Annotated[float, Gt(0), 'peak learning rate, falling to zero along a cosine']
 
+# In what the arms of a claim may have to be equal.
+Equal = Literal['parameters', 'flops', 'seconds']
 # Final numbers: {arm: {metric: one value a seed}}.
 Results = Mapping[str, Mapping[str, 'np.ndarray']]
 # Of numbers that say it: whether higher or lower is better.
@@ -150,7 +152,7 @@ class Claim(NamedTuple):
     arms: tuple[str, ...]
     metric: str
     judge: Callable[[Results, Directions], Verdict]
-    equal: Literal['parameters', 'flops', 'seconds'] | None = None
+    equal: Equal | None = None
 
 
 class Study(NamedTuple):

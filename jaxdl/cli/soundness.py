@@ -12,11 +12,10 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jaxdl.claims import EQUAL
 from jaxdl.cli.grid import check_grid
 from jaxdl.cli.options import check
 from jaxdl.errors import UsageError, nearest
-from jaxdl.study import Claim, Count, Eval, Phase, Study, evaluations, phase_names
+from jaxdl.study import Claim, Count, Equal, Eval, Phase, Study, evaluations, phase_names
 
 REMEDY = 'shuffled(table, batch=...) makes one of a table, and synthetic(fn) of a function'
 REMEDY_OF_TESTS = 'in_order(table, batch=...) makes one of a table'
@@ -148,8 +147,9 @@ def _claims(study: Study, arms: Sequence[str]) -> tuple[Claim, ...]:
             raise UsageError(f"{what}: {claim.metric!r} is no name of a number: 'test/accuracy'")
         if not callable(claim.judge):
             raise UsageError(f'{what}: its judge is no function')
-        if claim.equal is not None and claim.equal not in EQUAL:
-            raise UsageError(f'{what}: equal is {claim.equal!r}{nearest(str(claim.equal), EQUAL)}')
+        if claim.equal is not None and claim.equal not in typing.get_args(Equal):
+            close = nearest(str(claim.equal), typing.get_args(Equal))
+            raise UsageError(f'{what}: equal is {claim.equal!r}{close}')
     return tuple(claims)
 
 

@@ -166,7 +166,9 @@ def still_moved(result: Result) -> list[str]:
     told = [
         f'{DAGGER} {name}: {", ".join(arm["moving"])}' for name, arm in arms if arm.get('moving')
     ]
-    unknown = [name for name, arm in arms if 'moving' in arm and arm['moving'] is None]
+    unknown = [
+        name for name, arm in arms if 'moving' in arm and arm['moving'] is None and arm['steps']
+    ]
     if unknown:
         told.append(
             f'whether it still moved at the end cannot be told of {", ".join(unknown)} (two seeds '

@@ -24,6 +24,8 @@ from jaxdl.run.record import Record
 from jaxdl.samples import Images, Texts
 from jaxdl.study import Claim, Verdict
 
+ORIGIN = {'experiment': 'abc', 'platform': 'cpu', 'layers': 'plain'}
+
 
 def write_arm(
     folder, values, *, losses=None, params=None, seeds=None, env=None, done=True, before=False
@@ -37,7 +39,7 @@ def write_arm(
     env = {'devices': ['cpu'], 'versions': {'jax': '0.10.2'}, 'commit': 'abc'} | (env or {})
     env |= {'command': 'jaxdl run toy', 'platform': 'Linux', 'layout': 'vmap'}
     write_json(folder / 'env.json', {'starts': [env]})
-    identity = {'origin': {'experiment': 'abc'}, 'phases': [], 'accepted': []}
+    identity = {'origin': ORIGIN, 'phases': [], 'accepted': []}
     write_json(folder / 'identity.json', identity)
     losses = [0.5] * len(values) if losses is None else losses
     metrics = {'test/accuracy': values, 'train/loss': losses}

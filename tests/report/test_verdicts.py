@@ -20,6 +20,8 @@ from jaxdl.study import Claim, Verdict
 METRIC = 'test/accuracy'
 UP, DOWN = About((), 'higher'), About((), 'lower')
 
+ORIGIN = {'experiment': 'abc', 'platform': 'cpu', 'layers': 'plain'}
+
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
@@ -36,7 +38,7 @@ def write_arm(folder, curve, *, every=10, planned=None, seeds=None, seconds=1.0,
     write_json(folder / 'config.json', {**config, 'phases': phases})
     env = {'devices': ['cpu'], 'versions': {}, 'commit': None, 'command': 'c'}
     write_json(folder / 'env.json', {'starts': [{**env, 'platform': 'x', 'layout': 'vmap'}]})
-    origin = {'origin': {'experiment': 'abc'}, 'phases': [], 'accepted': []}
+    origin = {'origin': ORIGIN, 'phases': [], 'accepted': []}
     write_json(folder / 'identity.json', origin)
     with Record(folder, title='', seeds=seeds, steps=steps, tensorboard=False) as record:
         record.describe({METRIC: UP, 'train/accuracy': UP, 'train/loss': DOWN})
