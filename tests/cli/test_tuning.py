@@ -28,6 +28,7 @@ from jaxdl.run.arm import Record
 from jaxdl.run.config import Config, as_json
 from jaxdl.run.record import read_metrics
 from jaxdl.study import Count, Rate, Study
+from jaxdl.trained import load_net
 
 MINE = """\
 import numpy as np
@@ -405,6 +406,8 @@ def test_a_smoke_run_tunes_nothing_and_says_so(here):
 def test_report_eval_and_record_take_a_tuned_run(there):
     code, out, _ = typed('eval', 'mine', '--layout', 'vmap')
     assert code == 0 and 'narrow' in out and 'wide' in out and 'share' not in out
+    with pytest.raises(UsageError, match='share is a baseline: there is no network'):
+        load_net('runs/mine/share')
     before = read_json(there / 'runs/mine/result.json')
     (there / 'mine.py').write_text(MINE + '# a comment\n')  # looked into, and nothing has changed
     code, out, err = typed('report', 'mine')
