@@ -169,6 +169,7 @@ def test_what_result_json_holds(finished):
     assert low <= accuracy['mean'] == sum(accuracy['per_seed']) / 2 <= high
     (claim,) = result['claims']
     judged = {'verdict', 'effect', 'ci95', 'p', 'p_holm', 'kind', 'reason', 'when'}
+    judged |= {'ci95_examples', 'examples'}  # of the test's 60 rows
     assert {'text', 'arms', 'metric', 'judge', *judged} == claim.keys()
     assert claim['verdict'] in ('supported', 'refuted', 'undecided')
     assert claim['when'] == 'confirmatory'  # as every claim of a study that is run as it stands
@@ -351,6 +352,34 @@ def test_record_copies_the_result_and_writes_the_table(there):
     result = json.loads((there / 'experiments/results/mine.json').read_text())
     assert result == read_json(there / 'runs/mine/result.json')
     assert 'Is wider better?' in (there / 'experiments/README.md').read_text()
+
+
+def test_judge_judges_the_record_again_and_says_what_has_changed(here, finished):
+    shutil.copytree(finished[0] / 'runs', here / 'runs')
+    assert typed('record', 'mine')[0] == 0
+    recorded = json.loads((here / 'experiments/results/mine.json').read_text())
+    shutil.rmtree(here / 'runs')  # the record is enough
+    code, out, _ = typed('judge', 'mine.py')
+    assert code == 0 and 'Is wider better?' in out
+    again = json.loads((here / 'experiments/results/mine.json').read_text())
+    assert again.pop('stale') == [] and again == recorded
+    changed = MINE.replace('optax.sgd(lr)', 'optax.sgd(lr, momentum=0.5)').replace(
+        "'test/accuracy')],", "'test/accuracy'), better('narrow', 'wide', 'test/loss')],"
+    )
+    (here / 'mine.py').write_text(changed.replace('lr: Rate = 0.1', 'lr: Rate = 0.2'))
+    code, out, _ = typed('judge', 'mine.py')
+    assert code == 0 and 'narrow has a better test/loss than wide: undecided, a claim that' in out
+    again = json.loads((here / 'experiments/results/mine.json').read_text())
+    assert again['stale'] == [
+        'lr of narrow is 0.2 now, and was 0.1',
+        'lr of wide is 0.2 now, and was 0.1',
+        'narrow computes something else',
+        'wide computes something else',
+    ]
+    assert [claim['when'] for claim in again['claims']] == ['confirmatory', 'exploratory']
+    table = (here / 'experiments/README.md').read_text()
+    assert '(**stale**)' in table and '**Stale, as far as is known: lr of narrow is 0.2' in table
+    assert "no result of 'nothing' is recorded" in mistake('judge', 'nothing')
 
 
 def test_record_outside_a_checkout_makes_what_it_needs(here, finished):
@@ -606,12 +635,13 @@ def test_usage_names_every_command():
     'words,parts',
     [
         (['list'], ['usage: jaxdl list']),
+        (['judge'], ['usage: jaxdl judge NAME|FILE.py']),
         (['run'], ['usage: jaxdl run NAME|FILE.py', '--workdir PATH', 'jaxdl run digits --help']),
         (['run', 'mine.py'], ['run mine.py', '--widths [INT [INT ...]] of its hidden layers']),
         (['run', 'digits'], ['trial options', '--network {lenet,mlp}', '(default: 0.003)']),
         (
             ['run', 'digits'],
-            ['lenet network lenet mlp network mlp tiny steps 20, batch 16, lr 0.0001'],
+            ['lenet network lenet mlp network mlp nearest a baseline, not trained tiny steps 20'],
         ),
         (['eval'], ['usage: jaxdl eval NAME|FOLDER', '--arm']),
         (['eval', 'digits'], ['usage: jaxdl eval NAME|FOLDER', '--layout']),
@@ -648,7 +678,7 @@ def test_every_command_is_in_the_tests_of_help():
 def test_list_shows_every_experiment_with_its_question_and_arms():
     code, out, _ = typed('list')
     assert code == 0
-    for part in ('digits', 'lenet_mnist', 'ring_gan', 'catch_dqn', 'lenet, mlp, tiny'):
+    for part in ('digits', 'lenet_mnist', 'ring_gan', 'catch_dqn', 'lenet, mlp, nearest'):
         assert part in flat(out)
 
 

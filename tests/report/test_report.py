@@ -116,7 +116,10 @@ def test_result_json_by_hand(tmp_path):
                 'moving': None,
                 'params': {'width': 8, 'lr': 0.1},
                 'seeds': [0, 1, 2, 3, 4],
-                'digests': {'experiment': 'abc', 'programs': NONE, 'data': NONE},
+                'digests': {
+                    **{'experiment': 'abc', 'backend': 'cpu, plain'},
+                    **{'programs': NONE, 'data': NONE},
+                },
                 'steps_done': [10] * 5,
                 'best_step': None,
                 'notes': [],
