@@ -231,6 +231,8 @@ def covers(known: Mapping[str, Mapping[str, Any]]) -> list[str]:
     drawn = ['initial weights and the noise of training (dropout, sampling)']
     if some(lambda p: p['private']):
         drawn.append('the order of the rows and their augmentation')
+    if some(lambda p: p.get('drawn', False)):
+        drawn.append('the examples that each seed draws to train on')
     if some(lambda p: not p['batch']):
         drawn.append('the data that each seed makes for itself')
     said = [f'An interval covers what differs from seed to seed: {"; ".join(drawn)}.']

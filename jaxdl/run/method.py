@@ -72,6 +72,7 @@ def _phase(stage: Stage) -> dict[str, Any]:
         'epochs': stage.cost().epochs(phase.steps),
         'flops': engine.flops(),
         'private': phase.train.private,
+        'drawn': phase.train.drawn is not None,
         'players': players,
         'augmentation': transform_in_words(phase.train.transform),
         'regularisation': list(dict.fromkeys(regularised)),

@@ -150,6 +150,7 @@ def test_what_an_interval_covers():
     assert 'order of the rows' not in said() and 'the same training batches' in said()
     assert 'measured on the same examples (test)' in said()
     assert 'order of the rows' in said(private=True)
+    assert 'examples that each seed draws to train on' in said(drawn=True)
     assert 'the same training batches' not in said(private=True)
     assert 'drawn by each seed anew (test)' in said(tests={'test': {**test, 'private': True}})
     # Such as an actor: no batches, and all that is played is a seed's own.
