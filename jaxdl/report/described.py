@@ -123,6 +123,8 @@ def _split(it: Mapping[str, Any]) -> Split:
     """A split, whosever it is."""
     where = f'{it["name"]}/{it["split"]}' if it['name'] else it['split']
     rows = numerals.DASH if it['rows'] is None else f'{it["rows"]:,}'
+    if (drawn := it.get('drawn')) is not None:
+        rows = f'{drawn:,} of {rows}, drawn by each seed'
     columns = ', '.join(f'{name} {shape}' for name, shape in it['columns'].items())
     classes = ', '.join(_classes(names) for names in it['classes'].values())
     digest = it['digest'] if it['of'] == 'all rows' else f'{it["digest"]} ({it["of"]})'

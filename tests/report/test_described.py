@@ -7,7 +7,7 @@ from test_report import page, read_page, report, write_arm
 from jaxdl.claims import better, reaches
 from jaxdl.files import read_json, write_bytes, write_json
 from jaxdl.report import numerals
-from jaxdl.report.described import Block, blocks, covers
+from jaxdl.report.described import Block, blocks, covers, datasets
 from jaxdl.report.result import verdict_lines
 from jaxdl.report.rows import arm_grid, cost_grid
 from jaxdl.run.registered import digest, digests
@@ -255,3 +255,9 @@ def test_flops_in_the_unit_that_suits_them(count, said):
 )
 def test_epochs_phase_by_phase(counts, said):
     assert numerals.epochs(counts) == said
+
+
+def test_rows_that_each_seed_draws_are_counted():
+    known = {'a': {'data': [split('test', 1797, drawn=599)], 'phases': []}}
+    ((_, (found,)),) = datasets(known)
+    assert found.rows == '599 of 1,797, drawn by each seed'
