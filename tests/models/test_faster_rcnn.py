@@ -184,6 +184,7 @@ def test_frozen_norm_is_one_that_does_not_learn():
     assert 'params' not in FrozenBatchNorm().init(KEY, x)
 
 
+@pytest.mark.slow
 def test_size_of_the_named_network():
     module = faster_rcnn.fasterrcnn_resnet50_fpn()
     x = jax.ShapeDtypeStruct((1, 800, 800, 3), jnp.float32)
