@@ -69,8 +69,9 @@ class TestMetrics:
 
     def test_parts_add_up(self):
         def counted(rows):
-            pairs = jnp.asarray(IGNORED[rows]), PREDICTED[rows]
-            return Confusion.of(*pairs, CLASSES, scores=SCORES)
+            return jax.jit(lambda *pairs: Confusion.of(*pairs, CLASSES, scores=SCORES))(
+                IGNORED[rows], PREDICTED[rows]
+            )
 
         parts = [counted(slice(start, start + 4)) for start in (0, 4)]
         total = reduce(lambda a, b: a + b, parts).value()
@@ -117,10 +118,10 @@ class TestSegmenter:
     def test_numbers_are_of_the_pixels_that_count(self, padding):
         task = segmenter(Linear(padding=padding), optax.sgd(0.1), classes=3)
         batch = a_batch()
-        state = task.init(jax.random.key(0), batch)
-        got = finish(task.measure(jax.random.key(0), state, longer(batch, np.nan)))
+        state = jax.jit(task.init)(jax.random.key(0), batch)
+        got = finish(jax.jit(task.measure)(jax.random.key(0), state, longer(batch, np.nan)))
         net = jax.tree.leaves(state, is_leaf=lambda node: hasattr(node, 'module'))[0]
-        logits = np.asarray(net(batch['x'])[0])
+        logits = np.asarray(jax.jit(lambda x: net(x)[0])(batch['x']))
         truth = batch['segmentation']
         truth = truth if padding == 'SAME' else truth[:, 1:-1, 1:-1]
         known = truth != 255
@@ -155,7 +156,7 @@ class TestSegmenter:
     def test_a_step_sees_only_the_pixels_that_count(self):
         task = segmenter(Linear(), optax.sgd(0.1), classes=3)
         batch = a_batch()
-        state = task.init(jax.random.key(0), batch)
+        state = jax.jit(task.init)(jax.random.key(0), batch)
         step = jax.jit(task.step)
         results = [step(jax.random.key(0), state, b)[0] for b in (batch, longer(batch, 1e3))]
         for a, b in zip(*map(jax.tree.leaves, results), strict=True):
@@ -169,7 +170,8 @@ class TestSegmenter:
 
         task = segmenter(Linear(), optax.sgd(0.1), classes=3, loss=loss)
         batch = a_batch()
-        _, metrics = task.step(jax.random.key(0), task.init(jax.random.key(0), batch), batch)
+        state = jax.jit(task.init)(jax.random.key(0), batch)
+        _, metrics = jax.jit(task.step)(jax.random.key(0), state, batch)
         known = batch['segmentation'] != 255
         want = code[known].sum() + 0.01 * batch['segmentation'][known].sum(dtype=int)
         assert 0 < (~known).sum() < known.sum()
@@ -179,32 +181,32 @@ class TestSegmenter:
         criterion = partial(auxiliary_loss, weight=0.5)
         task = segmenter(TwoHeads(), optax.sgd(1.0), classes=3, criterion=criterion)
         batch = a_batch()
-        state = task.init(jax.random.key(0), batch)
-        after, metrics = task.step(jax.random.key(0), state, batch)
+        state = jax.jit(task.init)(jax.random.key(0), batch)
+        after, metrics = jax.jit(task.step)(jax.random.key(0), state, batch)
         before, after = (
             jax.tree.leaves(s, is_leaf=lambda node: hasattr(node, 'module'))[0].params
             for s in (state, after)
         )
         moved = {k: np.abs(after[k]['kernel'] - before[k]['kernel']).max() for k in 'ab'}
         assert moved['a'] > 0.01 and moved['b'] > 0.005
-        assert finish(task.measure(jax.random.key(0), state, batch))['accuracy'] > 0
+        assert finish(jax.jit(task.measure)(jax.random.key(0), state, batch))['accuracy'] > 0
         assert np.isfinite(metrics['loss'].value())
 
     def test_it_learns(self):
         x = RNG.normal(size=(4, 8, 8, 1)).astype(np.float32)
         batch = {'x': x, 'segmentation': (x[..., 0] > 0) * 1, 'mask': np.ones(4, bool)}
         task = segmenter(Linear(classes=2), optax.adam(0.1), classes=2)
-        state, step = task.init(jax.random.key(0), batch), jax.jit(task.step)
+        state, step = jax.jit(task.init)(jax.random.key(0), batch), jax.jit(task.step)
         for i in range(100):
             state, _ = step(jax.random.key(i), state, batch)
-        got = finish(task.measure(jax.random.key(0), state, batch))
+        got = finish(jax.jit(task.measure)(jax.random.key(0), state, batch))
         assert got['dice'] > 0.97 and got['error'] < 0.03
 
     @pytest.mark.parametrize('padding', ['SAME', 'VALID'])
     def test_what_is_shown(self, padding):
         task = segmenter(Linear(padding=padding), optax.sgd(0.1), classes=3)
         batch = a_batch()
-        state = task.init(jax.random.key(0), batch)
+        state = jax.jit(task.init)(jax.random.key(0), batch)
         sample = show_masks(task.nets(state), batch, jax.random.key(0), count=3)['masks']
         size = (8, 6) if padding == 'SAME' else (6, 4)
         assert sample.pixels.shape == (3, *size, 2) and sample.predicted.shape == (3, *size)
