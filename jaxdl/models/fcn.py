@@ -159,8 +159,8 @@ class DilatedFCN(nn.Module):
     auxiliary: Layer | None = None
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Any:
-        """[B, H, W, C] -> logits [B, H, W, classes], or in training with an auxiliary head `Heads`.
+    def __call__(self, x: Array, *, train: bool = False) -> Heads:
+        """[B, H, W, C] -> logits [B, H, W, classes].
 
         They are interpolated bilinearly from the resolution of the trunk.
         """
@@ -177,7 +177,7 @@ class DilatedFCN(nn.Module):
             auxiliary = resized(head(before, train=train))
             if train:
                 return Heads(logits, (auxiliary,))
-        return logits
+        return Heads(logits, ())
 
 
 fcn_resnet50 = DilatedFCN

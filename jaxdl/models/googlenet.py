@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -19,7 +19,10 @@ Map = Callable[[Array], Array]
 
 
 class Heads(NamedTuple):
-    """Logits [B, classes] in training: of the network and of its auxiliary heads, lowest first."""
+    """Logits [B, classes] of a network, and of its auxiliary heads, lowest first.
+
+    Auxiliary ones are computed in training alone; there are none in evaluation.
+    """
 
     logits: Array
     auxiliary: tuple[Array, ...]
@@ -159,8 +162,8 @@ class GoogLeNet(nn.Module):
     dropout: float = 0.4
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Any:
-        """[B, H, W, 3] -> logits [B, classes], or in training with auxiliary heads `Heads`."""
+    def __call__(self, x: Array, *, train: bool = False) -> Heads:
+        """[B, H, W, 3] -> logits [B, classes]."""
         norm = self.norm and partial(self.norm, use_running_average=not train)
         conv = partial(ConvUnit, norm=norm)
         heads: list[Array] = []
@@ -182,7 +185,7 @@ class GoogLeNet(nn.Module):
                 x = ceil_max_pool(x, self.last_pool, stride=2)
         x = nn.Dropout(self.dropout, deterministic=not train)(x.mean((1, 2)))
         logits = Dense(self.classes, name='fc')(x)
-        return Heads(logits, tuple(heads)) if train and heads else logits
+        return Heads(logits, tuple(heads) if train else ())
 
 
 # torchvision's: BatchNorm in place of biases and response normalisation, 3x3 kernels where the

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -162,8 +161,8 @@ class InceptionV3(nn.Module):
     dropout: float = 0.5
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Any:
-        """[B, H, W, 3] -> logits [B, classes], or in training with an auxiliary head `Heads`."""
+    def __call__(self, x: Array, *, train: bool = False) -> Heads:
+        """[B, H, W, 3] -> logits [B, classes]."""
         if min(x.shape[1:3]) < 75:
             size = f'{x.shape[1]}x{x.shape[2]}'
             raise ValueError(f'InceptionV3 sees images of 75x75 or more, not {size}')
@@ -190,4 +189,4 @@ class InceptionV3(nn.Module):
             x = InceptionC(conv, name=f'Mixed_7{side}')(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x.mean((1, 2)))
         logits = Dense(self.classes, kernel_init=init, name='fc')(x)
-        return Heads(logits, heads) if train and heads else logits
+        return Heads(logits, heads if train else ())

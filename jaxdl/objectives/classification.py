@@ -24,9 +24,14 @@ SCORES = {'accuracy': Score(accuracy)}
 Criterion = Callable[[Callable[[jax.Array], jax.Array], Any], jax.Array]
 
 
-def one_head(loss: Callable[[jax.Array], jax.Array], output: jax.Array) -> jax.Array:
-    """The criterion of a network that returns logits alone: their loss."""
-    return loss(output)
+def one_head(loss: Callable[[jax.Array], jax.Array], output: Any) -> jax.Array:
+    """The criterion that descends the loss of the network's own logits, and no other head's."""
+    return loss(logits_of(output))
+
+
+def logits_of(output: Any) -> jax.Array:
+    """The logits of a network whose output is nothing else, or has them among its heads."""
+    return getattr(output, 'logits', output)
 
 
 def classifier(
@@ -60,7 +65,7 @@ def classifier(
         cross_entropy = partial(
             losses.cross_entropy, targets=y, weights=mask, label_smoothing=label_smoothing
         )
-        logits = getattr(output, 'logits', output)
+        logits = logits_of(output)
         check_outputs(module, logits, count)
         value = criterion(cross_entropy, output)
         right = logits.argmax(-1) == _dominant(y)
@@ -68,7 +73,8 @@ def classifier(
 
     def measure(net: Net, batch: Batch, key: Key) -> Metrics:
         x, y, mask = batch['x'], batch['y'], batch['mask']
-        logits, _ = (net.shadow or net)(x)
+        output, _ = (net.shadow or net)(x)
+        logits = logits_of(output)
         check_outputs(module, logits, count)
         each = _cross_entropies(logits, y)
         truth, predicted = _dominant(y), logits.argmax(-1)
@@ -96,7 +102,8 @@ def show_mistakes(
 ) -> dict[str, Any]:
     """The images of a batch that a classifier gets most wrong, for `Eval.show`."""
     net = nets['net']
-    logits, _ = (net.shadow or net)(batch['x'])
+    output, _ = (net.shadow or net)(batch['x'])
+    logits = logits_of(output)
     each = _cross_entropies(logits, batch['y'])
     worst = jnp.argsort(-jnp.where(batch['mask'], each, -jnp.inf))[:count]
     pixels, predicted = unit(batch['x'])[worst], logits.argmax(-1)[worst]

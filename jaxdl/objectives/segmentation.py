@@ -32,7 +32,7 @@ from jaxdl.metrics.confusion import (
     weighted_iou,
 )
 from jaxdl.net import Net
-from jaxdl.objectives.classification import Criterion, check_outputs, one_head
+from jaxdl.objectives.classification import Criterion, check_outputs, logits_of, one_head
 from jaxdl.samples import Masks, unit
 from jaxdl.task import Batch, Labels, Metrics, Task
 
@@ -81,14 +81,15 @@ def segmenter(
 
     def descended(net: Net, batch: Batch, key: Key) -> tuple[Array, tuple[Net, Metrics]]:
         output, net = net(batch['x'], key=key, train=True)
-        logits = getattr(output, 'logits', output)
+        logits = logits_of(output)
         check_outputs(module, logits, count)
         truth, weights = _truth(batch, logits, ignore)
         value = criterion(lambda logits: loss(logits, truth, weights=weights), output)
         return value, (net, {})
 
     def measure(net: Net, batch: Batch, key: Key) -> Metrics:
-        logits, _ = (net.shadow or net)(batch['x'])
+        output, _ = (net.shadow or net)(batch['x'])
+        logits = logits_of(output)
         check_outputs(module, logits, count)
         truth, weights = _truth(batch, logits, ignore)
         each = optax.softmax_cross_entropy_with_integer_labels(logits, truth)
@@ -107,7 +108,8 @@ def show_masks(nets: Nets, batch: Batch, key: Key, *, count: int = 6) -> dict[st
     """Images, their truth and what is predicted, side by side, for `Eval.show`."""
     net = nets['net']
     x = batch['x'][:count]
-    logits, _ = (net.shadow or net)(x)
+    output, _ = (net.shadow or net)(x)
+    logits = logits_of(output)
     seen = partial(middle, like=logits)
     truth = seen(batch['segmentation'][:count]).astype(jnp.int32)
     return {'masks': Masks(seen(unit(x)), truth, logits.argmax(-1))}

@@ -307,8 +307,8 @@ class TestHeads:
             )
 
         logits = images(2, 5)
-        assert call(train=False) == logits
-        assert call(train=True) == (Heads(logits, (logits,) * heads) if heads else logits)
+        assert call(train=False) == Heads(logits, ())
+        assert call(train=True) == Heads(logits, (logits,) * heads)
 
     def test_evaluation_does_not_compute_them(self):
         x = images(1, 224, 224, 3)

@@ -24,7 +24,7 @@ class TwoHeads(nn.Module):
     @nn.compact
     def __call__(self, x, *, train=False):
         logits, auxiliary = nn.Dense(3, name='main')(x), nn.Dense(3, name='side')(x)
-        return Heads(logits, (auxiliary,)) if train else logits
+        return Heads(logits, (auxiliary,) if train else ())
 
 
 def log_softmax(z):
