@@ -40,6 +40,11 @@ def from_utf8(row: Iterable[int]) -> str:
 # ---- of tokens, inside the program --------------------------------------------------------------
 
 
+def within(lengths: Array, steps: int) -> Array:
+    """Which of `steps` tokens are among the first `lengths` [B] of a row: bool [B, steps]."""
+    return jnp.arange(steps)[None] < lengths[:, None]
+
+
 class Perplexity(Mean):
     """exp of the mean of -log p over tokens, by the natural logarithm. NaN of none."""
 
@@ -66,9 +71,8 @@ def sequence_accuracy(
     tokens int [B, T], the first `lengths` [B] of each row; truth [B, S] likewise.
     """
     size = max(tokens.shape[1], truth.shape[1])
-    there = jnp.arange(size)
     a, b = (jnp.pad(x, ((0, 0), (0, size - x.shape[1]))) for x in (tokens, truth))
-    same = (a == b) | (there >= truth_lengths[:, None])
+    same = (a == b) | ~within(truth_lengths, size)
     return Mean.of(same.all(-1) & (lengths == truth_lengths), mask, better='higher')
 
 

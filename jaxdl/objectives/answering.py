@@ -68,7 +68,7 @@ def best_span(start: Array, end: Array, allowed: Array, *, longest: int) -> tupl
     Of those with i <= j < i + longest and both allowed, bool [B, T]; start, end: [B, T].
     """
     steps = start.shape[1]
-    i, j = jnp.arange(steps)[:, None], jnp.arange(steps)
+    i, j = jnp.arange(steps)[:, None], jnp.arange(steps)[None]
     can = allowed[:, :, None] & allowed[:, None] & ((i <= j) & (j < i + longest))[None]
     scores = jnp.where(can, start[:, :, None] + end[:, None], -jnp.inf)
     best = scores.reshape(len(scores), -1).argmax(-1)

@@ -14,7 +14,7 @@ from jaxdl.errors import UsageError
 from jaxdl.game import Nets, Shadow, supervised
 from jaxdl.keys import Key
 from jaxdl.metrics import Mean
-from jaxdl.metrics.text import Perplexity, token_accuracy
+from jaxdl.metrics.text import Perplexity, token_accuracy, within
 from jaxdl.net import Net
 from jaxdl.samples import Decode, Texts
 from jaxdl.task import Batch, Metrics, Task
@@ -178,7 +178,7 @@ def _targets(batch: Batch) -> tuple[Array, Array]:
         raise UsageError(f'language_model: tokens {list(tokens.shape)}; 2 a row at least')
     weights = jnp.broadcast_to(batch['mask'][:, None], tokens[:, 1:].shape)
     if 'lengths' in batch:
-        weights &= jnp.arange(1, tokens.shape[1]) < batch['lengths'][:, None]
+        weights &= within(batch['lengths'] - 1, tokens.shape[1] - 1)
     if 'segments' in batch:
         weights &= batch['segments'][:, 1:] == batch['segments'][:, :-1]
     return tokens[:, 1:], weights

@@ -25,6 +25,7 @@ from jaxdl.metrics.text import (
     from_utf8,
     sequence_accuracy,
     token_accuracy,
+    within,
 )
 from jaxdl.net import Net
 from jaxdl.samples import Decode, Texts
@@ -191,5 +192,5 @@ def _inputs(batch: Batch) -> tuple[Any, ...]:
 def _targets(batch: Batch) -> tuple[Array, Array]:
     """All target tokens but the first, [B, T - 1], and which of them are real."""
     targets = batch['target'][:, 1:]
-    real = jnp.arange(targets.shape[1]) < batch['target_lengths'][:, None] - 1
+    real = within(batch['target_lengths'] - 1, targets.shape[1])
     return targets, real & batch['mask'][:, None]

@@ -14,6 +14,7 @@ from jaxdl.keys import Key
 from jaxdl.metrics import Mean, Metric, read_classes
 from jaxdl.metrics.confusion import Confusion, Score, accuracy, macro_f1
 from jaxdl.metrics.entities import Entities
+from jaxdl.metrics.text import within
 from jaxdl.net import Net
 from jaxdl.objectives.classification import check_outputs, read_tokens
 from jaxdl.task import Batch, Labels, Metrics, Task
@@ -82,6 +83,6 @@ def tagger(
 def _truth(batch: Batch, ignore: int) -> tuple[Array, Array]:
     """The classes int [B, T] of tokens, and which of them count."""
     tags = batch['tags'].astype(jnp.int32)
-    there = jnp.arange(tags.shape[1]) < batch['lengths'][:, None]
+    there = within(batch['lengths'], tags.shape[1])
     counts = (tags != ignore) & there & batch['mask'][:, None]
     return jnp.where(counts, tags, 0), counts

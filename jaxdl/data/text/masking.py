@@ -19,6 +19,7 @@ from jaxdl.data.text.tables import known, pad_of, padded, told_cut
 from jaxdl.data.text.vocabulary import Tokenizer
 from jaxdl.errors import UsageError
 from jaxdl.keys import Key, key_for
+from jaxdl.metrics.text import within
 from jaxdl.task import Batch
 
 Array = jax.Array
@@ -51,7 +52,7 @@ def mask_tokens(
     """
     if not 0 <= rate <= 1:
         raise UsageError(f'mask_tokens: rate={rate}; a probability, 0..1')
-    real = jnp.arange(tokens.shape[1]) < lengths[:, None]
+    real = within(lengths, tokens.shape[1])
     for each in never:
         real &= tokens != each
     chosen = real & jax.random.bernoulli(key_for(key, 'chosen'), rate, tokens.shape)
@@ -174,13 +175,13 @@ def joined_pairs(
     """
     a = jnp.minimum(first_lengths, length - 3)[:, None]
     b = jnp.minimum(second_lengths[:, None], length - 3 - a)
-    t = jnp.arange(length)
-    at = jnp.broadcast_to(t, (len(first), length))
+    t = jnp.arange(length)[None]
 
     def read(text: Array, place: Array) -> Array:
+        place = jnp.broadcast_to(place, (len(text), length))
         return jnp.take_along_axis(text, jnp.clip(place, 0, text.shape[1] - 1), axis=1)
 
-    tokens = jnp.where(t <= a, read(first, at - 1), read(second, at - a - 2))
+    tokens = jnp.where(t <= a, read(first, t - 1), read(second, t - a - 2))
     tokens = jnp.where((t == a + 1) | (t == a + b + 2), end, tokens)
     tokens = jnp.where(t == 0, start, tokens)
     tokens = jnp.where(t <= a + b + 2, tokens, pad)

@@ -43,7 +43,7 @@ def random_windows(
     def make(key: Key, resident: Any, sent: Any) -> Batch:
         held = jnp.asarray(resident['text'])
         first = jax.random.randint(key, (batch,), 0, len(held) - length)
-        window = held[first[:, None] + jnp.arange(length + 1)]
+        window = held[first[:, None] + jnp.arange(length + 1)[None]]
         return {'tokens': window, 'mask': jnp.ones(batch, bool)}
 
     said = f'{name}: {len(text)} tokens in {batch} random windows of {length}, on the device'
