@@ -3,6 +3,8 @@
 GLUE, and so TFDS, hides the labels of the test sentences; they are in a file of their own here.
 """
 
+import numpy as np
+
 from jaxdl.data.public import Download, PublicSet, locate
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.data.tfds import tfds
@@ -22,7 +24,11 @@ def sst2(split: str = 'train') -> Table:
     if split not in SPLITS:
         raise UsageError(f'sst2: there is no split {split!r}{nearest(split, [*SPLITS, "test"])}')
     table = tfds('glue/sst2', SPLITS[split], columns={'text': 'sentence', 'y': 'label'})
-    return table.map({'text': lambda texts: [text.strip() for text in texts]})
+    return table.map({'text': _stripped})
+
+
+def _stripped(texts: np.ndarray) -> np.ndarray:
+    return np.array([text.strip() for text in texts], object)
 
 
 def _labelled_test(split: str) -> Table:

@@ -19,7 +19,8 @@ from jaxdl.files import write_json
 MARKS = ('<pad>', '<unk>', '<s>', '</s>')
 WORDS = r'\S+'
 WORDS_AND_SIGNS = r'\w+|[^\w\s]'  # for text whose punctuation stands at its words
-UNKNOWN = '\ufffd'  # how a character that is not in a vocabulary is written
+UNKNOWN = MARKS.index('<unk>')
+UNREADABLE = '\ufffd'  # how a character that is not in a vocabulary is written
 
 Place = tuple[int, int]
 Pathlike = str | os.PathLike[str]
@@ -148,7 +149,7 @@ class _Listed:
         """The pieces of ids that are text, and what stands for the unknown."""
         found = []
         for i in map(int, ids):
-            if i == Special().unknown or not 0 <= i < len(self.pieces):
+            if i == UNKNOWN or not 0 <= i < len(self.pieces):
                 found.append(unknown)
             elif i >= self.marks:
                 found.append(self.pieces[i])
@@ -172,8 +173,8 @@ class Characters(_Listed):
 
     def encode(self, text: str) -> list[int]:
         """The id of each character."""
-        ids, unknown = self._ids, Special().unknown
-        return [ids.get(char, unknown) for char in text]
+        ids = self._ids
+        return [ids.get(char, UNKNOWN) for char in text]
 
     def spans(self, text: str) -> tuple[list[int], list[Place]]:
         """The id of each character, and where it stands."""
@@ -181,7 +182,7 @@ class Characters(_Listed):
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; what is unknown is shown as U+FFFD."""
-        return ''.join(self._read(ids, UNKNOWN))
+        return ''.join(self._read(ids, UNREADABLE))
 
     def save(self, path: Pathlike) -> None:
         """Write it to a JSON file."""
@@ -237,15 +238,14 @@ class Words(_Listed):
 
     def spans(self, text: str) -> tuple[list[int], list[Place]]:
         """The id of each word, and where it stands."""
-        ids, unknown = self._ids, Special().unknown
-        assert unknown is not None
+        ids = self._ids
         found = list(self._found.finditer(text))
         words = (match[0].lower() if self.lower else match[0] for match in found)
-        return [ids.get(word, unknown) for word in words], [match.span() for match in found]
+        return [ids.get(word, UNKNOWN) for word in words], [match.span() for match in found]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The words with blanks between them; what is unknown is '<unk>'."""
-        return ' '.join(self._read(ids, MARKS[1]))
+        return ' '.join(self._read(ids, MARKS[UNKNOWN]))
 
     def save(self, path: Pathlike) -> None:
         """Write it to a JSON file."""
