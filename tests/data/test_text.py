@@ -238,6 +238,9 @@ class TestTables:
         assert from_utf8(table['context'][0][first:last]) == '40 Männer'
         assert from_utf8(table['answers'][0]).split('\0') == ['40 Männer', 'Männer']
         assert table['tokens'][0, -1] == 3 and not table['bytes'][0, -1].any()
+        whole = answer_table(*rows, tokenizer, length=12).arrays
+        # The sign that stands right after it is no part of it.
+        assert [whole[name][1] for name in ('start', 'end', 'there')] == [begin + 4, begin + 4, 1]
         with pytest.raises(UsageError, match="'Frauen' is not at character 8 of its context"):
             answer_table(['?'], [context], [['Frauen']], [[8]], tokenizer, length=10)
 

@@ -132,7 +132,7 @@ def checked(task, batch):
     """
     state = task.init(KEY, batch)
     step, measure = jax.jit(task.step), jax.jit(task.measure)
-    padded = [with_padding(batch, value) for value in (0, 1)]
+    padded = [with_padding(batch, value) for value in (0, 3)]
     (a, metrics), (b, _) = (step(KEY, state, each) for each in padded)
     jax.tree.map(np.testing.assert_array_equal, a, b)
     numbers = [finish(measure(KEY, state, each)) for each in padded]
@@ -318,18 +318,20 @@ class TestTagger:
         words = Words.learn(['a b c'])
         sentences, tags = [['b', 'c', 'a'], ['a', 'b'], ['c']], [[1, 2, 0], [0, 1], [2]]
         table = tag_table(sentences, tags, words, length=4, classes=self.NAMES).arrays
-        return {**table, 'mask': np.ones(3, bool)}
+        return {**table, 'tags': table['tags'].copy(), 'mask': np.ones(3, bool)}
 
     def test_numbers_are_of_tokens_with_a_tag(self):
         batch = self.batch()
+        batch['tags'][0, 1] = -1  # a further part of a word
         task = tagger(Bigrams(), optax.adam(0.1), classes=7)
         state, loss, got = checked(task, batch)
         real = batch['tags'] >= 0
+        assert real.sum() == 5 and batch['lengths'].sum() == 6
         logits, truth = table_of(state)[batch['tokens'][real]], batch['tags'][real]
         assert got['loss'] == pytest.approx(nats(logits, truth).mean(), rel=1e-5)
         assert got['loss'] == pytest.approx(loss, rel=1e-5)
         assert got['accuracy'] == pytest.approx((logits.argmax(-1) == truth).mean())
-        assert got['confusion'].sum() == 6 and 'macro_f1' in got and 'entity/f1' not in got
+        assert got['confusion'].sum() == 5 and 'macro_f1' in got and 'entity/f1' not in got
         assert task.labels == {'tags': Labels(7, axes=1, ignore=-1)}
 
     def test_entities_are_learned(self):
