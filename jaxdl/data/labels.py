@@ -207,7 +207,8 @@ def _allowed(spec: Labels) -> str:
     text = f'the classes 0..{spec.classes - 1} as whole numbers'
     if spec.ignore is not None:
         text += f', and {spec.ignore} where none counts'
-    shape = ['rows', *(['boxes'] if spec.axes == 1 else ['height', 'width'][: spec.axes])]
+    inner = ['boxes' if spec.mask else 'tokens'], ['height', 'width']
+    shape = ['rows', *(inner[spec.axes - 1] if spec.axes else ())]
     text += f', [{", ".join(shape)}]'
     if spec.probabilities:
         text += f', or their probabilities, floats [rows, {spec.classes}]'

@@ -117,7 +117,7 @@ class Seq2Seq(nn.Module):
         outputs, states = self.encoder(x, lengths=lengths)
         return Memory(outputs, lengths, hidden(states))
 
-    def empty(self, memory: Memory, lengths: Array | None = None, *, steps: int = 0) -> Any:
+    def empty(self, memory: Memory, lengths: Array | None = None, steps: int = 0) -> Any:
         """The state of a decoder that has said nothing; it has room for any number of steps."""
         return self._begin(memory), memory
 

@@ -218,7 +218,7 @@ class Transformer(nn.Module):
             x = block(x, mask, False, train)
         return self.encoder_norm(x) if self.norm_last else x
 
-    def empty(self, memory: Array, lengths: Array | None = None, *, steps: int) -> Any:
+    def empty(self, memory: Array, lengths: Array | None, steps: int) -> Any:
         """The state of a decoder that has said nothing, for so many steps."""
         batch = memory.shape[0]
         return [(block.empty(batch, steps), block.read(memory, lengths)) for block in self.decoder]

@@ -16,11 +16,12 @@ from jaxdl.keys import Key
 from jaxdl.metrics import Each, Mean, read_classes
 from jaxdl.metrics.confusion import Confusion, Score, accuracy
 from jaxdl.net import Net
-from jaxdl.samples import Images, unit
+from jaxdl.samples import Decode, Images, Texts, unit
 from jaxdl.task import Batch, Labels, Metrics, Task
 
 SCORES = {'accuracy': Score(accuracy)}
 
+Inputs = Callable[[Batch], tuple[Any, ...]]
 Criterion = Callable[[Callable[[jax.Array], jax.Array], Any], jax.Array]
 
 
@@ -34,6 +35,16 @@ def logits_of(output: Any) -> jax.Array:
     return getattr(output, 'logits', output)
 
 
+def read_x(batch: Batch) -> tuple[Any, ...]:
+    """The inputs of a network that sees x alone."""
+    return (batch['x'],)
+
+
+def read_tokens(batch: Batch) -> tuple[Any, ...]:
+    """The inputs of a network that reads text: tokens int [B, T] and their lengths [B]."""
+    return batch['tokens'], batch['lengths']
+
+
 def classifier(
     module: nn.Module,
     opt: optax.GradientTransformation,
@@ -42,6 +53,7 @@ def classifier(
     scores: Mapping[str, Score] = SCORES,
     label_smoothing: float = 0.0,
     criterion: Criterion = one_head,
+    inputs: Inputs = read_x,
     accumulate: int = 1,
     shadow: Shadow | None = None,
 ) -> Task:
@@ -56,12 +68,13 @@ def classifier(
 
     classes: how many, or their names. Raises UsageError, when it is traced, for a network of
         another number of outputs.
+    inputs(batch) -> tuple: what the network sees, where it is not x; see `read_tokens` for text.
     """
     count, _ = read_classes(classes)
 
     def loss(net: Net, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Net, Metrics]]:
-        x, y, mask = batch['x'], batch['y'], batch['mask']
-        output, net = net(x, key=key, train=True)
+        y, mask = batch['y'], batch['mask']
+        output, net = net(*inputs(batch), key=key, train=True)
         cross_entropy = partial(
             losses.cross_entropy, targets=y, weights=mask, label_smoothing=label_smoothing
         )
@@ -72,8 +85,8 @@ def classifier(
         return value, (net, {'accuracy': Mean.of(right, mask, better='higher')})
 
     def measure(net: Net, batch: Batch, key: Key) -> Metrics:
-        x, y, mask = batch['x'], batch['y'], batch['mask']
-        output, _ = (net.shadow or net)(x)
+        y, mask = batch['y'], batch['mask']
+        output, _ = (net.shadow or net)(*inputs(batch))
         logits = logits_of(output)
         check_outputs(module, logits, count)
         each = _cross_entropies(logits, y)
@@ -84,7 +97,9 @@ def classifier(
             return metrics
         return {**metrics, 'accuracy/each': Each.of(predicted == truth, mask)}
 
-    task = supervised(module, loss, opt, measure, accumulate=accumulate, shadow=shadow)
+    task = supervised(
+        module, loss, opt, measure, inputs=inputs, accumulate=accumulate, shadow=shadow
+    )
     return task._replace(labels={'y': Labels.of(classes, probabilities=True)})
 
 
@@ -104,11 +119,30 @@ def show_mistakes(
     net = nets['net']
     output, _ = (net.shadow or net)(batch['x'])
     logits = logits_of(output)
-    each = _cross_entropies(logits, batch['y'])
-    worst = jnp.argsort(-jnp.where(batch['mask'], each, -jnp.inf))[:count]
+    worst = _worst(logits, batch)[:count]
     pixels, predicted = unit(batch['x'])[worst], logits.argmax(-1)[worst]
     truth = _dominant(batch['y'])[worst]
     return {'mistakes': Images(pixels, labels=predicted, truth=truth, columns=columns)}
+
+
+def show_misread(
+    nets: Nets, batch: Batch, key: Key, *, decode: Decode, count: int = 16
+) -> dict[str, Any]:
+    """The texts of a batch that a classifier gets most wrong, for `Eval.show`.
+
+    decode: `Tokenizer.decode`, of the batch's tokens.
+    """
+    net = nets['net']
+    logits, _ = (net.shadow or net)(*read_tokens(batch))
+    worst = _worst(logits, batch)[:count]
+    predicted, truth = logits.argmax(-1)[worst], _dominant(batch['y'])[worst]
+    return {'misread': Texts(batch['tokens'][worst], predicted, truth, decode=decode)}
+
+
+def _worst(logits: jax.Array, batch: Batch) -> jax.Array:
+    """The rows of a batch, those of the largest cross-entropy first, padding last."""
+    each = _cross_entropies(logits, batch['y'])
+    return jnp.argsort(-jnp.where(batch['mask'], each, -jnp.inf))
 
 
 def _dominant(y: jax.Array) -> jax.Array:

@@ -1,6 +1,6 @@
 """What a person looks at: pictures, points and texts a task shows during a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxdl.errors import UsageError
+
+Decode = Callable[[Iterable[int]], str]
 
 
 def unit(x: jax.Array) -> jax.Array:
@@ -76,16 +78,24 @@ class Points(Sample):
 
 
 class Texts(Sample):
-    """Lines of text as code points, int [n, length], padded by 0.
+    """Texts as rows of numbers, int [n, length]: code points, padded by 0, if nothing is said.
 
-    labels: int [n], the class of each line as predicted; truth: int [n], the true one. target: int
-    [n, any length], the line that was to be written. What differs from the truth is marked.
+    labels: int [n], the class of each text as predicted; truth: int [n], the true one. target: int
+    [n, any length], the text that was to be written. What differs from the truth is marked.
+    source: int [n, any length], what each was made of (a sentence to translate), shown first.
+
+    decode, decode_target, decode_source: (ids) -> str of rows of tokens, as `Tokenizer.decode`;
+        None for code points.
     """
 
     codes: jax.Array
     labels: Any = None
     truth: Any = None
     target: Any = None
+    source: Any = None
+    decode: Decode | None = struct.field(pytree_node=False, default=None, kw_only=True)
+    decode_target: Decode | None = struct.field(pytree_node=False, default=None, kw_only=True)
+    decode_source: Decode | None = struct.field(pytree_node=False, default=None, kw_only=True)
 
 
 class Boxes(Sample):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.samples import Boxes, Images, Masks, Points, Sample, Texts
+from jaxdl.samples import Boxes, Decode, Images, Masks, Points, Sample, Texts
 
 INK, GREY, RED, BLUE, EDGE = '#1f2328', '#8a8f98', '#c4320a', '#0072b2', '#d0d3d8'
 GAP = 3  # pixels between images
@@ -40,19 +40,25 @@ def read_texts(sample: Texts) -> list[str]:
 
     A code point that does not exist is shown as U+FFFD.
     """
-    lines = _lines(sample.codes)
+    lines = _lines(sample.codes, sample.decode)
     said = list(lines)
     for i in range(len(lines)) if sample.labels is not None else ():
         label, truth = (_class(sample, x, i) for x in (sample.labels, sample.truth))
         right = '' if truth is None else ' (right)' if truth == label else f' (wrong: {truth})'
         said[i] += f'  [{label}]{right}'
-    for i, target in enumerate([] if sample.target is None else _lines(sample.target)):
-        said[i] += '  (right)' if lines[i] == target else f'\n    truth: {target}'
+    if sample.target is not None:
+        for i, target in enumerate(_lines(sample.target, sample.decode_target)):
+            said[i] += '  (right)' if lines[i] == target else f'\n    truth: {target}'
+    if sample.source is not None:
+        sources = _lines(sample.source, sample.decode_source)
+        said = [f'{source}\n    said: {line}' for source, line in zip(sources, said, strict=True)]
     return said
 
 
-def _lines(codes: Any) -> list[str]:
+def _lines(codes: Any, decode: Decode | None) -> list[str]:
     codes = np.asarray(codes)
+    if decode is not None:
+        return [decode(row) for row in codes.tolist()]
     valid = (codes >= 0) & (codes < 0x110000) & ~((codes >= 0xD800) & (codes < 0xE000))
     codes = np.where(valid, codes, 0xFFFD)
     return [''.join(chr(code) for code in line if code) for line in codes]

@@ -176,6 +176,16 @@ def test_labels_of_what_is_no_box_do_not_count():
     assert message.endswith('0..2 as whole numbers, [rows, boxes]')
 
 
+def test_tags_of_padding_do_not_count():
+    spec = {'tags': Labels(3, axes=1, ignore=-1)}
+    tags = {'tokens': np.zeros((2, 2)), 'tags': np.array([[0, -1], [2, 3]])}
+    message = said(in_order(from_arrays(tags), batch=2), spec)
+    assert "column 'tags', row 1 at [1] holds 3" in message
+    assert message.endswith('0..2 as whole numbers, and -1 where none counts, [rows, tokens]')
+    tags['tags'][1, 1] = -1
+    checked(in_order(from_arrays(tags), batch=2), spec)
+
+
 # Sources that are no tables
 
 

@@ -200,3 +200,20 @@ def test_texts_say_what_was_predicted_and_what_is_true():
         'three\n    truth: three!',
     ]
     assert draw(Texts(codes('a'), target=codes('b'))) == ('txt', b'a\n    truth: b\n')
+
+
+def test_texts_are_tokens_where_they_say_how_these_are_read():
+    rows, right = np.array([[1, 2, 0], [2, 0, 0]]), np.array([[1, 2], [1, 0]])
+
+    def words(ids):
+        return ' '.join('abc'[i - 1] for i in ids if i)
+
+    assert read_texts(Texts(rows, decode=words)) == ['a b', 'b']
+    both = Texts(rows, target=right, decode=words, decode_target=words)
+    assert read_texts(both) == ['a b  (right)', 'b\n    truth: a']
+    assert read_texts(both.replace(source=codes('x y', 'z'))) == [
+        'x y\n    said: a b  (right)',
+        'z\n    said: b\n    truth: a',
+    ]
+    asked = both.replace(source=rows, decode_source=lambda ids: str(len(ids)))
+    assert read_texts(asked)[1] == '3\n    said: b\n    truth: a'

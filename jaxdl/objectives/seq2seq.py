@@ -1,0 +1,196 @@
+"""Sequence to sequence: trained with the true words so far, measured by what it says itself.
+
+A batch has `source` int [B, S] and `target` int [B, T] that starts and ends with the tokens for it,
+their `_lengths` [B], and `reference`, the true text as bytes, where texts are compared; see
+`jaxdl.data.text.pair_table`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdl import losses
+from jaxdl.decoding import Decoded, beam, greedy
+from jaxdl.game import Nets, Shadow, supervised
+from jaxdl.keys import Key
+from jaxdl.metrics import Mean, Metric
+from jaxdl.metrics.text import (
+    Perplexity,
+    TextScore,
+    Written,
+    from_utf8,
+    sequence_accuracy,
+    token_accuracy,
+    within,
+)
+from jaxdl.net import Net
+from jaxdl.samples import Decode, Texts
+from jaxdl.task import Batch, Metrics, Task
+
+Array = jax.Array
+Measure = Callable[[Nets, Batch, Key], Metrics]
+
+
+def seq2seq(
+    module: nn.Module,
+    opt: optax.GradientTransformation,
+    *,
+    label_smoothing: float = 0.0,
+    accumulate: int = 1,
+    shadow: Shadow | None = None,
+) -> Task:
+    """The next target token from the source and the true ones before it (teacher forcing).
+
+    L = mean over target tokens of -log p(y_t | y_1 .. y_(t-1), x), the end token among them and the
+    start token not.
+
+    module(source [B, S], target [B, T - 1], source_lengths [B]) -> logits [B, T - 1, V].
+    label_smoothing: as in `jaxdl.losses.cross_entropy` (Vaswani et al. 2017, 5.4: 0.1).
+    Measures 'loss' (without smoothing, nats a token), 'perplexity', and the 'accuracy' of tokens,
+    all with the true words before. For what it says by itself, see `decoded`. With a `shadow` (an
+    EMA) it is the shadow that is measured.
+    """
+
+    def loss(net: Net, batch: Batch, key: Key) -> tuple[Array, tuple[Net, Metrics]]:
+        targets, weights = _targets(batch)
+        logits, net = net(*_inputs(batch), key=key, train=True)
+        value = losses.cross_entropy(
+            logits, targets, weights=weights, label_smoothing=label_smoothing
+        )
+        return value, (net, {})
+
+    def measure(net: Net, batch: Batch, key: Key) -> Metrics:
+        targets, weights = _targets(batch)
+        logits, _ = (net.shadow or net)(*_inputs(batch))
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+        return {
+            'loss': Mean.of(each, weights, better='lower'),
+            'perplexity': Perplexity.of(each, weights),
+            'accuracy': token_accuracy(logits, targets, weights),
+        }
+
+    return supervised(
+        module, loss, opt, measure, inputs=_inputs, accumulate=accumulate, shadow=shadow
+    )
+
+
+def say(
+    net: Net,
+    source: Array,
+    lengths: Array,
+    *,
+    length: int,
+    width: int = 1,
+    length_penalty: float = 0.0,
+    start: int = 2,
+    end: int = 3,
+) -> Decoded:
+    """What a network says to source int [B, S], `length` tokens at most, its end token among them.
+
+    width: of the beam (see `jaxdl.decoding.beam`); 1 takes the likeliest token at each step.
+    """
+    memory, _ = net(source, lengths, method='encode')
+    state, _ = net(memory, lengths, length, method='empty')
+
+    def step(state: Any, token: Array) -> tuple[Array, Any]:
+        (logits, state), _ = net(token[:, None], state, method='extend')
+        return logits[:, 0], state
+
+    first = jnp.full(source.shape[0], start, jnp.int32)
+    if width == 1:
+        return greedy(step, state, first, length=length, end=end)
+    return beam(
+        step, state, first, length=length, end=end, width=width, length_penalty=length_penalty
+    )
+
+
+def decoded(
+    *,
+    length: int,
+    decode: Decode | None = None,
+    scores: Mapping[str, TextScore] | None = None,
+    width: int = 1,
+    length_penalty: float = 0.0,
+    start: int = 2,
+    end: int = 3,
+) -> Measure:
+    """A measure, for `Eval`, of what a network says by itself.
+
+    'sequence_accuracy': the part of rows that are the target from the first token to the last. And
+    the `scores` of texts, such as `jaxdl.metrics.text.TRANSLATION`, if there are some; they need
+    `decode`, the target's `Tokenizer.decode`, and the batch's `reference`.
+
+    The rest is as in `say`.
+    """
+    if (decode is None) != (scores is None):
+        raise ValueError('decoded: scores of texts need decode=, and it needs scores')
+
+    def measure(nets: Nets, batch: Batch, key: Key) -> Metrics:
+        net = nets['net']
+        said = say(
+            net.shadow or net,
+            batch['source'],
+            batch['source_lengths'],
+            length=length,
+            width=width,
+            length_penalty=length_penalty,
+            start=start,
+            end=end,
+        )
+        truth, lengths = batch['target'][:, 1:], batch['target_lengths'] - 1
+        right = sequence_accuracy(said.tokens, said.lengths, truth, lengths, batch['mask'])
+        numbers: dict[str, Metric] = {'sequence_accuracy': right}
+        if decode is not None and scores is not None:
+            texts = batch['reference']
+            numbers[''] = Written.of(
+                said.tokens, texts, batch['mask'], decode=decode, scores=scores
+            )
+        return numbers
+
+    return measure
+
+
+def show_said(
+    nets: Nets,
+    batch: Batch,
+    key: Key,
+    *,
+    decode: Decode,
+    decode_source: Decode,
+    length: int,
+    count: int = 8,
+    start: int = 2,
+    end: int = 3,
+) -> dict[str, Any]:
+    """For `Eval.show`: sources, what the network says to them, greedily, and the references.
+
+    decode, decode_source: `Tokenizer.decode` of targets and of sources.
+    """
+    net = nets['net']
+    first = jax.tree.map(lambda x: x[:count], batch)
+    source, lengths = first['source'], first['source_lengths']
+    said = say(net.shadow or net, source, lengths, length=length, start=start, end=end)
+    shown = Texts(
+        said.tokens,
+        target=first['reference'],
+        source=source,
+        decode=decode,
+        decode_target=from_utf8,
+        decode_source=decode_source,
+    )
+    return {'said': shown}
+
+
+def _inputs(batch: Batch) -> tuple[Any, ...]:
+    return batch['source'], batch['target'][:, :-1], batch['source_lengths']
+
+
+def _targets(batch: Batch) -> tuple[Array, Array]:
+    """All target tokens but the first, [B, T - 1], and which of them are real."""
+    targets = batch['target'][:, 1:]
+    real = within(batch['target_lengths'] - 1, targets.shape[1])
+    return targets, real & batch['mask'][:, None]
