@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.models.rnn import hidden
-from jaxdl.nn.attention import padding_mask
+from jaxdl.nn.attention import LOWEST, padding_mask
 from jaxdl.nn.layers import softmax
 from jaxdl.nn.recurrent import GRU, Bidirectional
 
@@ -62,7 +62,7 @@ class Multiplicative(nn.Module):
 def _weighted(scores: Array, memory: Memory) -> Array:
     """scores [B, T, S] -> the outputs weighted by their softmax, [B, T, n]."""
     mask = padding_mask(memory.lengths, scores.shape[-1])[:, 0]
-    scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+    scores = jnp.where(mask, scores, LOWEST)
     return softmax(scores) @ memory.outputs
 
 

@@ -114,7 +114,7 @@ class CrossBlock(Block):
         self.cross_attention = self.attention()
         self.norm_cross = self.norm()
 
-    def __call__(
+    def __call__(  # type: ignore[override]
         self,
         x: Array,
         memory: Array,

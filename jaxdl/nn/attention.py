@@ -11,6 +11,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import initializers
 
 from jaxdl.nn.layers import cpu_formulations, softmax
@@ -26,6 +27,9 @@ class Cache(NamedTuple):
     key: Array
     value: Array
     used: Array
+
+
+LOWEST = float(np.finfo(np.float32).min)  # the score of what may not be attended to
 
 
 # ---- what may be attended to --------------------------------------------------------------------
@@ -102,7 +106,7 @@ def attend(
         before = causal_mask(max(steps, seen))[..., :steps, :seen]
         allowed = before if mask is None else mask & before
     if allowed is not None:
-        scores = jnp.where(allowed, scores, jnp.finfo(scores.dtype).min)
+        scores = jnp.where(allowed, scores, LOWEST)
     y = softmax(scores).reshape(batch * groups, each * steps, seen) @ v
     y = y.reshape(batch, heads, steps, size)
     return y.swapaxes(1, 2)
@@ -172,7 +176,7 @@ class Attention(nn.Module):
             before = causal_mask(q.shape[1])
             mask = before if mask is None else mask & before
         if mask is not None:
-            scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+            scores = jnp.where(mask, scores, LOWEST)
         weights = self.drop(jax.nn.softmax(scores), deterministic=False)
         return jnp.einsum('bhts,bshd->bthd', weights, v)
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import losses
-from jaxdl.decoding import Decoded, beam, greedy
+from jaxdl.decoding import Decoded, Penalty, beam, greedy, no_penalty
 from jaxdl.game import Nets, Shadow, supervised
 from jaxdl.keys import Key
 from jaxdl.metrics import Mean, Metric
@@ -85,7 +85,7 @@ def say(
     *,
     length: int,
     width: int = 1,
-    length_penalty: float = 0.0,
+    penalty: Penalty = no_penalty,
     start: int = 2,
     end: int = 3,
 ) -> Decoded:
@@ -103,9 +103,7 @@ def say(
     first = jnp.full(source.shape[0], start, jnp.int32)
     if width == 1:
         return greedy(step, state, first, length=length, end=end)
-    return beam(
-        step, state, first, length=length, end=end, width=width, length_penalty=length_penalty
-    )
+    return beam(step, state, first, length=length, end=end, width=width, penalty=penalty)
 
 
 def decoded(
@@ -114,7 +112,7 @@ def decoded(
     decode: Decode | None = None,
     scores: Mapping[str, TextScore] | None = None,
     width: int = 1,
-    length_penalty: float = 0.0,
+    penalty: Penalty = no_penalty,
     start: int = 2,
     end: int = 3,
 ) -> Measure:
@@ -137,7 +135,7 @@ def decoded(
             batch['source_lengths'],
             length=length,
             width=width,
-            length_penalty=length_penalty,
+            penalty=penalty,
             start=start,
             end=end,
         )
