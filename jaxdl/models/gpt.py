@@ -88,7 +88,12 @@ class GPT(nn.Module):
         return self.wte.attend(self.ln_f(x))
 
     def empty(self, batch: int, steps: int) -> list[Cache]:
-        """The state of a text of which nothing was read, for so many tokens."""
+        """The state of a text of which nothing was read, for so many tokens.
+
+        Raises ValueError for more than the context, of which there are no positions.
+        """
+        if self.rotate is None and steps > self.context:
+            raise ValueError(f'{steps} tokens, and a context of {self.context}')
         return [block.empty(batch, steps) for block in self.h]
 
     def extend(

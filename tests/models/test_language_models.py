@@ -100,7 +100,7 @@ def test_with_a_state_it_is_the_same_text(name):
     extend = jax.jit(partial(module.apply, variables, method='extend'))
     close = partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-5)
     # Prompts of unlike lengths at once, and then a token at a time.
-    state = module.apply(variables, B, 9, method='empty')
+    state = module.apply(variables, B, 8, method='empty')
     prompt = jnp.array([4, 2, 3])
     got, state = extend(TOKENS[:, :4], state, prompt)
     for row, n in enumerate(prompt):
@@ -216,5 +216,7 @@ def test_attention_of_a_decoder_is_a_mean_of_what_was_read(name):
 def test_too_many_tokens_are_named():
     with pytest.raises(ValueError, match='7 tokens, and a context of 4'):
         jax.eval_shape(GPT(**SMALL, context=4).init, jax.random.key(0), TOKENS)
+    with pytest.raises(ValueError, match='9 tokens, and a context of 8'):
+        MODELS['gpt'].apply({}, B, 9, method='empty')
     with pytest.raises(ValueError, match='7 tokens, and a context of 4'):
         jax.eval_shape(BERT(**SMALL, context=4).init, jax.random.key(0), TOKENS)
