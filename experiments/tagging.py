@@ -50,8 +50,8 @@ def sentences(split: str) -> tuple[Table, Words, tuple[str, ...]]:
 
 def trial(
     reads: Literal['forward', 'both', 'ahead'] = 'forward',
-    units: Count = 128,
-    steps: Steps = 1500,
+    units: Count = 64,
+    steps: Steps = 600,
     batch: BatchSize = 32,
     lr: Peak = 3e-3,
     dropout: Fraction = 0.5,
@@ -97,6 +97,7 @@ study = Study(
     baselines={'common': common},
     tune={'lr': (1e-3, 3e-3, 1e-2)},
     tuned_by='valid/accuracy',
+    tuning_seeds=1,
     tiny={'steps': 4, 'batch': 4, 'units': 4},
     claims=[
         better('both', 'forward', 'test/accuracy'),
