@@ -180,6 +180,43 @@ class Each(Metric):
         return np.asarray(self.values)[np.asarray(self.mask)]
 
 
+class Profile(Metric):
+    """Weighted means along an axis that has a meaning: a gradient over lags, a BLEU over lengths.
+
+    Its value is an array [n], NaN where nothing was weighed; the report draws it over its entries.
+    """
+
+    total: Array
+    weight: Array
+    entries: tuple[str, ...] = struct.field(pytree_node=False, default=())
+
+    @classmethod
+    def of(cls, values: Any, mask: Any = None, *, entries: Sequence[Any]) -> 'Profile':
+        """The means over rows of values [B, n], where `mask` [B] or [B, n] is true or weighs.
+
+        entries: what each of the n stands for: numbers, or names.
+        """
+        values = jnp.asarray(values, jnp.float32)
+        if values.ndim != 2 or values.shape[1] != len(entries):
+            raise UsageError(
+                f'Profile: values are {list(values.shape)}, and there are {len(entries)} entries; '
+                'they must be [rows, entries]'
+            )
+        weight = jnp.ones_like(values) if mask is None else jnp.asarray(mask, jnp.float32)
+        weight = jnp.broadcast_to(weight[:, None] if weight.ndim == 1 else weight, values.shape)
+        total = jnp.where(weight > 0, values * weight, 0.0).sum(0)
+        return cls(total=total, weight=weight.sum(0), entries=tuple(map(str, entries)))
+
+    def value(self) -> np.ndarray:
+        """Total / weight, on the host, [n]."""
+        total, weight = np.asarray(self.total, np.float64), np.asarray(self.weight, np.float64)
+        return np.divide(total, weight, out=np.full(total.shape, np.nan), where=weight > 0)
+
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """What the entries stand for."""
+        return {'': self.entries}
+
+
 def known_mean(values: np.ndarray) -> float:
     """The mean of what is not NaN, on the host; NaN where nothing is known."""
     known = values[~np.isnan(values)]

@@ -142,6 +142,42 @@ def _marks(
     return found
 
 
+def profile(
+    metric: str, arms: Mapping[str, np.ndarray], *, order: Sequence[str], entries: Sequence[str]
+) -> Figure:
+    """An array [seeds, n] of each arm over what its entries stand for: mean and 95 % interval.
+
+    Entries that are numbers are an axis, names stand side by side. Logarithmic for positive values
+    of more than two decades.
+    """
+    with _style():
+        figure = Figure(figsize=(5.2, 3.1), layout='constrained')
+        axes = figure.add_subplot()
+        try:
+            places = np.array([float(entry) for entry in entries])
+        except ValueError:
+            places = np.arange(len(entries), dtype=float)
+            turned = sum(map(len, entries)) > 40
+            axes.set_xticks(places, entries, rotation=60 if turned else 0)
+        means = {arm: _band(values.T) for arm, values in arms.items()}
+        known = np.concatenate([mean[np.isfinite(mean)] for mean, _, _ in means.values()])
+        logarithmic = known.size > 0 and known.min() > 0 and known.max() > 100 * known.min()
+        for arm, (mean, low, high) in means.items():
+            index = order.index(arm)
+            shade, marker = colour(index), MARKERS[index % len(MARKERS)]
+            if logarithmic:
+                low = np.maximum(low, mean / 100)
+            axes.plot(places, mean, color=shade, label=arm, marker=marker, ms=4)
+            axes.fill_between(places, low, high, color=shade, alpha=0.18, lw=0)
+        if logarithmic:
+            axes.set_yscale('log')
+            axes.yaxis.set_major_locator(LogLocator(numticks=6))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.grid(axis='y', color=LINE, lw=0.8)
+        _title(axes, metric, legend=len(arms) > 1)
+        return figure
+
+
 def strip(metric: str, arms: Mapping[str, np.ndarray], *, order: Sequence[str]) -> Figure:
     """The final value of every seed, a row an arm, with the mean and its 95 % interval."""
     with _style():

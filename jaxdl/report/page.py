@@ -74,6 +74,7 @@ def write_page(
         'kept': _kept(arms),
         'curves': _curves(folder, arms),
         'strips': _strips(folder, arms, result['shown']),
+        'profiles': _profiles(folder, arms),
         'confusions': _confusions(folder, arms),
         'samples': _samples(folder, arms),
         'candidates': candidate_grid(result) if result['tuning'] else None,
@@ -188,6 +189,24 @@ def _strips(folder: Path, arms: Sequence[Arm], metrics: Sequence[str]) -> list[S
         figure = figures.strip(metric, found, order=order)
         alt = f'{metric} of every seed, with mean and 95 % interval'
         shown.append(_save(folder, f'seeds-{_slug(metric)}', figure, alt=alt))
+    return shown
+
+
+def _profiles(folder: Path, arms: Sequence[Arm]) -> list[Shown]:
+    """Every array of which it is said what its entries stand for, of all arms that have it."""
+    order, found = [arm.name for arm in arms], dict[str, dict[str, np.ndarray]]()
+    entries: dict[str, Sequence[str]] = {}
+    for arm in arms:
+        for name, values in arm.arrays.items():
+            labels = arm.labels.get(name, ())
+            if values.ndim == 2 and len(labels) == values.shape[1]:
+                if entries.setdefault(name, labels) == labels:
+                    found.setdefault(name, {})[arm.name] = values
+    shown = []
+    for name, of in found.items():
+        figure = figures.profile(name, of, order=order, entries=entries[name])
+        alt = f'{name} over {entries[name][0]} to {entries[name][-1]}, mean and 95 % interval'
+        shown.append(_save(folder, f'profile-{_slug(name)}', figure, alt=alt))
     return shown
 
 

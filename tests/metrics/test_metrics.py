@@ -13,6 +13,7 @@ from jaxdl.metrics import (
     Each,
     Mean,
     Metric,
+    Profile,
     add,
     describe,
     finish,
@@ -300,3 +301,19 @@ def test_classes_are_a_number_or_names(classes, want):
 def test_what_tells_no_classes_is_refused(classes):
     with pytest.raises(UsageError, match='classes: .* how many, or a name for each'):
         read_classes(classes)
+
+
+class TestProfile:
+    def test_means_by_hand_and_what_their_entries_stand_for(self):
+        values = jnp.array([[1.0, 2.0], [3.0, 4.0], [np.nan, 6.0]])
+        rows = Profile.of(values, jnp.array([True, True, False]), entries=(0, 10))
+        np.testing.assert_allclose(rows.value(), [2.0, 3.0])
+        each = jnp.array([[True, False], [True, False], [False, False]])
+        np.testing.assert_array_equal(Profile.of(values, each, entries='ab').value(), [2, np.nan])
+        both = add([jax.device_get(rows).widened(), jax.device_get(rows).widened()])
+        np.testing.assert_allclose(both.value(), [2.0, 3.0])
+        assert describe({'slope': rows})['slope'] == About((2,), None, ('0', '10'))
+
+    def test_entries_must_fit(self):
+        with pytest.raises(UsageError, match=r'values are \[3, 2\], and there are 1 entries'):
+            Profile.of(jnp.ones((3, 2)), entries='a')

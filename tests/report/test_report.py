@@ -656,3 +656,14 @@ def test_p_values(p, said):
 )
 def test_a_commit_is_short_and_says_that_it_was_changed(name, said):
     assert numerals.commit(name) == said
+
+
+@pytest.mark.parametrize('entries', [('0', '10', '20'), ('red', 'green', 'blue')])
+def test_an_array_is_drawn_over_what_its_entries_stand_for(entries):
+    arms = {'a': np.array([[1.0, 2.0, np.nan], [3.0, 4.0, 1e4]]), 'b': np.ones((2, 3))}
+    figure = figures.profile('slope', arms, order=['a', 'b'], entries=entries)
+    (axes,) = figure.axes
+    line = axes.get_lines()[0]
+    np.testing.assert_array_equal(line.get_xdata(), [0, 10, 20] if entries[0] == '0' else [0, 1, 2])
+    np.testing.assert_array_equal(line.get_ydata()[:2], [2.0, 3.0])
+    assert figures.png(figure)
