@@ -100,14 +100,18 @@ def _digest_of_jaxdl() -> str:
 
 def imports(experiment: Path) -> list[Path]:
     """The modules of an experiment's own that have been imported, but for its file."""
-    roots = {experiment.resolve().parent, Path.cwd().resolve()}
+    here = experiment.resolve()
+    roots = {here.parent, Path.cwd().resolve()}
     files = {getattr(module, '__file__', None) for module in [*sys.modules.values()]}
-    paths = {Path(file).resolve() for file in files if file and file.endswith('.py')}
-    return sorted(
-        path
-        for path in paths - {experiment.resolve()}
-        if roots & {*path.parents} and PACKAGE not in path.parents and not is_installed(path)
-    )
+    paths = {_own(file) for file in files if file and file.endswith('.py')} - {None, here}
+    return sorted(path for path in paths if path and roots & {*path.parents})
+
+
+@functools.cache
+def _own(file: str) -> Path | None:
+    """The path of a module that is neither installed nor jaxdl's, once a process: most are."""
+    path = Path(file).resolve()
+    return None if PACKAGE in path.parents or is_installed(path) else path
 
 
 def keep_source(folder: Path, experiment: Path) -> None:
