@@ -120,7 +120,7 @@ study = Study(
         'yolo': {},
         'faster_rcnn': {'network': 'faster_rcnn', 'channels': 8, 'stages': 5},
     },
-    tiny=dict(height=32, width=32, channels=4, stages=2, examples=26, steps=8, batch=4, lr=1e-05),
+    tiny=dict(height=32, width=32, channels=4, stages=2, examples=26, steps=4, batch=4, lr=1e-05),
     seeds=3,
     claims=[
         reaches('yolo', 'test/mAP50', at_least=0.80),

@@ -71,7 +71,7 @@ study = Study(
         'mlp': {'network': 'mlp'},
         # A small rate: in its first steps Adam makes whole steps of what is only rounding.
     },
-    tiny=dict(examples=256, steps=8, batch=16, lr=0.0003),
+    tiny=dict(examples=256, steps=4, batch=16, lr=0.0003),
     claims=[
         reaches('max_pooling', 'test/accuracy', at_least=0.9905),
         better('lenet5', 'mlp', 'test/accuracy'),

@@ -86,7 +86,7 @@ study = Study(
         'non_saturating_gp': {'loss': 'non_saturating'},
         'non_saturating': {'loss': 'non_saturating', 'penalty': 0.0},
     },
-    tiny=dict(steps=20, batch=16),
+    tiny=dict(critic_turns=2, steps=20, batch=16),
     claims=[
         in_seeds('wgan_gp', 'test/modes', at_least=8),
         better('wgan_gp', 'one_critic_turn', 'test/modes'),

@@ -105,7 +105,8 @@ def _digest_of_jaxdl() -> str:
 
 def imports(experiment: Path) -> list[Path]:
     """The modules of an experiment's own that have been imported, but for its file."""
-    roots = {experiment.resolve().parent, Path.cwd().resolve()}
+    here = experiment.resolve()
+    roots = {here.parent, Path.cwd().resolve()}
     files = {getattr(module, '__file__', None) for module in [*sys.modules.values()]}
     paths = {_of_ones_own(os.path.abspath(file)) for file in files if file and file.endswith('.py')}
     mine = experiment.resolve()

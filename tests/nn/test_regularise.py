@@ -65,7 +65,7 @@ def test_a_classifier_takes_probabilities_and_counts_the_dominant_class():
     hard = {'x': x, 'y': jnp.asarray(labels), 'mask': jnp.arange(8) < 7}
     one_hot = {**hard, 'y': jax.nn.one_hot(labels, 3)}
     soft = {**hard, 'y': 0.6 * one_hot['y'] + 0.4 * jnp.roll(one_hot['y'], 1, 1)}
-    state = task.init(KEY, hard)
+    state = jax.jit(task.init)(KEY, hard)
     step, measure = jax.jit(task.step), jax.jit(task.measure)
     (a, numbers), (b, same), (c, other) = (
         step(KEY, state, batch) for batch in (hard, one_hot, soft)

@@ -38,7 +38,7 @@ def stepped():
     x = rng.normal(size=(5, 4)).astype(np.float32)
     batch = {'x': x, 'y': np.array([0, 2, 1, 1, 0]), 'mask': np.array([True] * 4 + [False])}
     task = classifier(TwoHeads(), optax.sgd(1.0), classes=3, criterion=googlenet_loss)
-    before = task.init(jax.random.key(0), batch)
+    before = jax.jit(task.init)(jax.random.key(0), batch)
     after, metrics = jax.jit(task.step)(jax.random.key(1), before, batch)
     params = [jax.device_get(state['net'].net.params) for state in (before, after)]
     return *params, metrics, batch, task, before

@@ -17,6 +17,7 @@ from jaxdl.cli.plan import Plan, check_arms, run_study
 from jaxdl.engine.engine import Engine
 from jaxdl.errors import UsageError
 from jaxdl.files import read_json
+from jaxdl.report import figures
 from jaxdl.report.finished import Arm
 from jaxdl.run import registered
 from jaxdl.run.config import (
@@ -69,6 +70,13 @@ study = Study('Does it?', trial, arms={'base': {}}, seeds=2, claims=CLAIMS)
 ROWS = (
     'import numpy as np\n\nX = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)\n'
 )
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """Nothing here looks at the figures of a report, which take longer than its training."""
+    monkeypatch.setattr(figures, 'png', lambda figure: b'')
+    monkeypatch.setattr(figures, 'svg', lambda figure, *, name, alt: '')
 
 
 @pytest.fixture
