@@ -4,6 +4,7 @@ import numpy as np
 
 from jaxdl.data import table
 from jaxdl.data.public import Download, PublicSet, locate
+from jaxdl.data.series import Series, series
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.errors import UsageError, nearest
 
@@ -22,6 +23,15 @@ def ett(split: str = 'train') -> Table:
     return from_arrays({'x': x, 'date': read['date']}, name=f'ett {split}').take(
         slice(*BOUNDS[split])
     )
+
+
+def ett_series() -> Series:
+    """ETTh1 as a series, with the parts of the Informer's code (Zhou et al. 2021), not yet scaled.
+
+    Windows of 96 hours and 24: 8,521, 2,857 and 2,857.
+    """
+    parts = {part: bounds for part, bounds in BOUNDS.items() if part != 'all'}
+    return series(ett('all').column('x'), parts=parts, names=FEATURES, name='ett')
 
 
 SET = PublicSet(
