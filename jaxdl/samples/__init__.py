@@ -1,4 +1,4 @@
-"""What a person looks at: pictures, points and texts a task shows during a run."""
+"""What a person looks at and listens to: what a task shows during a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -86,6 +86,25 @@ class Texts(Sample):
     labels: Any = None
     truth: Any = None
     target: Any = None
+
+
+class Audio(Sample):
+    """Sounds [n, samples], values -1..1, at `rate` Hz: a WAV file that plays one after another.
+
+    lengths: int [n], how many samples of each count; None: all.
+    """
+
+    waves: jax.Array
+    lengths: Any = None
+    rate: int = struct.field(pytree_node=False, kw_only=True)
+
+
+class Forecasts(Sample):
+    """Forecasts of one feature: past [n, T], and truth and predicted [n, H], drawn as lines."""
+
+    past: jax.Array
+    truth: jax.Array
+    predicted: jax.Array
 
 
 class Boxes(Sample):
