@@ -37,6 +37,7 @@ def classifier(
     scores: Mapping[str, Score] = SCORES,
     label_smoothing: float = 0.0,
     criterion: Criterion = one_head,
+    inputs: Callable[[Batch], tuple[Any, ...]] = lambda batch: (batch['x'],),
     accumulate: int = 1,
     shadow: Shadow | None = None,
 ) -> Task:
@@ -50,12 +51,14 @@ def classifier(
 
     classes: how many, or their names. Raises UsageError, when it is traced, for a network of
         another number of outputs.
+    inputs(batch) -> what the network is called with; of rows of different lengths
+        ``lambda batch: (batch['x'], batch['lengths'])``.
     """
     count, _ = read_classes(classes)
 
     def loss(net: Net, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Net, Metrics]]:
-        x, y, mask = batch['x'], batch['y'], batch['mask']
-        output, net = net(x, key=key, train=True)
+        y, mask = batch['y'], batch['mask']
+        output, net = net(*inputs(batch), key=key, train=True)
         cross_entropy = partial(
             losses.cross_entropy, targets=y, weights=mask, label_smoothing=label_smoothing
         )
@@ -66,14 +69,16 @@ def classifier(
         return value, (net, {'accuracy': Mean.of(right, mask, better='higher')})
 
     def measure(net: Net, batch: Batch, key: Key) -> Metrics:
-        x, y, mask = batch['x'], batch['y'], batch['mask']
-        logits, _ = (net.shadow or net)(x)
+        y, mask = batch['y'], batch['mask']
+        logits, _ = (net.shadow or net)(*inputs(batch))
         check_outputs(module, logits, count)
         each = _cross_entropies(logits, y)
         pairs = Confusion.of(_dominant(y), logits.argmax(-1), classes, mask, scores=scores)
         return {'loss': Mean.of(each, mask, better='lower'), '': pairs}
 
-    task = supervised(module, loss, opt, measure, accumulate=accumulate, shadow=shadow)
+    task = supervised(
+        module, loss, opt, measure, inputs=inputs, accumulate=accumulate, shadow=shadow
+    )
     return task._replace(labels={'y': Labels.of(classes, probabilities=True)})
 
 
