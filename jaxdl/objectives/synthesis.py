@@ -4,6 +4,8 @@ A batch has `text` int [B, S] with `text_lengths`, `frames` [B, T, mels] with `l
 int [B], the number of the speaker.
 """
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
@@ -12,13 +14,17 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import losses
-from jaxdl.game import Shadow, supervised
+from jaxdl.decoding_ctc import best_path
+from jaxdl.game import Nets, Player, Shadow, game
 from jaxdl.keys import Key
 from jaxdl.metrics import Mean
+from jaxdl.metrics.edits import ErrorRate
 from jaxdl.net import Net
+from jaxdl.objectives.speech import Decode
 from jaxdl.task import Batch, Metrics, Task
 
 Array = jax.Array
+Hear = Callable[[Array, Array], tuple[Array, Array]]
 
 
 def synthesis(
@@ -27,6 +33,7 @@ def synthesis(
     *,
     stop_weight: float = 0.1,
     last_weight: float = 5.0,
+    judges: Mapping[str, Player] = MappingProxyType({}),
     accumulate: int = 1,
     shadow: Shadow | None = None,
 ) -> Task:
@@ -38,20 +45,24 @@ def synthesis(
 
     The network is called with (text, frames, text_lengths, voice) and returns
     `jaxdl.models.tacotron.Speech`. Measures 'l1', 'l2' and 'stop', with the true frames before.
+
+    judges: players without a loss that evaluations see beside 'net', such as a recogniser of the
+        phase before: see `intelligibility`, and ``graft(nets={'judge': 'net'})``.
     """
 
     def inputs(batch: Batch) -> tuple[Array, ...]:
         return batch['text'], batch['frames'], batch['text_lengths'], batch['voice']
 
-    def loss(net: Net, batch: Batch, key: Key) -> tuple[Array, tuple[Net, Metrics]]:
-        speech, net = net(*inputs(batch), key=key, train=True)
+    def loss(nets: Nets, batch: Batch, key: Key) -> tuple[Array, tuple[Nets, Metrics]]:
+        speech, net = nets['net'](*inputs(batch), key=key, train=True)
         truth, inside, last, group = _targets(speech, batch)
         stop = losses.binary_cross_entropy(speech.stop, last, weights=group, pos_weight=last_weight)
         error = losses.mean_absolute_error(speech.frames, truth, weights=inside)
         square = losses.mean_squared_error(speech.frames, truth, weights=inside)
-        return error + square + stop_weight * stop, (net, {})
+        return error + square + stop_weight * stop, ({'net': net}, {})
 
-    def measure(net: Net, batch: Batch, key: Key) -> Metrics:
+    def measure(nets: Nets, batch: Batch, key: Key) -> Metrics:
+        net = nets['net']
         speech, _ = (net.shadow or net)(*inputs(batch))
         truth, inside, last, group = _targets(speech, batch)
         error = speech.frames - truth
@@ -62,9 +73,41 @@ def synthesis(
             'stop': Mean.of(stop, group, better='lower'),
         }
 
-    return supervised(
-        module, loss, opt, measure, inputs=inputs, accumulate=accumulate, shadow=shadow
-    )
+    player = Player(module, loss, opt, inputs, accumulate=accumulate, shadow=shadow)
+    return game({'net': player, **judges}, measure)
+
+
+def intelligibility(
+    *,
+    groups: int,
+    judge: str = 'judge',
+    hear: Hear = lambda frames, lengths: (frames, lengths),
+    decode: Decode = best_path,
+    copy: bool = False,
+) -> Callable[[Nets, Batch, Key], Metrics]:
+    """What a recogniser understands of what is spoken, for `Eval.measure`: its error rates.
+
+    The recogniser is the player `judge`, trained on frames as these are; the batch has what it
+    should say, y [B, N] with `y_lengths`. groups: the most that are spoken, see `speak`.
+
+    hear(frames, lengths) -> what the recogniser gets: a wave made of the frames and the frames of
+        that, which is what a listener has. By default it gets the frames themselves.
+    copy: judge the true frames instead (copy synthesis), which bounds what can be expected.
+    """
+
+    def measure(nets: Nets, batch: Batch, key: Key) -> Metrics:
+        if copy:
+            frames, lengths = batch['frames'], batch['lengths']
+        else:
+            net = nets['net'].shadow or nets['net']
+            text = batch['text'], batch['text_lengths'], batch['voice']
+            frames, lengths = speak(net, *text, groups=groups)
+        emissions, _ = nets[judge](*hear(frames, lengths))
+        found = decode(*emissions)
+        truth = batch['y'], batch['y_lengths'], batch['mask']
+        return {'': ErrorRate.of(found.labels, found.lengths, *truth)}
+
+    return measure
 
 
 def speak(

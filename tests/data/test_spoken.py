@@ -10,6 +10,7 @@ from jaxdl.data.sets.spoken import (
     official,
     recordings,
     speakers_apart,
+    spelled,
     spoken_digit,
     utterances,
 )
@@ -49,6 +50,13 @@ def test_splits():
     assert test.column('index').max() == OFFICIAL - 1
     train, test = speakers_apart(TABLE, ['bo'])
     assert set(train.column('speaker')) == {0, 2} and set(test.column('speaker')) == {1}
+
+
+def test_digits_are_spelled():
+    table = spelled(TABLE)
+    row = table[[0, 7 * 18]]
+    assert row['text'].tolist() == [[26, 5, 18, 15, 0], [19, 5, 22, 5, 14]]
+    assert row['text_lengths'].tolist() == [4, 5] and table.classes == TABLE.classes
 
 
 def read(x, length):

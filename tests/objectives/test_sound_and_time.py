@@ -1,5 +1,6 @@
 """Forecasting, recognition and synthesis: they learn a batch, and measure what they say."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,15 +8,16 @@ import optax
 import pytest
 
 from jaxdl.errors import UsageError
+from jaxdl.game import Player
 from jaxdl.metrics import add, finish
 from jaxdl.models.forecast import DLinear, Linear
-from jaxdl.models.speech import Recogniser, WordRNN
+from jaxdl.models.speech import Emissions, Recogniser, WordRNN
 from jaxdl.models.tacotron import Tacotron
 from jaxdl.nn.recurrent import GRU
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.forecasting import forecaster, show_forecasts
 from jaxdl.objectives.speech import show_transcripts, speech_recognition
-from jaxdl.objectives.synthesis import synthesis
+from jaxdl.objectives.synthesis import intelligibility, speak, synthesis
 
 KEY = jax.random.key(0)
 
@@ -113,6 +115,49 @@ def test_a_classifier_of_rows_of_different_lengths():
     )
     _, _, after = learned(task, batch, 100)
     assert after['accuracy'] == 1
+
+
+class Parrot(nn.Module):
+    """A recogniser that hears the label k where the first channel of a frame is k."""
+
+    @nn.compact
+    def __call__(self, x, lengths):
+        self.param('none', nn.initializers.zeros, (1,))
+        heard = jax.nn.one_hot(jnp.round(x[..., 0]).astype(int), 4)
+        return Emissions(100 * heard, lengths)
+
+
+def test_a_judge_says_what_it_hears():
+    frames = jnp.zeros((2, 4, 3)).at[:, :, 0].set(jnp.array([[1, 0, 2, 9], [3, 0, 0, 9]]))
+    batch = {
+        **{'text': jnp.ones((2, 2), int), 'text_lengths': jnp.array([2, 1])},
+        **{'frames': frames, 'lengths': jnp.array([3, 3]), 'voice': jnp.zeros(2, int)},
+        **{'y': jnp.array([[1, 2], [2, 0]]), 'y_lengths': jnp.array([2, 1])},
+        'mask': jnp.ones(2, bool),
+    }
+    judge = Player(Parrot(), None, None, lambda batch: (batch['frames'], batch['lengths']))
+    module = Tacotron(4, mels=3, embedding=2, units=2, decoder=4)
+    task = synthesis(module, optax.sgd(0.1), judges={'judge': judge})
+    state = jax.jit(task.init)(KEY, batch)
+    nets = task.nets(state)
+    assert nets['judge'].frozen and set(nets) == {'net', 'judge'}
+    copy = finish(intelligibility(groups=3, copy=True)(nets, batch, KEY))
+    assert copy == {'wer': pytest.approx(1 / 3), 'ser': 0.5}
+    ears = finish(
+        intelligibility(groups=3, hear=lambda x, n: (frames, n), copy=True)(nets, batch, KEY)
+    )
+    assert ears == copy
+    # Spoken: what the recogniser is given is what `speak` says.
+    heard = []
+
+    def hear(frames, lengths):
+        heard.append((frames, lengths))
+        return frames, lengths
+
+    finish(intelligibility(groups=3, hear=hear)(nets, batch, KEY))
+    said = speak(nets['net'], batch['text'], batch['text_lengths'], batch['voice'], groups=3)
+    for one, other in zip(heard[0], said, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_synthesis():

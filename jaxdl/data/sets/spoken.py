@@ -82,6 +82,19 @@ def speakers_apart(table: Table, held_out: Sequence[str]) -> tuple[Table, Table]
     return _named(table.take(~out), f'without {said}'), _named(table.take(out), f'of {said}')
 
 
+def spelled(table: Table) -> Table:
+    """The same, and the name of each digit: `text` int [5], a is 1 and z is 26, then 0.
+
+    How many there are is `text_lengths`.
+    """
+    rows = [[ord(letter) - ord('a') + 1 for letter in name] for name in DIGITS]
+    counts = np.array([len(row) for row in rows], np.int32)
+    letters = np.array([row + [0] * (max(counts) - len(row)) for row in rows], np.int32)
+    y = table.column('y')
+    columns = {**table.arrays, 'text': letters[y], 'text_lengths': counts[y]}
+    return from_arrays(columns, name=table.name, classes=table.classes)
+
+
 def utterances(
     table: Table,
     *,
