@@ -152,7 +152,7 @@ def magnitude_of_mel(mel: Array, *, filters: np.ndarray) -> Array:
 
     The least-squares power, negative ones set to 0, and the root of it: for `griffin_lim`.
     """
-    inverse = np.linalg.pinv(filters.astype(np.float64)).astype(np.float32)
+    inverse = np.asarray(np.linalg.pinv(filters.astype(np.float64)), np.float32)
     return jnp.sqrt(jnp.maximum(mel @ inverse, 0))
 
 

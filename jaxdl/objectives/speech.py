@@ -44,7 +44,9 @@ def speech_recognition(
     """
 
     def ctc(emissions: Any, batch: Batch) -> Array:
-        return losses.ctc(*emissions, batch['y'], batch['y_lengths'], weights=batch['mask'])
+        logits, lengths = emissions
+        labels = batch['y'], batch['y_lengths']
+        return losses.ctc(logits, lengths, *labels, weights=batch['mask'])
 
     def loss(net: Net, batch: Batch, key: Key) -> tuple[Array, tuple[Net, Metrics]]:
         emissions, net = net(batch['x'], batch['lengths'], key=key, train=True)

@@ -121,9 +121,9 @@ def speak(
     """
     memory, _ = net(text, lengths, voice, method='encode')
     state, _ = net(memory, method='empty')
-    mels = net.module.mels  # type: ignore[attr-defined]
+    mels = net.module.mels
 
-    def step(carry: tuple[Any, Array], _: None) -> tuple[Any, tuple[Array, Array]]:
+    def step(carry: tuple[Any, Array], nothing: None) -> tuple[Any, tuple[Array, Array]]:
         state, before = carry
         (speech, state), _ = net(before, state, method='extend')
         return (state, speech.frames[:, -1:]), (speech.frames, speech.stop[:, 0])

@@ -38,10 +38,8 @@ def spoken_digit(*, longest: int = LONGEST) -> Table:
     return recordings(read['x'], read['y'], read['file'], longest=longest)
 
 
-def recordings(
-    waves: Sequence[Any], digits: Sequence[int], files: Sequence[str], *, longest: int
-) -> Table:
-    """The table of `spoken_digit` from waves and file names, DIGIT_SPEAKER_INDEX.wav."""
+def recordings(waves: Any, digits: Any, files: Any, *, longest: int) -> Table:
+    """The table of `spoken_digit` from waves [samples] and file names, DIGIT_SPEAKER_INDEX.wav."""
     parts = [name.removesuffix('.wav').split('_') for name in files]
     for name, digit, part in zip(files, digits, parts, strict=True):
         if len(part) != 3 or part[0] != str(digit) or not part[2].isdigit():
@@ -55,7 +53,13 @@ def recordings(
     for row, wave, length in zip(x, waves, lengths, strict=True):
         row[:length] = np.clip(wave[:length], -(2**15), 2**15 - 1)
     order = np.lexsort((index, speaker, y))
-    columns = {'x': x, 'lengths': lengths, 'y': y, 'speaker': speaker, 'index': index}
+    columns: dict[str, np.ndarray] = {
+        'x': x,
+        'lengths': lengths,
+        'y': y,
+        'speaker': speaker,
+        'index': index,
+    }
     return from_arrays(
         {name: column[order] for name, column in columns.items()},
         name='spoken_digit',
