@@ -218,6 +218,38 @@ def gradient_penalty(
     return _mean((norm - 1) ** 2, w)
 
 
+def ctc(
+    logits: Any,
+    lengths: Any,
+    labels: Any,
+    label_lengths: Any,
+    *,
+    weights: Any = None,
+    blank: int = 0,
+) -> Array:
+    """Connectionist temporal classification (Graves et al. 2006, eq. 8): l = -log p(labels | x).
+
+    p is the sum over all alignments: rows of T classes that become the labels when repetitions are
+    joined and blanks left out. One l for each row.
+
+    logits: [B, T, V], of which the first `lengths` [B] steps count. labels: int [B, N], of which
+    the first `label_lengths` [B], none of them blank. A row needs as many steps as it has labels,
+    and one more between two that are equal; a shorter one has no alignment and an l near 1e5.
+    """
+    x, y = _float(logits), jnp.asarray(labels)
+    rows, steps, _ = x.shape
+    _expect(y, (rows, *y.shape[1:2]), 'labels')
+    w = _spread(weights, (rows,))
+    x = _kept(x, w)
+    n = jnp.asarray(label_lengths)[:, None]
+    past = jnp.arange(steps)[None] >= jnp.asarray(lengths)[:, None]
+    missing = jnp.arange(y.shape[1])[None] >= n
+    x = jnp.where(past[..., None], 0, x)
+    y = jnp.where(missing, blank, y)
+    losses = optax.ctc_loss(x, past.astype(x.dtype), y, missing.astype(x.dtype), blank_id=blank)
+    return _mean(losses, w)
+
+
 def _float(x: Any) -> Array:
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

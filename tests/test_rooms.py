@@ -11,7 +11,8 @@ PACKAGE = Path(jaxdl.__file__).parent
 # experiment names comes first; from `checkpoint` on it is what an experiment never names.
 ROOMS = [
     ['', 'errors', 'faults', 'blame', 'keys', 'paths', 'files'],
-    ['metrics', 'samples', 'losses', 'optim', 'net', 'decoding', 'baselines'],
+    ['audio', 'metrics', 'samples', 'losses', 'optim', 'net', 'baselines'],
+    ['decoding', 'decoding_ctc'],
     ['task'],
     ['game', 'transfer', 'boxes', 'metrics.detection'],
     ['nn'],

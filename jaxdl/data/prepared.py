@@ -24,13 +24,6 @@ class Prepared(NamedTuple):
     folder: Path
     splits: Mapping[str, int]
 
-    @property
-    def audio(self) -> bool:
-        """Whether it has features that TFDS can build only with TensorFlow."""
-        path = self.folder / 'features.json'
-        with reading(path):
-            return 'audio_feature.Audio' in path.read_text()
-
 
 def data_dir(variable: str, name: str) -> Path:
     """The folder an environment variable names; without it, an error that says what to do."""

@@ -20,7 +20,7 @@ from jaxdl.data.rows import Arrays, Columns
 from jaxdl.data.source import Source
 from jaxdl.data.table import Table
 from jaxdl.errors import UsageError
-from jaxdl.keys import Key
+from jaxdl.keys import Key, key_for
 from jaxdl.task import Batch
 
 RESIDENT_BYTES = 512 * 2**20  # a table of at most this size lives on the device
@@ -107,6 +107,38 @@ def nothing(*, batches: int | None = None) -> Source:
         return {}
 
     return Source(_empty(batches), make, batches=batches, name='nothing')
+
+
+def over(
+    source: Source,
+    arrays: Mapping[str, Any],
+    make: Callable[[Key, Batch, Mapping[str, Any]], Batch],
+) -> Source:
+    """A source whose batches are made from its own and from arrays that live on the device.
+
+    make(key, batch, arrays) -> batch, on the device: ``over(nothing(), {'words': words}, join)``
+    draws utterances from words; windows are cut from a series that is held once. If the batch has
+    no `mask`, all its rows count.
+    """
+    columns = numeric({n: np.asarray(a) for n, a in arrays.items()}, source.name)
+
+    def made(key: Key, resident: Any, sent: Any) -> Batch:
+        inner, held = resident
+        batch = source.make(key_for(key, 'inner'), inner, sent)
+        after = make(key, batch, {n: jnp.asarray(a) for n, a in held.items()})
+        if 'mask' in after:
+            return after
+        rows = len(jax.tree.leaves(after)[0])
+        return {**after, 'mask': batch.get('mask', jnp.ones(rows, bool))}
+
+    return replace(
+        source,
+        make=made,
+        resident=(source.resident, columns),
+        table=None,
+        rows=None,
+        transform=None,
+    )
 
 
 def _source(

@@ -43,8 +43,6 @@ def tfds(
     damaged.
     """
     dataset = find(name)
-    if dataset.audio and importlib.util.find_spec('tensorflow') is None:
-        raise UsageError(f'dataset {name!r} has audio features; {NEEDS_TENSORFLOW}')
     _check_split(name, split, dataset.splits)
     wanted = None if columns is None else tuple(columns.items())
     table = _opened(dataset.folder, f'{dataset.name} {split}', split, wanted)
@@ -60,7 +58,8 @@ def _opened(folder: Path, name: str, split: str, wanted: Wanted) -> Table:
 
     check_features(folder)
     # Where a feature needs TensorFlow TFDS prints a banner before it raises.
-    with _needing_tensorflow(folder), contextlib.redirect_stdout(io.StringIO()):
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    with _needing_tensorflow(folder), quiet, _audio_without_tensorflow():
         with reading(folder / 'features.json'):
             tensorflow_datasets.features.FeaturesDict.from_config(str(folder))
         with reading(folder / 'dataset_info.json'):
@@ -115,6 +114,30 @@ def _needing_tensorflow(folder: Path) -> Iterator[None]:
         if isinstance(error.__cause__, ImportError) and 'tensorflow' in str(error.__cause__):
             raise UsageError(f'{folder}/features.json: {NEEDS_TENSORFLOW}') from error
         raise
+
+
+@contextlib.contextmanager
+def _audio_without_tensorflow() -> Iterator[None]:
+    """TFDS's Audio features can be made, and read where they are stored as numbers.
+
+    TFDS asks TensorFlow for a type that only its encoder needs. Sound that is stored as it came, to
+    be decoded as it is read ("lazy"), still needs it.
+    """
+    if importlib.util.find_spec('tensorflow') is not None:
+        yield
+        return
+    from tensorflow_datasets.core.features import audio_feature
+
+    def init(self: Any, file_format: Any, np_dtype: Any, shape: Any) -> None:
+        self._file_format, self._np_dtype, self._shape = file_format, np_dtype, shape
+
+    decoder = audio_feature._AudioDecoder
+    before = decoder.__init__
+    decoder.__init__ = init
+    try:
+        yield
+    finally:
+        decoder.__init__ = before
 
 
 @functools.lru_cache(maxsize=4)

@@ -29,6 +29,7 @@ from jaxdl.report.rows import (
 )
 from jaxdl.report.trained import RULE
 from jaxdl.report.tuned import candidate_grid
+from jaxdl.samples.plots import draw_spectrogram
 from jaxdl.study import Claim
 
 
@@ -224,21 +225,29 @@ def _confusions(folder: Path, arms: Sequence[Arm]) -> list[Shown]:
 
 
 def _samples(folder: Path, arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """The newest sample of each kind for each arm: an image as a data URI, or text."""
+    """The newest sample of each kind for each arm: images and sounds as data URIs, or text."""
     samples, kinds = [], list(dict.fromkeys(kind for arm in arms for kind in arm.samples))
     for arm in arms:
         for kind, file in arm.samples.items():
             step = int(file.stem.rsplit('_', 1)[1])
-            sample = {'arm': arm.name, 'kind': kind, 'step': step, 'uri': None, 'text': None}
+            sample = {'arm': arm.name, 'kind': kind, 'step': step}
+            sample |= {'uri': None, 'text': None, 'sound': None}
             sample['path'] = file.relative_to(folder).as_posix()
             if file.suffix == '.txt':
                 sample['text'] = file.read_text(encoding='utf-8')
             else:
-                encoded = base64.b64encode(file.read_bytes()).decode()
-                sample['uri'] = f'data:image/png;base64,{encoded}'
+                picture = file.read_bytes()
+                if file.suffix == '.wav':
+                    sample['sound'] = _data_uri('audio/wav', picture)
+                    picture = draw_spectrogram(picture)
+                sample['uri'] = _data_uri('image/png', picture)
             samples.append(sample)
     # The same kind of different arms side by side.
     return sorted(samples, key=lambda sample: kinds.index(sample['kind']))
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f'data:{kind};base64,{base64.b64encode(content).decode()}'
 
 
 def _params(arms: Sequence[Arm], defaults: Mapping[str, Any] | None) -> dict[str, list[Cell]]:

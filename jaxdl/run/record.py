@@ -37,10 +37,10 @@ from jaxdl.files import (
 from jaxdl.metrics import About
 from jaxdl.run.progress import Progress, progress_for
 from jaxdl.run.tensorboard import TensorBoard
-from jaxdl.samples import Sample, Texts
+from jaxdl.samples import Audio, Sample, Texts
 
 METRICS, ARRAYS, ABOUT = 'metrics.jsonl', 'arrays.npz', 'about.json'
-_SAMPLE = re.compile(r'([^.].*)_([0-9]{8,})\.(?:png|txt)')
+_SAMPLE = re.compile(r'([^.].*)_([0-9]{8,})\.(?:png|txt|wav)')
 
 
 class Record:
@@ -158,7 +158,7 @@ class Record:
             self._bar.latest(values)
 
     def samples(self, step: int, samples: Mapping[str, Sample]) -> None:
-        """What the first seed shows, host arrays: samples/NAME_00000100.png or .txt."""
+        """What the first seed shows, host arrays: samples/NAME_00000100.png, .txt or .wav."""
         if not self._active:
             return
         from jaxdl.samples.drawing import draw, read_texts
@@ -170,6 +170,8 @@ class Record:
             with writing(self.folder):
                 if self._tensorboard and isinstance(sample, Texts):
                     self._tensorboard.text(step, name, read_texts(sample))
+                elif self._tensorboard and isinstance(sample, Audio):
+                    self._tensorboard.audio(step, name, content, rate=sample.rate)
                 elif self._tensorboard:
                     self._tensorboard.image(step, name, content)
 

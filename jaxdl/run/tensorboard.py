@@ -54,6 +54,18 @@ class TensorBoard:
         self._writers[0].write_event(Event(wall_time=time.time(), step=step, summary=summary))
         self._writers[0].flush()
 
+    def audio(self, step: int, name: str, wav: bytes, *, rate: int) -> None:
+        """A sound of the first seed, at `rate` Hz."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        audio = Summary.Audio(
+            sample_rate=rate, num_channels=1, encoded_audio_string=wav, content_type='audio/wav'
+        )
+        summary = Summary(value=[Summary.Value(tag=name, audio=audio)])
+        self._writers[0].write_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._writers[0].flush()
+
     def text(self, step: int, name: str, lines: Sequence[str]) -> None:
         """Lines of text of the first seed."""
         from tensorboardX.proto.event_pb2 import Event

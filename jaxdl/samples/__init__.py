@@ -1,4 +1,4 @@
-"""What a person looks at: pictures, points and texts a task shows during a run."""
+"""What a person looks at and listens to: what a task shows during a run."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -96,6 +96,25 @@ class Texts(Sample):
     decode: Decode | None = struct.field(pytree_node=False, default=None, kw_only=True)
     decode_target: Decode | None = struct.field(pytree_node=False, default=None, kw_only=True)
     decode_source: Decode | None = struct.field(pytree_node=False, default=None, kw_only=True)
+
+
+class Audio(Sample):
+    """Sounds [n, samples], values -1..1, at `rate` Hz: a WAV file that plays one after another.
+
+    lengths: int [n], how many samples of each count; None: all.
+    """
+
+    waves: jax.Array
+    lengths: Any = None
+    rate: int = struct.field(pytree_node=False, kw_only=True)
+
+
+class Forecasts(Sample):
+    """Forecasts of one feature: past [n, T], and truth and predicted [n, H], drawn as lines."""
+
+    past: jax.Array
+    truth: jax.Array
+    predicted: jax.Array
 
 
 class Boxes(Sample):

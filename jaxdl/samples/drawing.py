@@ -1,4 +1,4 @@
-"""Samples drawn as files: images, boxes, masks and points as PNG, texts as text."""
+"""Samples drawn as files: pictures as PNG, texts as text, sounds as WAV."""
 
 import io
 import math
@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.samples import Boxes, Decode, Images, Masks, Points, Sample, Texts
+from jaxdl.audio.wav import encode_wav
+from jaxdl.samples import Audio, Boxes, Decode, Forecasts, Images, Masks, Points, Sample, Texts
 
 INK, GREY, RED, BLUE, EDGE = '#1f2328', '#8a8f98', '#c4320a', '#0072b2', '#d0d3d8'
 GAP = 3  # pixels between images
 MOST = 64  # images drawn of one sample
+PAUSE = 0.25  # seconds between two sounds
 MOST_ROOM = 150  # pixels across that a label may take
 # Okabe and Ito's colours, which most colour-blind people tell apart; class k has colour k modulo 7.
 CLASSES = ('#e69f00', '#56b4e9', '#f0e442', '#009e73', '#d55e00', '#cc79a7', '#0072b2')
@@ -20,7 +22,7 @@ FEW_REFERENCES = 64  # centres of modes, rather than a sample of the true distri
 
 
 def draw(sample: Sample) -> tuple[str, bytes]:
-    """The file extension and content of a sample of host arrays, 'png' or 'txt'."""
+    """The file extension and content of a sample of host arrays, 'png', 'txt' or 'wav'."""
     match sample:
         case Images():
             return 'png', _images(sample)
@@ -30,9 +32,25 @@ def draw(sample: Sample) -> tuple[str, bytes]:
             return 'png', _masks(sample)
         case Points():
             return 'png', _points(sample)
+        case Forecasts():
+            # Here, not at the top: plots have their colours from this file.
+            from jaxdl.samples.plots import draw_forecasts
+
+            return 'png', draw_forecasts(sample)
+        case Audio():
+            return 'wav', _audio(sample)
         case Texts():
             return 'txt', '\n'.join(read_texts(sample)).encode() + b'\n'
     raise TypeError(f'no drawing for a sample of type {type(sample).__name__}')
+
+
+def _audio(sample: Audio) -> bytes:
+    """All sounds in one file, a moment of silence between two."""
+    waves = np.asarray(sample.waves, np.float32)[:MOST]
+    lengths = np.full(len(waves), waves.shape[1]) if sample.lengths is None else sample.lengths
+    silence = np.zeros(round(PAUSE * sample.rate), np.float32)
+    parts = [x for wave, n in zip(waves, lengths, strict=False) for x in (wave[: int(n)], silence)]
+    return encode_wav(np.concatenate(parts[:-1] or [silence]), rate=sample.rate)
 
 
 def read_texts(sample: Texts) -> list[str]:

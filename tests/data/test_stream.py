@@ -10,7 +10,7 @@ import pytest
 from asked import Asked
 
 from jaxdl.data import stream
-from jaxdl.data.stream import in_order, nothing, shuffled, synthetic
+from jaxdl.data.stream import in_order, nothing, over, shuffled, synthetic
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.errors import UsageError
 
@@ -222,3 +222,35 @@ def test_nothing():
     assert batches(nothing(batches=1)) == [{}]
     assert batches(nothing(), count=3) == [{}] * 3
     assert batches(nothing(batches=3), step=2) == [{}]
+
+
+def test_a_source_over_arrays_that_stay_on_the_device():
+    weights = np.arange(10) * 10
+
+    def looked_up(key, batch, held):
+        return {'v': held['weights'][batch['y']], 'y': batch['y']}
+
+    source = over(in_order(table(), batch=4), {'weights': weights}, looked_up)
+    assert source.batches == 3 and source.resident[1]['weights'].dtype == np.int32
+    found = batches(source)
+    for batch, plain in zip(found, batches(in_order(table(), batch=4)), strict=True):
+        np.testing.assert_array_equal(batch['v'], 10 * plain['y'])
+        np.testing.assert_array_equal(batch['mask'], plain['mask'])
+    later = batches(source, step=2)
+    np.testing.assert_array_equal(later[0]['v'], found[2]['v'])
+    own = over(shuffled(table(), batch=4, private=True), {'weights': weights}, looked_up)
+    assert own.private and (rows(own, seed=0, count=3) != rows(own, seed=1, count=3)).any()
+
+
+def test_batches_drawn_from_arrays_alone():
+    def draw(key, empty, held):
+        assert empty == {}
+        return {'y': held['y'][jax.random.randint(key, (5,), 0, 3)]}
+
+    source = over(nothing(batches=2), {'y': np.array([7, 8, 9])}, draw)
+    first, second = batches(source)
+    assert first['mask'].all() and set(np.asarray(first['y']).tolist()) <= {7, 8, 9}
+    assert not np.array_equal(first['y'], second['y'])
+    np.testing.assert_array_equal(batches(source)[0]['y'], first['y'])
+    with pytest.raises(UsageError, match="'y', row 1 holds nan"):
+        over(nothing(), {'y': np.array([1, np.nan])}, draw)

@@ -1,5 +1,6 @@
 """TFDS splits as tables: a small set prepared here without TensorFlow, and MNIST if it is there."""
 
+import importlib.util
 import json
 import os
 import random
@@ -355,16 +356,62 @@ def test_another_damaged_dataset_is_not_in_the_way(copied):
         available()
 
 
-def test_audio_needs_tensorflow(prepared, tmp_path, monkeypatch):
-    shutil.copytree(prepared / 'pets', tmp_path / 'pets')
-    path = tmp_path / 'pets' / '1.0.0' / 'features.json'
-    features = json.loads(path.read_text())
-    name = 'tensorflow_datasets.core.features.audio_feature.Audio'
-    path.write_text(json.dumps({**features, 'pythonClassName': name}))
+@pytest.fixture
+def waves(tmp_path, monkeypatch):
+    """A dataset 'waves' of int64 rows of 0 .. 3 numbers; called, they become an Audio feature."""
+    import tensorflow_datasets
+    from tensorflow_datasets import features
+
+    class Waves(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registration=True):
+        """Short waves."""
+
+        VERSION = tensorflow_datasets.core.Version('1.0.0')
+
+        def _info(self):
+            wave = features.Tensor(shape=(None,), dtype=np.int64)
+            return tensorflow_datasets.core.DatasetInfo(
+                builder=self, features=features.FeaturesDict({'audio': wave})
+            )
+
+        def _split_generators(self, downloads):
+            return {'train': [(i, {'audio': np.arange(i) * 1000}) for i in range(4)]}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    Waves(data_dir=str(tmp_path), file_format='array_record').download_and_prepare()
     monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    with pytest.raises(UsageError, match="'pets' has audio features; TFDS needs TensorFlow"):
-        tfds('pets', 'train')
+    path = tmp_path / 'waves' / '1.0.0' / 'features.json'
+
+    def stored(lazy):
+        described = json.loads(path.read_text())
+        audio = {'dtype': 'int64', 'encoding': 'NONE', 'fileFormat': 'wav', 'lazyDecode': lazy}
+        described['featuresDict']['features']['audio'] = {
+            'audio': {**audio, 'sampleRate': '8000', 'shape': {'dimensions': ['-1']}},
+            'pythonClassName': 'tensorflow_datasets.core.features.audio_feature.Audio',
+        }
+        path.write_text(json.dumps(described))
+
+    return stored
+
+
+def test_audio_is_read_without_tensorflow(waves):
+    from tensorflow_datasets.core.features import audio_feature
+
+    before = audio_feature._AudioDecoder.__init__
+    waves(lazy=False)
+    found = sorted(row['audio'].tolist() for row in tfds('waves', 'train'))
+    assert found == [[], [0], [0, 1000], [0, 1000, 2000]]
+    assert audio_feature._AudioDecoder.__init__ is before
+
+
+def test_audio_in_its_own_format_needs_tensorflow(waves):
+    if importlib.util.find_spec('tensorflow'):
+        pytest.skip('TensorFlow is here')
+    waves(lazy=True)
+    with pytest.raises(UsageError, match='features.json: TFDS needs TensorFlow'):
+        tfds('waves', 'train')
 
 
 def test_available_lists_it_without_importing_tfds(prepared):

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdl.audio.wav import decode_wav, encode_wav
 from jaxdl.errors import UsageError
 from jaxdl.metrics import Mean, classes_of, describe
 from jaxdl.metrics.confusion import Confusion
-from jaxdl.samples import Boxes, Images, Masks, Texts, named
+from jaxdl.samples import Audio, Boxes, Forecasts, Images, Masks, Texts, named
 from jaxdl.samples.drawing import draw, read_texts
+from jaxdl.samples.plots import draw_spectrogram
 
 ORANGE, BLUE, GREY = (230, 159, 0), (86, 180, 233), (138, 143, 152)
 
@@ -217,3 +219,35 @@ def test_texts_are_tokens_where_they_say_how_these_are_read():
     ]
     asked = both.replace(source=rows, decode_source=lambda ids: str(len(ids)))
     assert read_texts(asked)[1] == '3\n    said: b\n    truth: a'
+
+
+def test_sounds_are_one_file_with_silence_between():
+    waves = np.stack([np.full(50, 0.5), np.full(50, -0.5)])
+    kind, content = draw(Audio(waves, lengths=np.array([50, 20]), rate=100))
+    found, rate = decode_wav(content)
+    assert (kind, rate) == ('wav', 100)
+    expected = np.concatenate([np.full(50, 0.5), np.zeros(25), np.full(20, -0.5)])
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_tone_is_a_line_in_its_spectrogram():
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)
+    picture = draw_spectrogram(encode_wav(tone, rate=8000))
+    grey = np.asarray(Image.open(io.BytesIO(picture)).convert('L'), int)
+    middle = grey[:, grey.shape[1] * 2 // 5]  # beside the label of the axis
+    # A quarter of the way up from 0 to 4 kHz is the brightest; the axes' paper is brighter.
+    inside = np.flatnonzero(middle < 200)
+    line = np.flatnonzero((middle > 120) & (np.arange(len(middle)) > inside[0]))
+    line = line[line < inside[-1]]
+    place = (inside[-1] - line.mean()) / (inside[-1] - inside[0])
+    assert place == pytest.approx(0.25, abs=0.03)
+
+
+def test_forecasts_have_a_plot_for_each_row():
+    x = np.random.default_rng(0).normal(size=(5, 8))
+    one, five = (
+        Image.open(io.BytesIO(draw(Forecasts(x[:n], x[:n, :4], x[:n, 4:]))[1])).size for n in (1, 5)
+    )
+    assert five[0] > 2.5 * one[0] and five[1] > 1.5 * one[1]
+    broken = Forecasts(x, x[:, :4], np.full((5, 4), np.nan))
+    assert draw(broken)[0] == 'png'

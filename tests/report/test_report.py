@@ -1,5 +1,6 @@
 """The report against numbers worked out by hand, and its two promises: whole and repeatable."""
 
+import base64
 import html.parser
 import io
 import json
@@ -21,7 +22,7 @@ from jaxdl.report.finished import Curve, finished_arms
 from jaxdl.report.result import verdict_lines, write_report
 from jaxdl.report.rows import best
 from jaxdl.run.record import Record
-from jaxdl.samples import Images, Texts
+from jaxdl.samples import Audio, Images, Texts
 from jaxdl.study import Claim, Verdict
 
 ORIGIN = {'experiment': 'abc', 'platform': 'cpu', 'layers': 'plain'}
@@ -402,6 +403,22 @@ def test_report_html_stands_alone(tmp_path):
     assert 'a/samples/digits_00000004.png' not in linked
     assert len(linked) == 7
     assert all((tmp_path / link).is_file() for link in linked)
+
+
+@pytest.mark.usefixtures('undrawn')
+def test_a_sound_plays_on_the_page_below_its_spectrogram(tmp_path):
+    write_arm(tmp_path / 'a', [0.91, 0.92])
+    with Record(tmp_path / 'a', title='', seeds=[0], steps=10, resume_at=10) as record:
+        record.samples(10, {'spoken': Audio(np.ones((1, 800)), rate=8000)})
+        record.done(read_json(tmp_path / 'a' / 'DONE'))
+    report(tmp_path)
+    page, text = read_page(tmp_path)
+    assert page.tags.count('audio') == 1 and page.tags.count('img') == 1
+    encoded = re.search('data:audio/wav;base64,([^"]*)', text)[1]
+    file = tmp_path / 'a' / 'samples' / 'spoken_00000010.wav'
+    assert base64.b64decode(encoded) == file.read_bytes()
+    markdown = (tmp_path / 'report.md').read_text()
+    assert '[spoken of a, to listen to](a/samples/spoken_00000010.wav)' in markdown
 
 
 @pytest.mark.parametrize('defaults', [None, {'width': 16, 'lr': 0.1}])

@@ -17,7 +17,7 @@ from jaxdl.errors import JaxdlError
 from jaxdl.files import read_arrays, read_json, remove_temporaries, seal, unseal, write_json
 from jaxdl.run.lock import locked
 from jaxdl.run.record import Record, read_done, read_metrics, saves_proved
-from jaxdl.samples import Images, Points, Texts
+from jaxdl.samples import Audio, Images, Points, Texts
 from jaxdl.samples.drawing import draw, read_texts
 
 SEEDS = [0, 3]
@@ -221,10 +221,11 @@ def test_tensorboard_has_a_run_per_seed(tmp_path, resume_at):
         record.metrics(10, phase=0, seconds=1.0, values={'test/accuracy': [0.25, 0.75]})
         record.samples(10, {'digits': Images(np.zeros((1, 2, 2, 1)))})
         record.samples(10, {'said': Texts(np.array([[104, 105, 0]]))})
+        record.samples(10, {'spoken': Audio(np.zeros((1, 80)), rate=8000)})
         # Flushed: it is there before the record is closed.
         assert scalars(tmp_path)[3] == [(10, 'test/accuracy', 0.75)]
         kinds = [name for _, name, _ in scalars(tmp_path)[0]]
-        assert kinds == ['test/accuracy', 'digits', 'said/text_summary']
+        assert kinds == ['test/accuracy', 'digits', 'said/text_summary', 'spoken']
     with opened(tmp_path, tensorboard=True, resume_at=resume_at) as record:
         record.metrics(20, phase=0, seconds=1.0, values={'test/accuracy': [0.5, 0.5]})
     steps = [step for step, _, _ in scalars(tmp_path)[3]]

@@ -12,6 +12,8 @@ is a `Scene`, made once for a study and handed to each geometric transform::
     cells = Scene(segmentation='truth', border='reflect')
     compose(flip(vertical=0.5, scene=cells), rotate(20, scene=cells), elastic(scene=cells))
 
+Sound has transforms of its own, `as_features` and `spec_augment`.
+
 `mixup` and `cutmix` turn labels y [B] into probabilities [B, classes], which `classifier` takes.
 """
 
@@ -27,6 +29,7 @@ from jaxdl.data.augment.colour import jitter
 from jaxdl.data.augment.mixing import cutmix, cutout, mixup
 from jaxdl.data.augment.policy import rand_augment
 from jaxdl.data.augment.scene import Scene
+from jaxdl.data.augment.spectral import as_features, spec_augment
 from jaxdl.data.augment.warps import affine, elastic, rotate, scale, shear
 from jaxdl.data.augment.windows import crop, flip, resized_crop, shift
 
@@ -34,6 +37,7 @@ __all__ = [
     'Scene',
     'Transform',
     'affine',
+    'as_features',
     'as_float',
     'compose',
     'crop',
@@ -51,5 +55,6 @@ __all__ = [
     'shear',
     'shift',
     'sometimes',
+    'spec_augment',
     'standardise',
 ]

@@ -5,6 +5,7 @@ import numpy as np
 from jaxdl.data import table
 from jaxdl.data.card import Card
 from jaxdl.data.public import Download, PublicSet, locate
+from jaxdl.data.series import Series, series
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.errors import UsageError, nearest
 
@@ -29,6 +30,15 @@ def ett(split: str = 'train') -> Table:
     x = np.stack([read[name] for name in FEATURES], axis=1).astype(np.float32)
     columns = {'x': x, 'date': read['date']}
     return from_arrays(columns, name=f'ett {split}', card=CARD).take(slice(*BOUNDS[split]))
+
+
+def ett_series() -> Series:
+    """ETTh1 as a series, with the parts of the Informer's code (Zhou et al. 2021), not yet scaled.
+
+    Windows of 96 hours and 24: 8,521, 2,857 and 2,857.
+    """
+    parts = {part: bounds for part, bounds in BOUNDS.items() if part != 'all'}
+    return series(ett('all').column('x'), parts=parts, names=FEATURES, name='ett')
 
 
 SET = PublicSet(

@@ -1,0 +1,1 @@
+"""Audio: waves, their spectra, and back; pure functions of arrays [..., samples]."""
