@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxdl.cli.library import chosen, phases_of, resolve
+from jaxdl.cli.library import phases_of, resolve, trained
 from jaxdl.cli.options import Option, parse
 from jaxdl.cli.plan import surroundings
 from jaxdl.engine.engine import Engine
@@ -58,7 +58,7 @@ def main(study: Study, words: list[str]) -> None:
     if find_spec('torch') is None:
         raise UsageError('throughput: torch is not installed here; make bench installs it')
     rows = []
-    for label in chosen(study, values['arm']):
+    for label in trained(study, values['arm']):
         rows += apart(race, study, label, values['rounds'], values['seconds'])
     ways = variants()
     if 'compiled' not in ways:

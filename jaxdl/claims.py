@@ -1,208 +1,111 @@
-"""Tests for the claims of a study: paired by seed, with a 95 % interval and a p-value.
+"""Claims of a study: sentences about arms, each with the judge that tests it (`jaxdl.judges`).
 
-Every judge here follows one rule: *supported* if the whole 95 % interval lies on the claimed side
-of the bound, *refuted* if the whole interval lies on the other side, else *undecided*. One seed
-has no interval and decides nothing, and neither does a number that is NaN. The p-value is
-two-sided, against "the mean is the bound", so the interval excludes the bound exactly when
-p < 0.05.
+A study of several claims asks several questions: a verdict stands only if the p-value that is
+corrected for all of them (Holm 1979) is below 0.05 as well, see `jaxdl.report.verdicts`.
+
+The names of numbers are those that are measured, 'test/accuracy', and those on the way there:
+`area`, `gap`, and the times of `sooner`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
-import numpy as np
-
+from jaxdl.derived import Derived
 from jaxdl.errors import UsageError, nearest
-from jaxdl.study import Claim, Directions, Results, Verdict
+from jaxdl.judges import Counted, Lead, Paired, Reached
+from jaxdl.study import Claim, Equal
 
-Interval = tuple[float, float]
-NAN = float('nan')
-
-
-class Evidence(NamedTuple):
-    """What a judge looks at: one value a seed, and the bound they are held against.
-
-    values: float [seeds].
-    bound: the claim says the values lie above it (`above`) or below.
-    label: what the values are, 'lenet - mlp, test/accuracy'.
-    """
-
-    values: np.ndarray
-    bound: float
-    above: bool
-    label: str
+EQUAL: tuple[str, ...] = get_args(Equal)
+WITHIN = 1.05  # the most against the least of what is called equal
 
 
-@dataclass(frozen=True)
-class Paired:
-    """A judge of two arms: the differences seed by seed have a mean above `bound`.
-
-    The difference is taken in the direction of the claim: a - b, or b - a where lower is better.
-    `inclusive`: a mean of exactly `bound` is enough.
-    """
-
-    a: str
-    b: str
-    metric: str
-    bound: float
-    inclusive: bool
-
-    def evidence(self, results: Results, better: Directions) -> Evidence:
-        """The differences in the direction of the claim. Raises UsageError if there is none."""
-        if self.metric not in better:
-            raise UsageError(
-                f'a claim compares {self.metric!r}, and nothing says which values are better; its '
-                "metric does: better='higher'"
-            )
-        lower = better[self.metric] == 'lower'
-        a, b = (_values(results, arm, self.metric) for arm in (self.a, self.b))
-        if len(a) != len(b):
-            raise UsageError(
-                f'arms {self.a!r} and {self.b!r} have {len(a)} and {len(b)} seeds: '
-                'a paired test needs the same seeds of both'
-            )
-        first, second = (self.b, self.a) if lower else (self.a, self.b)
-        label = f'{first} \N{MINUS SIGN} {second}, {self.metric}'
-        return Evidence(b - a if lower else a - b, self.bound, True, label)
-
-    def __call__(self, results: Results, better: Directions) -> Verdict:
-        """Paired t-test of the mean difference against the bound."""
-        values = self.evidence(results, better).values
-        arms = [_values(results, arm, self.metric) for arm in (self.a, self.b)]
-        rounding = _rounding(*arms, self.bound)
-        return _judged(values, self.bound, inclusive=self.inclusive, rounding=rounding)
-
-
-@dataclass(frozen=True)
-class Lead:
-    """A judge of four arms: the first pair is further apart than the second, paired by seed.
-
-    (a - b) - (c - d) has a mean above 0 (an interaction), with the signs turned where lower is
-    better.
-    """
-
-    first: Paired
-    second: Paired
-
-    def evidence(self, results: Results, better: Directions) -> Evidence:
-        """The differences of the differences."""
-        one, other = (pair.evidence(results, better) for pair in (self.first, self.second))
-        if len(one.values) != len(other.values):
-            raise UsageError(
-                f'arms {self.first.a!r} and {self.second.a!r} have {len(one.values)} and '
-                f'{len(other.values)} seeds: a paired test needs the same seeds of both'
-            )
-        minus = ' \N{MINUS SIGN} '
-        names = [label.rpartition(', ')[0] for label in (one.label, other.label)]
-        label = f'({names[0]}){minus}({names[1]}), {self.first.metric}'
-        return Evidence(one.values - other.values, 0.0, True, label)
-
-    def __call__(self, results: Results, better: Directions) -> Verdict:
-        """Paired t-test of the mean difference of differences against 0."""
-        values = self.evidence(results, better).values
-        arms = [self.first.a, self.first.b, self.second.a, self.second.b]
-        rounding = _rounding(*(_values(results, arm, self.first.metric) for arm in arms))
-        return _judged(values, 0.0, inclusive=False, rounding=rounding)
-
-
-@dataclass(frozen=True)
-class Reached:
-    """A judge of one arm: the mean over seeds is at least (`above`) or at most `bound`."""
-
-    arm: str
-    metric: str
-    bound: float
-    above: bool
-
-    def evidence(self, results: Results, better: Directions) -> Evidence:
-        """The values of the arm."""
-        label = f'{self.arm}, {self.metric}'
-        return Evidence(_values(results, self.arm, self.metric), self.bound, self.above, label)
-
-    def __call__(self, results: Results, better: Directions) -> Verdict:
-        """One-sample t-test of the mean against the bound; the effect is the mean itself."""
-        values = self.evidence(results, better).values
-        rounding = _rounding(values, self.bound)
-        sign = 1.0 if self.above else -1.0
-        judged = _judged(sign * values, sign * self.bound, inclusive=True, rounding=rounding)
-        low, high = sorted((sign * judged.ci95[0], sign * judged.ci95[1]))
-        return judged._replace(effect=sign * judged.effect, ci95=(low, high))
-
-
-@dataclass(frozen=True)
-class Counted:
-    """A judge of one arm: at least `seeds` of every `of` seeds reach the bound."""
-
-    arm: str
-    metric: str
-    bound: float
-    above: bool
-    seeds: int
-    of: int
-
-    def evidence(self, results: Results, better: Directions) -> Evidence:
-        """The values of the arm."""
-        label = f'{self.arm}, {self.metric}'
-        return Evidence(_values(results, self.arm, self.metric), self.bound, self.above, label)
-
-    def __call__(self, results: Results, better: Directions) -> Verdict:
-        """The verdict by count; the effect is the share of seeds, its interval Clopper-Pearson.
-
-        With fewer than `of` seeds, or with some whose value is NaN, it is decided only where those
-        cannot matter. There is no p-value: nothing is tested, seeds are counted.
-        """
-        values = self.evidence(results, better).values
-        known = values[~np.isnan(values)]
-        reached = known >= self.bound if self.above else known <= self.bound
-        n, k = len(known), int(reached.sum())
-        count = max(len(values), self.of)
-        share = k / n if n else NAN
-        verdict = Verdict('undecided', share, share_ci(k, n), NAN)
-        if k * self.of >= self.seeds * count:
-            return verdict._replace(verdict='supported')
-        unknown = count - n
-        refuted = (k + unknown) * self.of < self.seeds * count
-        return verdict._replace(verdict='refuted') if refuted else verdict
-
-
-Judge = Paired | Lead | Reached | Counted
-
-
-def better(a: str, b: str, metric: str, *, by: float = 0.0, text: str | None = None) -> Claim:
+def better(
+    a: str,
+    b: str,
+    metric: str,
+    *,
+    by: float = 0.0,
+    equal: Equal | None = None,
+    text: str | None = None,
+) -> Claim:
     """The claim that arm `a` beats arm `b` by more than `by` in the mean, paired by seed.
 
     Whether higher or lower is better is for the metric to say. The effect is positive where the
-    claim is right.
+    claim is right. equal: in what the two must be equal, to 5 %, for the claim to be judged.
     """
     more = f' by more than {by:g}' if by else ''
-    said = text or f'{a} has a better {metric} than {b}{more}'
-    return Claim(said, (a, b), metric, Paired(a, b, metric, by, inclusive=False))
+    said = _said(f'{a} has a better {metric} than {b}{more}', equal, text)
+    return Claim(said, (a, b), metric, Paired(a, b, metric, by, inclusive=False), equal)
 
 
 def larger_lead(
-    pair: tuple[str, str], other: tuple[str, str], metric: str, *, text: str | None = None
+    pair: tuple[str, str],
+    other: tuple[str, str],
+    metric: str,
+    *,
+    equal: Equal | None = None,
+    text: str | None = None,
 ) -> Claim:
     """The claim that the first arm of `pair` beats its second by more than in the pair `other`.
 
     The effect is (a - b) - (c - d), positive where the claim is right: does the advantage depend
-    on what distinguishes the pairs?
+    on what distinguishes the pairs? equal: in what the two arms of each pair must be equal, to 5 %.
     """
     (a, b), (c, d) = pair, other
-    said = text or f'{a} leads {b} in {metric} by more than {c} leads {d}'
+    said = _said(f'{a} leads {b} in {metric} by more than {c} leads {d}', equal, text)
     pairs = (Paired(*two, metric, 0.0, inclusive=False) for two in (pair, other))
-    return Claim(said, (a, b, c, d), metric, Lead(*pairs))
+    return Claim(said, (a, b, c, d), metric, Lead(*pairs), equal)
 
 
-def no_worse(a: str, b: str, metric: str, *, margin: float, text: str | None = None) -> Claim:
+def no_worse(
+    a: str,
+    b: str,
+    metric: str,
+    *,
+    margin: float,
+    equal: Equal | None = None,
+    text: str | None = None,
+) -> Claim:
     """The claim that arm `a` is at most `margin` worse than `b` (non-inferiority), paired by seed.
 
-    The effect is how much better `a` is; the p-value is against a difference of -margin.
+    The effect is how much better `a` is; the p-value is against a difference of -margin. equal: in
+    what the two must be equal, to 5 %, for the claim to be judged.
     """
     if margin < 0:
         raise UsageError(f'no_worse: margin is {margin:g}; a margin is 0 or more')
-    said = text or f'{a} is at most {margin:g} worse than {b} in {metric}'
-    return Claim(said, (a, b), metric, Paired(a, b, metric, -margin, inclusive=True))
+    said = _said(f'{a} is at most {margin:g} worse than {b} in {metric}', equal, text)
+    return Claim(said, (a, b), metric, Paired(a, b, metric, -margin, inclusive=True), equal)
+
+
+def sooner(
+    a: str,
+    b: str,
+    metric: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    by: Literal['steps', 'seconds'] = 'steps',
+    equal: Equal | None = None,
+    text: str | None = None,
+) -> Claim:
+    """The claim that arm `a` takes less time than `b` until `metric` reaches a value.
+
+    Paired by seed; the effect is the difference of restricted mean times, positive where the claim
+    is right: a seed that never reaches the value counts with the whole length of the run, and with
+    that of the shorter run where the lengths differ. by: 'steps', or 'seconds' of the whole arm,
+    all its seeds together: only arms that train as many seeds at once can be compared by them, and
+    the interval does not cover what another run of the same arm would take, because it is timed
+    once. See `jaxdl.derived.Derived` for what is counted. equal: in what the two must be equal, to
+    5 %.
+    """
+    if by not in ('steps', 'seconds'):
+        raise UsageError(f'sooner: by is {by!r}{nearest(str(by), ("steps", "seconds"))}')
+    bound, above, side = _side('sooner', at_least=at_least, at_most=at_most)
+    name = Derived(by, metric, bound, above).name
+    what = f'{metric} of {side} {bound:g}'
+    said = _said(f'{a} takes fewer {by} than {b} to a {what}', equal, text)
+    return Claim(said, (a, b), name, Paired(a, b, name, 0.0, inclusive=False), equal)
 
 
 def reaches(
@@ -236,7 +139,10 @@ def in_seeds(
 ) -> Claim:
     """The claim that `metric` reaches a value in at least `seeds` of `of` seeds.
 
-    With more than `of` seeds the share must be as high: 4 of 5 becomes 8 of 10.
+    It is about the share of all seeds there could be: supported when the exact interval of the
+    share lies at or above `seeds / of`, refuted when it lies below. Few seeds show no high share: 5
+    of 5 have the interval [0.48, 1]. It takes 17 of 17 to show 0.8, 6 of 6 for 0.5, 36 of 36 for
+    0.9; and no number of seeds shows a share of 1.
     """
     if not 1 <= seeds <= of:
         raise UsageError(f'in_seeds: seeds is {seeds}; it must be from 1 to of={of}')
@@ -245,74 +151,62 @@ def in_seeds(
     return Claim(said, (arm,), metric, Counted(arm, metric, bound, above, seeds, of))
 
 
-def mean_ci(values: Sequence[float] | np.ndarray) -> tuple[float, Interval]:
-    """The mean and its 95 % t interval. NaN interval for one value or any that is not finite."""
-    values = np.asarray(values, np.float64)
-    interval, _ = _t_test(values, 0.0, rounding=_rounding(values))
-    return (float(values.mean()) if values.size else NAN), interval
+def area(metric: str) -> str:
+    """The name of a number for claims: the mean of a curve over steps, by the trapezoid rule.
+
+    From the first look to the last one that was planned; `area('test/accuracy')` is high where the
+    accuracy was high early. Better is what is better in the metric.
+    """
+    return Derived('area', metric).name
 
 
-def share_ci(k: int, n: int) -> Interval:
-    """The exact 95 % interval of a share seen as k of n (Clopper and Pearson 1934)."""
-    from scipy import stats
+def gap(metric: str) -> str:
+    """The name of a number for claims: how much worse a test is than its twin in training.
 
-    if not n:
-        return NAN, NAN
-    interval = stats.binomtest(k, n).proportion_ci(0.95, method='exact')
-    return float(interval.low), float(interval.high)
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """p-values adjusted for how many there are (Holm 1979). NaN stays NaN and does not count."""
-    adjusted = [NAN] * len(ps)
-    order = sorted((i for i, p in enumerate(ps) if np.isfinite(p)), key=lambda i: ps[i])
-    highest = 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * ps[i]))
-        adjusted[i] = highest
-    return adjusted
+    `gap('accuracy')` and `gap('test/accuracy')` are train/accuracy - test/accuracy; of a loss it is
+    test/loss - train/loss. Lower is better.
+    """
+    return Derived('gap', metric if '/' in metric else f'test/{metric}').name
 
 
-def _judged(values: np.ndarray, bound: float, *, inclusive: bool, rounding: float) -> Verdict:
-    """The verdict on "the mean of `values` lies above `bound`" by the rule of this module."""
-    effect = float(values.mean()) if values.size else NAN
-    (low, high), p = _t_test(values, bound, rounding=rounding)
-    verdict = Verdict('undecided', effect, (low, high), p)
-    # Every comparison with NaN is false: no interval, no verdict.
-    if low >= bound - rounding if inclusive else low > bound + rounding:
-        return verdict._replace(verdict='supported')
-    return verdict._replace(verdict='refuted') if high < bound - rounding else verdict
+def unequal(claim: Claim, told: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why a claim is not at equal parameters, FLOPs or seconds; '' where it is, or need not be.
+
+    told: of each arm what it took, {'lenet': {'parameters': 13706, 'seconds': 8.1}}. Of the four
+    arms of a `larger_lead` those of each pair are held against each other.
+    """
+    what, compared = claim.equal, [claim.arms]
+    if what is None:
+        return ''
+    if isinstance(claim.judge, Lead):
+        compared = [(pair.a, pair.b) for pair in (claim.judge.first, claim.judge.second)]
+    for arms in compared:
+        if unknown := [arm for arm in arms if told.get(arm, {}).get(what) is None]:
+            return f'the {what} of {", ".join(unknown)} are not known: not at equal {what}'
+        amounts = [float(told[arm][what]) for arm in arms]
+        least, most = min(amounts), max(amounts)
+        if most > WITHIN * least:
+            more = 100 * (most / least - 1) if least else math.inf
+            share = f'{more:.0f}' if more >= 10 else f'{more:.1f}'
+            each = ' against '.join(_amount(amount) for amount in amounts)
+            return f'{what} differ by {share} % ({each}): not at equal {what}'
+    return ''
 
 
-def _t_test(values: np.ndarray, bound: float, *, rounding: float) -> tuple[Interval, float]:
-    """The 95 % t interval of the mean, and the two-sided p-value of its being `bound`."""
-    from scipy import stats
-
-    if values.size < 2 or not np.isfinite(values).all():
-        return (NAN, NAN), NAN
-    mean = float(values.mean())
-    if float(np.ptp(values)) <= rounding:
-        # Equal up to the rounding of a subtraction: the t statistic would be noise over noise.
-        return (mean, mean), 1.0 if abs(mean - bound) <= rounding else 0.0
-    test = stats.ttest_1samp(values, bound)
-    interval = test.confidence_interval(0.95)
-    return (float(interval.low), float(interval.high)), float(test.pvalue)
+def _amount(number: float) -> str:
+    return f'{number:,.0f}' if number >= 100 else f'{number:.3g}'
 
 
-def _rounding(*values: np.ndarray | float) -> float:
-    """How far two results of the same arithmetic on numbers of this size may lie apart."""
-    sizes = np.abs(np.concatenate([np.atleast_1d(np.float64(value)) for value in values]))
-    return 64 * float(np.finfo(np.float64).eps) * float(sizes[np.isfinite(sizes)].max(initial=0))
+def _said(claim: str, equal: Equal | None, text: str | None) -> str:
+    """The text of a claim, the author's own if there is one.
 
-
-def _values(results: Results, arm: str, metric: str) -> np.ndarray:
-    """The values of a metric, one a seed."""
-    if arm not in results:
-        raise UsageError(f'a claim names the arm {arm!r}{nearest(arm, results)}')
-    if metric not in results[arm]:
-        close = nearest(metric, results[arm])
-        raise UsageError(f'a claim names the metric {metric!r} of arm {arm!r}{close}')
-    return np.asarray(results[arm][metric], np.float64)
+    Raises UsageError for what arms cannot be equal in.
+    """
+    if equal is None:
+        return text or claim
+    if equal not in EQUAL:
+        raise UsageError(f'equal is {equal!r}{nearest(str(equal), EQUAL)}')
+    return text or f'{claim} at equal {equal}'
 
 
 def _side(name: str, *, at_least: float | None, at_most: float | None) -> tuple[float, bool, str]:

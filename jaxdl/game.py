@@ -18,7 +18,7 @@ from jaxdl.errors import UsageError
 from jaxdl.keys import Key, key_for
 from jaxdl.metrics import Mean, Metric, check_metrics
 from jaxdl.net import Net
-from jaxdl.task import Batch, Metrics, State, Task
+from jaxdl.task import Batch, Method, Metrics, State, Task
 
 Nets = Mapping[str, Net]
 Loss = Callable[[Nets, Batch, Key], tuple[jax.Array, tuple[Nets, Metrics]]]
@@ -121,7 +121,7 @@ def game(players: Mapping[str, Player], measure: Callable[[Nets, Batch, Key], Me
     def measure_nets(key: Key, state: State, batch: Batch) -> Metrics:
         return measure(nets_of(state), batch, key)
 
-    return Task(init, step, measure_nets, nets_of)
+    return Task(init, step, measure_nets, nets_of, method=Method(players))
 
 
 def supervised(

@@ -32,6 +32,8 @@ BatchSize = Annotated[int, Ge(1), 'rows of a training batch']
 Examples = Annotated[int, Ge(1), 'training examples used, the first ones']
 Peak = Annotated[float, Gt(0), 'peak learning rate, falling to zero along a cosine']
 
+# In what the arms of a claim may have to be equal.
+Equal = Literal['parameters', 'flops', 'seconds']
 # Final numbers: {arm: {metric: one value a seed}}.
 Results = Mapping[str, Mapping[str, 'np.ndarray']]
 # Of numbers that say it: whether higher or lower is better.
@@ -127,12 +129,16 @@ def phase_names(phases: Sequence[Phase]) -> list[str]:
 
 
 class Verdict(NamedTuple):
-    """The answer to a claim: the effect, its 95 % interval and the p-value behind it."""
+    """The answer to a claim: the effect, its 95 % interval and the p-value behind it.
+
+    reason: what its reader must know, such as why nothing could be tested.
+    """
 
     verdict: Literal['supported', 'refuted', 'undecided']
     effect: float
     ci95: tuple[float, float]
     p: float
+    reason: str = ''
 
 
 class Claim(NamedTuple):
@@ -146,7 +152,7 @@ class Claim(NamedTuple):
     arms: tuple[str, ...]
     metric: str
     judge: Callable[[Results, Directions], Verdict]
-    equal: Literal['parameters', 'flops', 'seconds'] | None = None
+    equal: Equal | None = None
 
 
 class Study(NamedTuple):
@@ -160,11 +166,15 @@ class Study(NamedTuple):
     tiny: overrides that make an arm of seconds, called 'tiny': what the tests run, left out unless
         asked for. None: there is none.
     tune: a grid of values for some parameters, {'lr': (3e-4, 1e-3, 3e-3)}: before its reported
-        seeds every arm is trained with each combination, and keeps that of the best `tuned_by`.
-        Nothing is measured on tests there.
-    tuned_by: the number that chooses, of the validation split ('valid/accuracy').
+        seeds every arm is trained with each combination, and keeps that of the best mean
+        `tuned_by`, the first of equal ones. Budgets are equal: every arm has the same grid, the
+        same seeds and the steps that its reported run has. Nothing is measured on tests there.
+        'tiny', parameters typed on the command line, and smoke runs are not tuned.
+    tuned_by: the number that chooses, of the last phase's validation split ('valid/accuracy'): of
+        the outcome, so that what a task kept as its best is what is compared.
     tuning_seeds: how many seeds each combination is trained with; none of them is reported.
-    baselines: arms that are not trained, by name.
+    baselines: arms that are not trained, by name. A function's parameters besides `seed` are the
+        trial's; see `jaxdl.baselines` for plain ones.
     """
 
     question: str
@@ -179,8 +189,9 @@ class Study(NamedTuple):
     baselines: Mapping[str, Baseline] = {}
 
     def named(self) -> dict[str, Mapping[str, Any]]:
-        """Every arm that can be asked for, 'tiny' at the end."""
-        return {**self.arms, **({} if self.tiny is None else {'tiny': self.tiny})}
+        """Every arm that can be asked for, with what it changes: baselines, then 'tiny', last."""
+        tiny = {} if self.tiny is None else {'tiny': self.tiny}
+        return {**self.arms, **{name: {} for name in self.baselines}, **tiny}
 
 
 def each(**choices: Iterable[Any]) -> dict[str, dict[str, Any]]:

@@ -86,6 +86,17 @@ class Labels(NamedTuple):
         return cls(count, names=names, **more)
 
 
+class Method(NamedTuple):
+    """How a task learns, for those who read of it: nothing is computed from this.
+
+    players: what `jaxdl.game.game` was made of, by name. notes: what else there is to know, each in
+    words: 'the last 4,000 transitions are remembered'.
+    """
+
+    players: Mapping[str, Any] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
+
+
 class Task(NamedTuple):
     """What is learned and how: pure functions, of which three must be given.
 
@@ -104,6 +115,7 @@ class Task(NamedTuple):
     standing(state) -> Standing: the steps done, and which of them was the best.
 
     labels: the columns of a batch that are class numbers. They are checked before the first step.
+    method: how it learns, for the report.
     """
 
     init: Callable[[Key, Batch], State]
@@ -115,3 +127,4 @@ class Task(NamedTuple):
     stopped: Callable[[State], jax.Array] = never
     standing: Callable[[State], Standing | None] = untold
     labels: Mapping[str, Labels] = MappingProxyType({})
+    method: Method = Method()

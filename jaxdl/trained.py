@@ -29,6 +29,8 @@ def load_net(folder: Path | str, seed: int = 0, *, net: str | None = None) -> Ne
         raise UsageError(f'{folder} is no arm of a run: it has no config.json')
     folder = folder_of_seed(folder, seed)
     config = read_config(folder)
+    if not config.phases:
+        raise UsageError(f'{folder} is a baseline: there is no network in it')
     _, study = load(find_of(folder))
     phases = phases_of(study, recall(study, config))
     stage, saved = restore_arm(folder, phases, config, options=Options(layout='vmap'))

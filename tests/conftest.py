@@ -1,6 +1,8 @@
 """Four simulated devices, a core for each worker, rank promotion an error, no network."""
 
 import atexit
+import functools
+import gc
 import os
 import signal
 import tempfile
@@ -24,17 +26,30 @@ os.environ['XLA_FLAGS'] = (
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from jax._src.interpreters import mlir  # noqa: E402
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
+# What programs are lowered in knows every dialect of MLIR, and jax makes one for each program: a
+# third of what a small program costs. One serves all of a worker.
+mlir.make_ir_context = functools.cache(mlir.make_ir_context)
+
 # A worker keeps what it compiles on disk while it runs: those in memory have to go now and then,
-# below, and a third of what the laws compile was compiled before. One folder for all workers would
-# need locks; and the environment stays as it is, for the commands that tests start.
+# below, and a third of what the laws compile was compiled before. The smallest programs are made
+# again as fast as they are written. One folder for all workers would need locks; and the
+# environment stays as it is, for the commands that tests start.
 programs = tempfile.TemporaryDirectory(prefix='jaxdl-tests-')
 atexit.register(programs.cleanup)
 jax.config.update('jax_compilation_cache_dir', programs.name)
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.03)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage seldom, and not among what was imported: tracing makes a lot that lives."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -44,6 +59,7 @@ def _forget_programs():
     maps = Path('/proc/self/maps')
     if maps.exists() and len(maps.read_text().splitlines()) > 25_000:
         jax.clear_caches()
+        mlir.make_ir_context.cache_clear()
 
 
 @pytest.fixture(autouse=True)

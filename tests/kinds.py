@@ -3,14 +3,13 @@
 The laws run over these in `make test`, and over every experiment in `make laws`.
 """
 
-import dataclasses
-
 import jax
 import optax
 import toy
 
 from jaxdl.data.sets.rings import coverage, ring
-from jaxdl.data.stream import nothing, synthetic
+from jaxdl.data.stream import in_order, nothing, shuffled, synthetic
+from jaxdl.data.table import from_arrays
 from jaxdl.models.mlp import MLP
 from jaxdl.objectives.adversarial import WASSERSTEIN, adversarial
 from jaxdl.objectives.keep_best import keep_best
@@ -22,9 +21,15 @@ from jaxdl.transfer import graft
 
 
 def ragged() -> tuple[Phase, ...]:
-    """BatchNorm, dropout and a slow copy; a last batch that is padded; an order for each seed."""
-    source = dataclasses.replace(toy.train_source(private=True), name='private')
-    return (Phase(toy.task(), source, {'test': toy.test_source()}, steps=6),)
+    """BatchNorm, dropout, a slow copy; a last batch that is padded; rows that each seed draws."""
+    table = from_arrays({'x': toy.X, 'y': toy.Y}, name='toy')
+    rest, test = table.draw(test=0.3)
+
+    def noisy(key, batch):
+        return {**batch, 'x': batch['x'] + 0.1 * jax.random.normal(key, batch['x'].shape)}
+
+    source = shuffled(rest, batch=8, augment=noisy)
+    return (Phase(toy.task(), source, {'test': in_order(test, batch=20)}, steps=6),)
 
 
 def gan() -> tuple[Phase, ...]:

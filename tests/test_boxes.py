@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from as_users import AS_USERS
 from jax.extend.core import Literal
+from jitted import Jitted
 
-from jaxdl import boxes as bx
-from jaxdl.models import faster_rcnn, rcnn, yolo
-from jaxdl.nn import regions as rois
+from jaxdl import boxes
+from jaxdl.models import faster_rcnn, yolo
+from jaxdl.models import rcnn as plain_rcnn
+from jaxdl.nn import regions
+
+bx, rois, rcnn = Jitted(boxes), Jitted(regions), Jitted(plain_rcnn)
 
 RNG = np.random.default_rng(0)
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -660,10 +664,10 @@ def test_smooth_l1_of_regions_and_its_gradient_whatever_is_computed_twice():
 
 
 def test_padded_boxes():
-    padded, mask = bx.pad_boxes([[[1, 2, 3, 4]], [], [[5, 6, 7, 8], [1, 1, 2, 2]]], count=3)
+    padded, mask = boxes.pad_boxes([[[1, 2, 3, 4]], [], [[5, 6, 7, 8], [1, 1, 2, 2]]], count=3)
     assert padded.shape == (3, 3, 4) and padded.dtype == np.float32
     assert mask.tolist() == [[True, False, False], [False] * 3, [True, True, False]]
     assert padded[2, 1].tolist() == [1, 1, 2, 2] and not padded[~mask].any()
-    assert bx.pad_boxes([[[1, 2, 3, 4]]])[0].shape == (1, 1, 4)
+    assert boxes.pad_boxes([[[1, 2, 3, 4]]])[0].shape == (1, 1, 4)
     with pytest.raises(ValueError, match='an image has 2 boxes where 1 are allowed'):
-        bx.pad_boxes([np.zeros((2, 4))], count=1)
+        boxes.pad_boxes([np.zeros((2, 4))], count=1)

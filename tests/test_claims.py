@@ -7,8 +7,19 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from jaxdl.claims import better, holm, in_seeds, larger_lead, mean_ci, no_worse, reaches, share_ci
+from jaxdl.claims import (
+    area,
+    better,
+    gap,
+    in_seeds,
+    larger_lead,
+    no_worse,
+    reaches,
+    sooner,
+    unequal,
+)
 from jaxdl.errors import UsageError
+from jaxdl.statistics import holm, mean_ci, seeds_to_show, share_ci
 
 
 def judged(claim, direction='higher', /, **arms):
@@ -79,19 +90,27 @@ def test_better_by_where_the_interval_lies(by, direction, expected):
 
 
 @pytest.mark.parametrize(
-    ('a', 'b', 'expected', 'p'),
+    ('a', 'b', 'difference'),
     [
-        ([0.99, 0.98, 0.97], [0.98, 0.97, 0.96], 'supported', 0.0),
-        ([0.98, 0.97, 0.96], [0.99, 0.98, 0.97], 'refuted', 0.0),
-        ([0.3, 0.6, 0.9], [0.3, 0.6, 0.9], 'undecided', 1.0),
+        # 0.99 - 0.98 is not 0.97 - 0.96 to the last bit.
+        ([0.99, 0.98, 0.97], [0.98, 0.97, 0.96], '0.01'),
+        ([0.98, 0.97, 0.96], [0.99, 0.98, 0.97], '-0.01'),
+        ([0.3, 0.6, 0.9], [0.3, 0.6, 0.9], '0'),
         # 0.1 + 0.2 is not 0.3: a difference of rounding is no difference.
-        ([0.1 + 0.2, 0.3, 0.3], [0.3, 0.1 + 0.2, 0.3], 'undecided', 1.0),
+        ([0.1 + 0.2, 0.3, 0.3], [0.3, 0.1 + 0.2, 0.3], '0'),
     ],
 )
-def test_identical_differences_are_decided_without_a_warning(a, b, expected, p):
-    verdict = judged(better('a', 'b', 'm'), a=a, b=b)
-    assert (verdict.verdict, verdict.p) == (expected, p)
-    assert verdict.ci95 == (verdict.effect, verdict.effect)
+def test_without_variance_nothing_is_tested(a, b, difference):
+    why = f'at the ceiling: every difference is {difference}, there is no variance to test'
+    for claim in (better('a', 'b', 'm'), no_worse('a', 'b', 'm', margin=0.5)):
+        verdict = judged(claim, a=a, b=b)
+        assert (verdict.verdict, verdict.reason) == ('undecided', why)
+        assert np.isnan([*verdict.ci95, verdict.p]).all()
+        assert verdict.effect == pytest.approx(float(difference))
+    equal = judged(reaches('a', 'm', at_least=0.5), a=[0.985] * 3)
+    assert equal.reason == 'at the ceiling: every seed has 0.985, there is no variance to test'
+    assert equal.verdict == 'undecided' and math.isnan(equal.p) and equal.effect == 0.985
+    assert math.isnan(mean_ci([0.985] * 3)[1][0])
 
 
 @pytest.mark.parametrize('a', [[0.9], [math.nan, 0.9, 0.8], [math.inf, 0.9, 0.8]])
@@ -113,19 +132,12 @@ def test_no_worse(margin, expected):
     assert verdict.verdict == expected
 
 
-def test_equal_arms_are_no_worse_but_not_better():
-    values = [0.5, 0.6, 0.7]
-    assert judged(no_worse('a', 'b', 'm', margin=0), a=values, b=values).verdict == 'supported'
-    assert judged(better('a', 'b', 'm'), a=values, b=values).verdict == 'undecided'
-
-
 @pytest.mark.parametrize(
     ('values', 'expected'),
     [
         ([0.990, 0.991, 0.992, 0.990, 0.991], 'supported'),
         ([0.980, 0.991, 0.992, 0.990, 0.980], 'undecided'),  # mean above, interval includes
         ([0.970, 0.971, 0.972, 0.970, 0.971], 'refuted'),
-        ([0.985, 0.985, 0.985], 'supported'),  # exactly reached
     ],
 )
 def test_reaches(values, expected):
@@ -139,43 +151,62 @@ def test_reaches(values, expected):
 
 
 @pytest.mark.parametrize(
-    ('values', 'expected', 'share'),
+    ('k', 'n', 'expected'),
     [
-        ([8, 8, 8, 8, 5], 'supported', 0.8),
-        ([8, 8, 8, 5, 5], 'refuted', 0.6),
-        ([8] * 8 + [1] * 2, 'supported', 0.8),
-        ([8] * 7 + [1] * 3, 'refuted', 0.7),
-        ([8, 8, 8, 8], 'supported', 1.0),  # the fifth cannot change it
-        ([8, 8, 8], 'undecided', 1.0),
-        ([1, 1], 'refuted', 0.0),
-        ([1], 'undecided', 0.0),
+        (5, 5, 'undecided'),  # Clopper and Pearson: [0.48, 1]
+        (16, 16, 'undecided'),
+        (17, 17, 'supported'),  # 0.025 ** (1 / 17) is 0.805
+        (27, 28, 'supported'),
+        (26, 28, 'undecided'),
+        (1, 5, 'refuted'),  # [0.005, 0.716]
+        (2, 5, 'undecided'),  # [0.053, 0.853]
+        (0, 2, 'undecided'),
+        (0, 3, 'refuted'),
     ],
 )
-def test_in_seeds_counts(values, expected, share):
+def test_in_seeds_goes_by_its_interval(k, n, expected):
+    values = np.array([8.0] * k + [5.0] * (n - k))
     verdict = judged(in_seeds('a', 'm', at_least=8, seeds=4, of=5), a=values)
-    assert (verdict.verdict, verdict.effect) == (expected, share)
-    assert math.isnan(verdict.p)
-    assert judged(in_seeds('a', 'm', at_most=-8), a=-np.asarray(values)).verdict == expected
+    theirs = scipy_stats.binomtest(k, n).proportion_ci(0.95, method='exact')
+    assert (verdict.verdict, verdict.effect) == (expected, k / n)
+    assert verdict.ci95 == pytest.approx((theirs.low, theirs.high))
+    tails = [scipy_stats.binomtest(k, n, 0.8, way).pvalue for way in ('less', 'greater')]
+    assert verdict.p == pytest.approx(min(1, 2 * min(tails)))
+    # The interval excludes the share exactly when p < 0.05.
+    assert (verdict.p < 0.05) == (expected != 'undecided')
+    assert judged(in_seeds('a', 'm', at_most=-8), a=-values).verdict == expected
+
+
+def test_in_seeds_says_how_many_would_do():
+    verdict = judged(in_seeds('a', 'm', at_least=8), a=[8] * 5)
+    assert verdict.reason == '5 of 5 does not show a share of 0.8: it takes 17 of 17'
+    always = judged(in_seeds('a', 'm', at_least=8, seeds=3, of=3), a=[8] * 5)
+    assert always.reason == '5 of 5 does not show a share of 1: no number of seeds does'
+    for share, needed in {0.5: 6, 0.8: 17, 0.9: 36}.items():
+        assert seeds_to_show(share) == needed
+        assert share_ci(needed, needed)[0] >= share > share_ci(needed - 1, needed - 1)[0]
+    assert seeds_to_show(1.0) is None
 
 
 @pytest.mark.parametrize(
-    ('values', 'expected', 'share'),
+    ('reached', 'missed', 'nans', 'expected'),
     [
-        ([9, 9, 9, math.nan, math.nan], 'undecided', 1),  # five of five might have reached it
-        ([math.nan] * 5, 'undecided', math.nan),
-        ([9, 9, 9, 9, math.nan], 'supported', 1),
-        ([1, 1, math.nan, math.nan, math.nan], 'refuted', 0),
-        ([9, 9, 9, 1, math.nan], 'undecided', 3 / 4),
-        ([9, 9, math.nan], 'undecided', 1),
-        ([9] * 7 + [math.nan] * 3, 'undecided', 1),
-        ([9] * 8 + [math.nan] * 2, 'supported', 1),
-        ([9] * 6 + [1] * 3 + [math.nan], 'refuted', 2 / 3),
+        (17, 0, 0, 'supported'),
+        (17, 0, 1, 'undecided'),  # as 17 of 18
+        (27, 0, 1, 'supported'),  # as 27 of 28
+        (0, 3, 0, 'refuted'),
+        (0, 4, 1, 'refuted'),  # as 1 of 5
+        (0, 3, 1, 'undecided'),  # as 1 of 4
+        (0, 0, 5, 'undecided'),
     ],
 )
-def test_in_seeds_counts_what_is_nan_as_neither(values, expected, share):
-    verdict = judged(in_seeds('a', 'm', at_least=8, seeds=4, of=5), a=values)
-    assert verdict.verdict == expected
-    assert verdict.effect == pytest.approx(share, nan_ok=True)
+def test_in_seeds_counts_what_is_nan_for_the_worst(reached, missed, nans, expected):
+    values = [9.0] * reached + [1.0] * missed + [math.nan] * nans
+    verdict = judged(in_seeds('a', 'm', at_least=8), a=values)
+    n = reached + missed + nans
+    assert verdict.verdict == expected and verdict.effect == reached / n
+    assert verdict.ci95 == (share_ci(reached, n)[0], share_ci(reached + nans, n)[1])
+    assert (verdict.p < 0.05) == (expected != 'undecided')
 
 
 @pytest.mark.parametrize(
@@ -241,6 +272,9 @@ def test_a_claim_that_cannot_be_judged_is_one_line(claim, named):
         lambda: reaches('a', 'm', at_least=1, at_most=2),
         lambda: in_seeds('a', 'm', at_least=1, seeds=6, of=5),
         lambda: no_worse('a', 'b', 'm', margin=-1),
+        lambda: sooner('a', 'b', 'm'),
+        lambda: sooner('a', 'b', 'm', at_least=1, by='minutes'),
+        lambda: better('a', 'b', 'm', equal='params', text='a wins'),
     ],
 )
 def test_a_claim_that_makes_no_sense_is_refused(make):
@@ -255,6 +289,16 @@ def test_claims_say_what_they_claim():
     )
     assert reaches('a', 'm', at_least=0.985).text == 'The mean m of a is at least 0.985'
     assert better('a', 'b', 'm', text='a wins').text == 'a wins'
+    assert better('a', 'b', 'm', equal='flops').text == 'a has a better m than b at equal flops'
+    claim = sooner('a', 'b', 'test/accuracy', at_least=0.9, equal='parameters')
+    assert claim.text == (
+        'a takes fewer steps than b to a test/accuracy of at least 0.9 at equal parameters'
+    )
+    assert claim.metric == 'steps to test/accuracy >= 0.9' and claim.equal == 'parameters'
+    claim = sooner('a', 'b', 'loss', at_most=1e-5, by='seconds')
+    assert claim.metric == 'seconds to loss <= 1e-05'
+    assert (area('test/loss'), gap('loss')) == ('area of test/loss', 'gap of test/loss')
+    assert gap('far/loss') == 'gap of far/loss'
 
 
 def test_a_larger_lead_is_a_paired_test_of_differences_of_differences():
@@ -289,3 +333,42 @@ def test_what_is_compared_must_say_what_is_better():
 def test_leads_of_different_seeds_are_refused():
     with pytest.raises(UsageError, match="'a' and 'c' have 3 and 2 seeds"):
         judged(larger_lead(('a', 'b'), ('c', 'd'), 'm'), a=[1] * 3, b=[1] * 3, c=[1] * 2, d=[1] * 2)
+
+
+@pytest.mark.parametrize(
+    ('equal', 'told', 'said'),
+    [
+        (None, {}, ''),
+        ('parameters', {'a': {'parameters': 10000}, 'b': {'parameters': 10500}}, ''),
+        (
+            'parameters',
+            {'a': {'parameters': 13706}, 'b': {'parameters': 15400}},
+            'parameters differ by 12 % (13,706 against 15,400): not at equal parameters',
+        ),
+        (
+            'seconds',
+            {'a': {'seconds': 10.6}, 'b': {'seconds': 10.0}},
+            'seconds differ by 6.0 % (10.6 against 10): not at equal seconds',
+        ),
+        ('flops', {'a': {'flops': 1}, 'b': {}}, 'the flops of b are not known: not at equal flops'),
+        (
+            'flops',
+            {'a': {'flops': 0}, 'b': {'flops': 1e12}},
+            'flops differ by inf % (0 against 1,000,000,000,000): not at equal flops',
+        ),
+    ],
+)
+def test_what_arms_must_be_equal_in(equal, told, said):
+    assert unequal(better('a', 'b', 'm', equal=equal), told) == said
+    assert unequal(no_worse('b', 'a', 'm', margin=1, equal=equal), told).count('differ') == (
+        said.count('differ')
+    )
+
+
+def test_the_pairs_of_a_lead_are_held_against_each_other():
+    claim = larger_lead(('a', 'b'), ('c', 'd'), 'm', equal='seconds')
+    seconds = {'a': 1.0, 'b': 1.02, 'c': 60.0, 'd': 61.0}
+    assert unequal(claim, {arm: {'seconds': x} for arm, x in seconds.items()}) == ''
+    seconds['d'] = 66.0
+    said = unequal(claim, {arm: {'seconds': x} for arm, x in seconds.items()})
+    assert said == 'seconds differ by 10 % (60 against 66): not at equal seconds'

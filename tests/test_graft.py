@@ -14,11 +14,21 @@ from jaxdl.objectives.keep_best import keep_best
 from jaxdl.transfer import graft
 
 
+def trained(task, seed, batch):
+    """The state after one step."""
+
+    @jax.jit
+    def start(key):
+        return task.step(jax.random.key(9), task.init(key, batch), batch)[0]
+
+    return start(jax.random.key(seed))
+
+
 def state(seed, features=(4, 3), kept=False):
     task = classifier(MLP(features), optax.adam(0.1), classes=features[-1])
     task = keep_best(task, 'accuracy') if kept else task
     batch = {'x': jnp.ones((2, 5)), 'y': jnp.zeros(2, jnp.int32), 'mask': jnp.ones(2, bool)}
-    return task.step(jax.random.key(9), task.init(jax.random.key(seed), batch), batch)[0]
+    return trained(task, seed, batch)
 
 
 def same(a, b):
@@ -39,10 +49,10 @@ def test_everything_but_the_head_comes_from_before():
 @pytest.mark.parametrize('kept', [(True, True), (True, False), (False, True)])
 def test_a_state_that_is_kept_gives_and_takes_one_net(kept):
     before = state(0, kept=kept[0])
-    trained = (before.live if kept[0] else before)['net'].net
+    source = (before.live if kept[0] else before)['net'].net
     got = graft()(before, state(1, kept=kept[1]))
     for seats in (got.live, got.best) if kept[1] else (got,):
-        assert all(jax.tree.leaves(same(seats['net'].net.params, trained.params)))
+        assert all(jax.tree.leaves(same(seats['net'].net.params, source.params)))
 
 
 class Pair(nn.Module):
@@ -65,7 +75,7 @@ def of(module, seed, *, shadow=None):
     task = classifier(module, optax.sgd(0.1), classes=4, shadow=shadow)
     x = jax.random.normal(jax.random.key(seed), (6, 5))
     batch = {'x': x, 'y': jnp.zeros(6, jnp.int32), 'mask': jnp.ones(6, bool)}
-    return task.step(jax.random.key(9), task.init(jax.random.key(seed), batch), batch)[0]
+    return trained(task, seed, batch)
 
 
 def test_a_network_becomes_a_part_of_another_and_is_taken_out_again():
@@ -104,7 +114,7 @@ def judged(seed):
         'judge': Player(MLP((4, 3)), None, None, inputs),
     }
     task = game(players, lambda nets, batch, key: {})
-    return task.init(jax.random.key(seed), {'x': jnp.ones((2, 5))})
+    return jax.jit(task.init)(jax.random.key(seed), {'x': jnp.ones((2, 5))})
 
 
 def test_nets_take_from_nets_of_other_names_in_tasks_with_other_players():

@@ -11,7 +11,10 @@ PACKAGE = Path(jaxdl.__file__).parent
 # experiment names comes first; from `checkpoint` on it is what an experiment never names.
 ROOMS = [
     ['', 'errors', 'faults', 'blame', 'keys', 'paths', 'files'],
-    ['metrics', 'samples', 'losses', 'optim', 'net', 'audio', 'decoding', 'decoding_ctc'],
+    [
+        *('metrics', 'samples', 'losses', 'optim', 'net'),
+        *('audio', 'decoding', 'decoding_ctc', 'baselines'),
+    ],
     ['task'],
     ['game', 'transfer', 'boxes', 'metrics.detection'],
     ['nn'],
@@ -19,6 +22,8 @@ ROOMS = [
     ['data'],
     ['objectives', 'rl', 'interop'],
     ['study'],
+    ['derived', 'statistics'],
+    ['judges'],
     ['claims'],
     ['checkpoint'],
     ['engine'],

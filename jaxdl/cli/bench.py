@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from rich.table import Table
 
-from jaxdl.cli.library import chosen, phases_of, resolve
+from jaxdl.cli.library import phases_of, resolve, trained
 from jaxdl.engine import cost
 from jaxdl.engine.engine import Engine
 from jaxdl.engine.moving import parameters
@@ -127,7 +127,7 @@ def _phases(
     study: Study, arms: tuple[str, ...], overrides: Mapping[str, Any]
 ) -> Iterator[tuple[str, Phase]]:
     """Every phase of some arms, by a name."""
-    for arm in chosen(study, arms):
+    for arm in trained(study, arms):
         phases = phases_of(study, resolve(study, arm, overrides))
         for index, phase in enumerate(phases):
             yield f'{arm}, phase {index}' if len(phases) > 1 else arm, phase

@@ -31,6 +31,7 @@ RUN_OPTIONS = [
     Option('init_from', Path | None, None, "weights to start from: another run's arm, or a file"),
     Option('tensorboard', bool, True, 'write TensorBoard files'),
     Option('print_config', bool, False, 'print what would run, and run nothing'),
+    Option('tune', bool, True, 'choose what the study tunes first; without, take the defaults'),
     Option('smoke', bool, False, 'a few steps of everything, in a folder of its own'),
     Option('first_seed', Natural, 0, 'the number of the first seed: others than before are fresh'),
     Option(
@@ -111,6 +112,8 @@ def _studied(
 
 
 def _settings(study: Study, arm: str) -> str:
+    if arm in study.baselines:
+        return 'a baseline, not trained'
     return ', '.join(f'{name} {value}' for name, value in study.named()[arm].items()) or '-'
 
 
@@ -138,7 +141,7 @@ def _run(words: list[str]) -> None:
     name, study, parsed, overrides = _studied('run', words, RUN_OPTIONS)
     values = parsed.values
 
-    from jaxdl.cli.plan import Plan, plan_arms, run_study, workdir
+    from jaxdl.cli.plan import Plan, described, run_study, workdir
     from jaxdl.report.result import verdict_lines
     from jaxdl.run.stage import Options
 
@@ -153,18 +156,14 @@ def _run(words: list[str]) -> None:
         smoke=values['smoke'],
         first_seed=values['first_seed'],
         accept=values['accept_changes'],
+        tune=values['tune'],
     )
     if Path.cwd() != here:
         first = plan.init_from and here / plan.init_from
         plan = plan._replace(workdir=here / workdir(plan), init_from=first)
         experiment = here / experiment
     if values['print_config']:
-        arms = {
-            arm: {'seeds': config.seeds, 'params': config.params, 'init_from': config.init_from}
-            for arm, config in plan_arms(study, plan).items()
-        }
-        what = {'study': name, 'workdir': str(workdir(plan)), 'arms': arms}
-        print(json.dumps(what, indent=2, default=str))
+        print(json.dumps(described(study, plan), indent=2, default=str))
         return
     options = Options(values['layout'], values['chunk'], values['tensorboard'])
     command = shlex.join(['jaxdl', 'run', *words])
@@ -204,6 +203,10 @@ def _eval(words: list[str]) -> None:
     for arm in values['arm'] or arms:
         for place in groups_of(folder / arm):
             config = read_config(place)
+            if not config.phases:
+                if values['arm']:
+                    raise UsageError(f'--arm: {arm!r} is a baseline: it has no checkpoint')
+                continue
             phases = phases_of(study, recall(study, config))
             tell_changes(place, phases, config, experiment=experiment, say=_say)
             step, numbers = evaluate_arm(place, phases, config, options=options, say=_say)
@@ -238,6 +241,7 @@ def _record(words: list[str]) -> None:
     word, rest = _positional('record', words, RECORD_OPTIONS, 'digits')
     values = _parse('record', RECORD_OPTIONS, rest).values
 
+    from jaxdl.cli.grid import grid_of, tuning_seeds
     from jaxdl.cli.library import load, own_parameters
     from jaxdl.report.recorded import (
         Own,
@@ -253,14 +257,42 @@ def _record(words: list[str]) -> None:
     if values['remark'] is None:
         folder, experiment = _run_folder(word)
         _, study = load(experiment)
-        own = {arm: as_json(own_parameters(study, arm)) for arm in study.arms}
+        arms = [*study.arms, *study.baselines]
+        own = Own(
+            {arm: as_json(own_parameters(study, arm)) for arm in arms},
+            study.seeds,
+            {arm: as_json(grid_of(study, arm, {})) for arm in arms},
+            {'by': study.tuned_by, 'seeds': tuning_seeds(study)},
+        )
         check_readme(readme)
-        path = record_run(folder, results, own=Own(own, study.seeds), anyway=values['anyway'])
+        path = record_run(folder, results, own=own, anyway=values['anyway'])
         make_readme(readme)
     else:
         path = remark(results, word, values['remark'])
     write_table(results, readme)
     print(f'wrote {path} and the table in {readme}')
+
+
+@blaming_own()
+def _judge(words: list[str]) -> None:
+    word, rest = _positional('judge', words, [], 'digits')
+    _parse('judge', [], rest)
+
+    from jaxdl.cli.library import load
+    from jaxdl.cli.stale import changes_since
+    from jaxdl.report.recorded import read_recorded, write_recorded, write_table
+    from jaxdl.report.rejudged import changed_verdicts, rejudged
+    from jaxdl.report.result import verdict_lines
+
+    results, readme = Path('experiments', 'results'), Path('experiments', 'README.md')
+    before = read_recorded(results, Path(word).stem)
+    name, study = load(word)
+    after = rejudged(before, study.claims) | {'stale': changes_since(study, before)}
+    write_recorded(results, name, after)
+    write_table(results, readme)
+    _show(verdict_lines(after))
+    for line in changed_verdicts(before, after):
+        print(line)
 
 
 def _convert(words: list[str]) -> None:
@@ -420,6 +452,11 @@ COMMANDS = {
     'report': Command(_report, 'NAME|FOLDER', 'judge the claims and write the report again'),
     'record': Command(
         _record, 'NAME|FOLDER', "copy a finished run's result to experiments/results"
+    ),
+    'judge': Command(
+        _judge,
+        'NAME|FILE.py',
+        'judge a recorded result again, and say whether its code has changed',
     ),
     'convert': Command(
         _convert, 'FILE|ARM_FOLDER', "another implementation's weights to ours, and back"

@@ -12,7 +12,7 @@ from typing import Any
 import jaxdl
 from jaxdl.blame import blamed, shown
 from jaxdl.cli.options import check, flag
-from jaxdl.cli.soundness import check_phases, check_study, kind_of
+from jaxdl.cli.soundness import baseline_parameters, check_phases, check_study, kind_of
 from jaxdl.errors import UsageError, nearest
 from jaxdl.study import Phase, Study
 
@@ -142,14 +142,22 @@ def chosen(study: Study, asked: tuple[str, ...] = ()) -> tuple[str, ...]:
     for arm in asked:
         if arm not in study.named():
             raise UsageError(f'--arm: unknown arm {arm!r}{nearest(arm, study.named())}')
-    return tuple(dict.fromkeys(asked)) or tuple(study.arms)
+    return tuple(dict.fromkeys(asked)) or (*study.arms, *study.baselines)
+
+
+def trained(study: Study, asked: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The arms asked for that are trained, see `chosen`. Raises UsageError for a baseline."""
+    for arm in asked:
+        if arm in study.baselines:
+            raise UsageError(f'--arm: {arm!r} is a baseline: nothing of it is trained')
+    return tuple(arm for arm in chosen(study, asked) if arm not in study.baselines)
 
 
 def resolve(study: Study, arm: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of an arm: the trial's defaults, then the arm's, then the overrides.
 
-    Raises UsageError for an unknown arm, or an arm that sets an unknown parameter or sets one to
-    what its type does not allow.
+    Of a baseline those that it takes. Raises UsageError for an unknown arm, or an arm that sets an
+    unknown parameter or sets one to what its type does not allow.
     """
     chosen(study, (arm,))
     params = {**defaults(study), **_settings(study, arm, study.named()[arm], overrides)}
@@ -157,6 +165,8 @@ def resolve(study: Study, arm: str, overrides: Mapping[str, Any]) -> dict[str, A
         if name not in params:
             raise UsageError(f'arm {arm!r} sets {name!r}{nearest(name, params)}')
         params[name] = value
+    if arm in study.baselines:
+        params = {name: params[name] for name in baseline_parameters(study.baselines[arm])}
     missing = [name for name, value in params.items() if value is inspect.Parameter.empty]
     if missing:
         raise UsageError(f'arm {arm!r} leaves {missing[0]!r} without a value')
@@ -180,14 +190,23 @@ def _settings(
 def own_parameters(study: Study, arm: str) -> dict[str, Any]:
     """The parameters of an arm as the study stands; those that it leaves open are not there."""
     known = {**defaults(study), **study.named()[arm]}
+    if arm in study.baselines:
+        known = {name: known[name] for name in baseline_parameters(study.baselines[arm])}
     return {name: x for name, x in known.items() if x is not inspect.Parameter.empty}
 
 
 def refuse_sameness(study: Study, arms: tuple[str, ...], overrides: Mapping[str, Any]) -> None:
-    """Raise UsageError where an override would make arms equal in what they are compared in."""
+    """Raise UsageError where an override would make arms equal in what they are compared in.
+
+    And where it is for none of them: baselines take few of the trial's parameters.
+    """
+    compared = [arm for arm in arms if arm not in study.baselines]
     for name in overrides:
-        values = {arm: {**defaults(study), **study.named()[arm]}.get(name) for arm in arms}
-        if any(value != values[arms[0]] for value in values.values()):
+        taken = [baseline_parameters(fn) for arm, fn in study.baselines.items() if arm in arms]
+        if not compared and not any(name in names for names in taken):
+            raise UsageError(f'{flag(name)}: {", ".join(arms)} takes no {name}')
+        values = {arm: {**defaults(study), **study.named()[arm]}.get(name) for arm in compared}
+        if any(value != values[compared[0]] for value in values.values()):
             said = ', '.join(f'{arm} with {value}' for arm, value in values.items())
             raise UsageError(
                 f'{flag(name)}: the arms are compared in it ({said}) and cannot all have the same; '

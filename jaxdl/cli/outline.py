@@ -51,6 +51,8 @@ def read_outline(path: Path) -> Outline | None:
         _constant(given['seeds'], values) if 'seeds' in given else Study._field_defaults['seeds']
     )
     arms = _arms(given.get('arms'), values)
+    more = _arms(given['baselines'], values) if 'baselines' in given else ()
+    arms = None if arms is None or more is None else (*arms, *more)
     if arms is not None and 'tiny' in given:
         arms += ('tiny',)
     if not isinstance(question, str) or not isinstance(seeds, int):

@@ -12,9 +12,10 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from jaxdl.cli.grid import check_grid
 from jaxdl.cli.options import check
 from jaxdl.errors import UsageError, nearest
-from jaxdl.study import Claim, Count, Eval, Phase, Study, evaluations, phase_names
+from jaxdl.study import Claim, Count, Equal, Eval, Phase, Study, evaluations, phase_names
 
 REMEDY = 'shuffled(table, batch=...) makes one of a table, and synthetic(fn) of a function'
 REMEDY_OF_TESTS = 'in_order(table, batch=...) makes one of a table'
@@ -24,7 +25,8 @@ def check_study(study: Study) -> Study:
     """The same study, its trial a function and its seeds an int.
 
     Raises UsageError where a field is of the wrong kind, where an arm or a parameter has a name
-    that cannot be, and where a claim names an arm that there is not.
+    that cannot be, where a claim names an arm that there is not, and where a baseline or the grid
+    asks for a parameter that there is not.
     """
     if not isinstance(study.question, str) or not study.question.strip():
         raise UsageError(f'question: {study.question!r} is not allowed; it must be a sentence')
@@ -36,7 +38,10 @@ def check_study(study: Study) -> Study:
             'at least 1 (--first-seed says which)'
         )
     trial = _function(study.trial)
-    return study._replace(trial=trial, seeds=seeds, claims=_claims(study, arms))
+    for name, baseline in study.baselines.items():
+        _check_baseline(f'baseline {name!r}', baseline, trial)
+    claims = _claims(study, arms)
+    return check_grid(study._replace(trial=trial, seeds=seeds, claims=claims))
 
 
 def _arms(study: Study) -> list[str]:
@@ -46,16 +51,26 @@ def _arms(study: Study) -> list[str]:
             f'arms: {study.arms!r:.80} is not allowed; it must be a mapping from names to what '
             "each changes of the trial's parameters: arms={'base': {}, 'fast': {'lr': 0.1}}"
         )
+    if not isinstance(study.baselines, Mapping):
+        raise UsageError(
+            f'baselines: {study.baselines!r:.80} is not allowed; it must be a mapping from names '
+            "to functions: baselines={'nearest': nearest}"
+        )
     if not study.arms:
-        raise UsageError("the study has no arms; one is enough: arms={'base': {}}")
-    if 'tiny' in study.arms:
+        only = ' but baselines, and one must be trained' if study.baselines else ''
+        raise UsageError(f"the study has no arms{only}; one is enough: arms={{'base': {{}}}}")
+    if 'tiny' in [*study.arms, *study.baselines]:
         raise UsageError("the arm 'tiny' is a field of its own: tiny={...}")
     folded: dict[str, str] = {}
-    for arm in study.arms:
+    for arm in [*study.arms, *study.baselines]:
         if not isinstance(arm, str):
             raise UsageError(f'an arm cannot be called {arm!r}: its name is a text')
-        if not re.fullmatch(r'\w[\w.+-]*', arm) or arm == 'figures':
+        if not re.fullmatch(r'\w[\w.+-]*', arm) or arm in ('figures', 'tuning'):
             raise UsageError(f'an arm cannot be called {arm!r}: its name is a folder')
+        if arm in study.arms and arm in study.baselines:
+            raise UsageError(
+                f'{arm!r} is an arm that is trained, and a baseline; call one otherwise'
+            )
         other = folded.setdefault(arm.casefold(), arm)
         if other != arm:
             raise UsageError(f'arms {other!r} and {arm!r}: some disks take them for one folder')
@@ -71,6 +86,36 @@ def _arms(study: Study) -> list[str]:
             if not isinstance(name, str):
                 raise UsageError(f'{what}: {name!r} is no name of a parameter')
     return list(study.named())
+
+
+def baseline_parameters(baseline: Callable[..., Any]) -> list[str]:
+    """The parameters that a baseline takes from the trial: all but `seed`, and but those set."""
+    fixed = baseline.keywords if isinstance(baseline, functools.partial) else {}
+    return [name for name in inspect.signature(baseline).parameters if name not in ('seed', *fixed)]
+
+
+def _check_baseline(what: str, baseline: Any, trial: Callable[..., Any]) -> None:
+    """Raise UsageError where it is no function of a seed and of parameters of the trial."""
+    told = "it must be a function of a seed that returns numbers by name: {'test/accuracy': 0.9}"
+    if isinstance(baseline, type) or not callable(baseline):
+        raise UsageError(f'{what}: {baseline!r:.80} is not allowed; {told}')
+    if inspect.iscoroutinefunction(baseline) or inspect.isgeneratorfunction(baseline):
+        raise UsageError(f'{what}: it is async or yields; {told}')
+    parameters = inspect.signature(baseline).parameters
+    for p in parameters.values():
+        if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            star = '*' if p.kind == p.VAR_POSITIONAL else '**'
+            raise UsageError(f'{what}: {star}{p.name} is no parameter of the trial; name each')
+        if p.kind == p.POSITIONAL_ONLY:
+            raise UsageError(f'{what}: {p.name!r} is positional-only; take the / out')
+    if 'seed' not in parameters:
+        raise UsageError(f'{what}: it takes no `seed`; {told}')
+    known = inspect.signature(trial).parameters
+    for name in baseline_parameters(baseline):
+        if name not in known:
+            raise UsageError(
+                f'{what}: its parameter {name!r} is none of the trial{nearest(name, known)}'
+            )
 
 
 def _whole(value: Any) -> int | None:
@@ -102,6 +147,9 @@ def _claims(study: Study, arms: Sequence[str]) -> tuple[Claim, ...]:
             raise UsageError(f"{what}: {claim.metric!r} is no name of a number: 'test/accuracy'")
         if not callable(claim.judge):
             raise UsageError(f'{what}: its judge is no function')
+        if claim.equal is not None and claim.equal not in typing.get_args(Equal):
+            close = nearest(str(claim.equal), typing.get_args(Equal))
+            raise UsageError(f'{what}: equal is {claim.equal!r}{close}')
     return tuple(claims)
 
 

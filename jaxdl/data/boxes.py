@@ -46,7 +46,8 @@ def boxed(
     labels[mask] = np.concatenate(kinds)
     mask &= (padded[..., 2:] > padded[..., :2]).all(-1)
     arrays = {'x': np.stack(images), 'boxes': padded, 'boxes_mask': mask, 'classes': labels}
-    return from_arrays(arrays, name=source.name, classes={'classes': source.classes['classes']})
+    names = {'classes': source.classes['classes']}
+    return from_arrays(arrays, name=source.name, classes=names, card=source.card)
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -50,14 +50,16 @@ def rows_in_order(n: int, *, batch: int) -> Callable[[int], np.ndarray]:
     return rows
 
 
-def parts(n: int, *, sizes: list[int], seed: int, labels: np.ndarray | None) -> list[np.ndarray]:
+def parts(
+    n: int, *, sizes: list[int], seed: int, labels: np.ndarray | None, name: str = 'split'
+) -> list[np.ndarray]:
     """Disjoint parts of 0..n-1 of exactly these sizes, each ascending; what is left comes first.
 
     With labels [n] each part is stratified: the rows stand grouped by label, shuffled within a
     label, and a part takes evenly spaced places of what is left, so that its share of every label
-    is exact to one row.
+    is exact to one row. name: of the permutation.
     """
-    left = permutation(n, seed=seed, name='split')
+    left = permutation(n, seed=seed, name=name)
     if labels is not None:
         left = left[np.argsort(np.unique(labels, return_inverse=True)[1][left], kind='stable')]
     taken = []
@@ -66,3 +68,60 @@ def parts(n: int, *, sizes: list[int], seed: int, labels: np.ndarray | None) -> 
         taken.append(np.sort(left[places]))
         left = np.delete(left, places)
     return [np.sort(left), *taken]
+
+
+def arcs(n: int, *, sizes: list[int], seed: int, name: str) -> list[np.ndarray]:
+    """Disjoint parts of 0..n-1, each without a gap on the ring in which 0 follows n-1.
+
+    The parts follow each other from a place that the seed draws; what is left comes first.
+    """
+    ring = np.roll(np.arange(n), -permutation(n, seed=seed, name=name)[0])
+    return np.split(ring, np.cumsum([n - sum(sizes), *sizes])[:-1])
+
+
+def sums_near(groups: np.ndarray, sizes: list[int]) -> list[int]:
+    """The sizes nearest to these that some whole groups have together, the smaller of two.
+
+    groups: int [n], the group 0..g-1 of each row. No size is 0 or n.
+    """
+    sums = 1
+    for count in np.bincount(groups).tolist():
+        sums |= sums << count  # bit s is set where some groups have s rows together
+    known = np.flatnonzero(np.array([*reversed(bin(sums)[2:])]) == '1')[1:-1]
+    return [int(known[np.abs(known - size).argmin()]) for size in sizes] if known.size else sizes
+
+
+def whole_groups(
+    groups: np.ndarray, *, sizes: list[int], seed: int, name: str
+) -> list[np.ndarray] | None:
+    """Disjoint parts of whole groups, of exactly these sizes, each ascending; the rest comes first.
+
+    A part takes the first groups, in the order of the seed, with which it can still have its size.
+    None where the parts before it took what it needs.
+    """
+    rows = np.bincount(groups)
+    left = permutation(len(rows), seed=seed, name=name)
+    taken = []
+    for size in sizes:
+        found = _first_adding_up(rows[left].tolist(), size)
+        if found is None:
+            return None
+        taken.append(np.flatnonzero(np.isin(groups, left[found])))
+        left = np.delete(left, found)
+    return [np.flatnonzero(np.isin(groups, left)), *taken]
+
+
+def _first_adding_up(rows: list[int], size: int) -> list[int] | None:
+    """The first of the groups, in their order, that have exactly `size` rows together."""
+    reach = [1]  # bit s of reach[i] is set where groups of i... have s rows together
+    for count in reversed(rows):
+        reach.append((reach[-1] | reach[-1] << count) & ((2 << size) - 1))
+    reach.reverse()
+    if not reach[0] >> size & 1:
+        return None
+    found = []
+    for i, count in enumerate(rows):
+        if count <= size and reach[i + 1] >> (size - count) & 1:
+            found.append(i)
+            size -= count
+    return found

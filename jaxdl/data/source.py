@@ -28,7 +28,8 @@ class Source:
         padding rows.
     resident: arrays that live on the device for the whole run (a small dataset), or ().
     batches: how many batches one pass has; None for an endless stream (training).
-    private: each seed sees its own order instead of one shared by all.
+    private: each seed is sent its own batches, those of open(seed, ...), and draws its own noise.
+        Else all seeds share one stream, that of seed 0.
     name: one line for the log, 'mnist train: 60000 rows in batches of 64, on the device'.
 
     Where the batches are rows of a table, so that they can be looked at on the host:
@@ -36,6 +37,8 @@ class Source:
     table: its columns, as they are before the transform.
     rows: (seed) -> (step) -> the numbers [rows] of a step's rows, -1 for padding.
     transform(key, batch) -> batch: what `make` does to the rows; None leaves them.
+    drawn: (seed) -> the numbers [n] of all rows that a seed sees, where that is a draw of its own
+        and no order alone (see `jaxdl.data.draws`); such a source is private. None: all see all.
     """
 
     open: Callable[[int, int], Iterator[Any]]
@@ -47,9 +50,10 @@ class Source:
     table: Table | None = None
     rows: Callable[[int], Callable[[int], np.ndarray]] | None = None
     transform: Callable[[Key, Batch], Batch] | None = None
+    drawn: Callable[[int], np.ndarray] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches themselves, for a loop of one's own: one pass, or endless ones."""
+        """The batches of seed 0, for a loop of one's own: one pass, or endless ones."""
         make = jax.jit(self.make)
         root = key_for(jax.random.key(0), 'batches')
         for index, sent in enumerate(self.open(0, 0)):

@@ -14,6 +14,7 @@ import numpy as np
 from jaxdl.blame import at
 from jaxdl.data import order
 from jaxdl.data.augment import Transform
+from jaxdl.data.draws import Draw
 from jaxdl.data.numbers import check_told_apart, numeric
 from jaxdl.data.rows import Arrays, Columns
 from jaxdl.data.source import Source
@@ -28,7 +29,7 @@ RowsOfStep = Callable[[int], np.ndarray]
 
 
 def shuffled(
-    table: Table,
+    table: Table | Draw,
     *,
     batch: int,
     augment: Transform | None = None,
@@ -41,22 +42,23 @@ def shuffled(
     The batch of step s holds positions s * batch ... of the permutations one after another, so no
     remainder is dropped. It has the table's columns and `mask` [batch], all true.
 
+    table: or a draw of one, of which each seed has its own rows.
     augment(key, batch) -> batch: runs in the compiled step (see `jaxdl.data.augment`).
-    private: each seed has its own order.
+    private: each seed has its own order, as it always has of a draw.
     resident: keep the table on the device and send row numbers; None: if it is at most 512 MB.
         Otherwise rows are read ahead on the host by `threads` (None: as many as there are cores
         for a table read from files, the caller's own for one in memory). The batches are the same.
     """
 
-    def rows(seed: int) -> RowsOfStep:
+    def positions(seed: int) -> RowsOfStep:
         return order.shuffled_rows(len(table), batch=batch, seed=seed)
 
     _check(table, batch)
-    return _source(table, rows, batch, None, augment, private, resident, threads)
+    return _source(table, positions, batch, None, augment, private, resident, threads)
 
 
 def in_order(
-    table: Table,
+    table: Table | Draw,
     *,
     batch: int,
     transform: Transform | None = None,
@@ -65,15 +67,16 @@ def in_order(
 ) -> Source:
     """One pass in the order of the table, ceil(n / batch) batches, for measuring.
 
-    The last one is filled up with row 0 where `mask` is false. The rest is as in `shuffled`.
+    The last one is filled up with row 0 where `mask` is false. Of a draw it is each seed's pass
+    over its own rows. The rest is as in `shuffled`.
     """
 
-    def rows(seed: int) -> RowsOfStep:
+    def positions(seed: int) -> RowsOfStep:
         return order.rows_in_order(len(table), batch=batch)
 
     _check(table, batch)
     batches = -(-len(table) // batch)
-    return _source(table, rows, batch, batches, transform, False, resident, threads)
+    return _source(table, positions, batch, batches, transform, False, resident, threads)
 
 
 def synthetic(
@@ -139,8 +142,8 @@ def over(
 
 
 def _source(
-    table: Table,
-    rows: Callable[[int], RowsOfStep],
+    data: Table | Draw,
+    positions: Callable[[int], RowsOfStep],
     batch: int,
     batches: int | None,
     transform: Transform | None,
@@ -148,13 +151,19 @@ def _source(
     resident: bool | None,
     threads: int | None,
 ) -> Source:
-    name = f'{table.name}: {len(table)} rows in batches of {batch}'
-    known: dict[str, Any] = {'batches': batches, 'private': private, 'rows': rows}
-    known['transform'] = transform
+    known: dict[str, Any] = {'batches': batches, 'transform': transform}
+    if isinstance(data, Draw):
+        table, rows = data.table, _rows_of(data, positions)
+        name = f'{data.name}: {len(data)} of {len(table)} rows drawn by each seed,'
+        known |= {'private': True, 'drawn': data.numbers}
+    else:
+        table, rows = data, positions
+        name = f'{table.name}: {len(table)} rows'
+        known |= {'private': private}
+    name += f' in batches of {batch}'
+    known |= {'rows': rows}
     if table.nbytes <= RESIDENT_BYTES if resident is None else resident:
-        arrays = table.arrays
-        columns = numeric(arrays, table.name)
-        check_told_apart(arrays, table.name)
+        columns = table.sendable
 
         def send(seed: int, step: int) -> Iterator[np.ndarray]:
             steps = itertools.count(step) if batches is None else range(step, batches)
@@ -176,6 +185,21 @@ def _source(
     by = f'read by {threads} threads' if threads else 'from memory'
     known |= {'name': f'{name}, {by}', 'table': table}
     return Source(read_ahead, _receive(transform), **known)
+
+
+def _rows_of(draw: Draw, positions: Callable[[int], RowsOfStep]) -> Callable[[int], RowsOfStep]:
+    """The rows of each step of a seed, from positions among those it draws; -1 stays padding."""
+
+    def rows(seed: int) -> RowsOfStep:
+        numbers, at = draw.numbers(seed).astype(np.int32), positions(seed)
+
+        def of_step(step: int) -> np.ndarray:
+            places = at(step)
+            return np.where(places < 0, np.int32(-1), numbers[places])
+
+        return of_step
+
+    return rows
 
 
 def _gather(transform: Transform | None) -> Callable[[Key, Any, Any], Batch]:
@@ -241,13 +265,14 @@ def _empty(batches: int | None) -> Callable[[int, int], Iterator[tuple[()]]]:
     return send
 
 
-def _check(table: Table, batch: int) -> None:
+def _check(data: Table | Draw, batch: int) -> None:
+    table = data.table if isinstance(data, Draw) else data
     if batch < 1:
-        raise UsageError(f'{table.name}: batch={batch}; at least 1')
+        raise UsageError(f'{data.name}: batch={batch}; at least 1')
     if not len(table):
         raise UsageError(f'{table.name}: there are no rows')
     if 'mask' in table.columns:
         raise UsageError(
-            f"{table.name}: column 'mask' has the name of the padding mask; "
+            f"{data.name}: column 'mask' has the name of the padding mask; "
             "rename it, e.g. select({'target': 'mask', ...})"
         )

@@ -4,14 +4,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxdl.data import cleaning, files, folders, order
+from jaxdl.data.card import Card
 from jaxdl.data.cleaning import CleaningReport
-from jaxdl.data.numbers import check_finite
+from jaxdl.data.numbers import check_finite, check_told_apart, numeric
 from jaxdl.data.rows import (
     Arrays,
     ColumnFunction,
@@ -24,6 +27,9 @@ from jaxdl.data.rows import (
 )
 from jaxdl.errors import UsageError, nearest
 
+if TYPE_CHECKING:
+    from jaxdl.data.draws import Draw
+
 ValidRows = Callable[[Columns], np.ndarray]
 BLOCK = 512  # rows read at once where all are read
 LARGE_ROW = 32 * 2**10  # bytes; decoding smaller rows on several threads only fights for the GIL
@@ -35,12 +41,13 @@ class Table:
 
     ``table[indices]`` reads rows: a dict of arrays [k, ...]. A column whose rows differ in shape,
     and text, is an object array. In a ``for`` it gives its rows one by one. `classes` names the
-    values of label columns, where known.
+    values of label columns, where known. `card` says of which dataset it is all or a part.
     """
 
     rows: Rows = field(repr=False)
     name: str
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    card: Card | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,6 +85,17 @@ class Table:
         """All columns as arrays; read now if they are not in memory, not copied if they are."""
         return dict(self._loaded().columns)
 
+    @cached_property
+    def sendable(self) -> Columns:
+        """All columns as the device holds them: made once, so that sources can share them.
+
+        Raises UsageError, naming column, row and value, for what it cannot hold; see `numeric`.
+        """
+        arrays = self.arrays
+        columns = numeric(arrays, self.name)
+        check_told_apart(arrays, self.name)
+        return columns
+
     def column(self, name: str) -> np.ndarray:
         """All of one column, [n, ...]; of a table read when asked, only this column is read."""
         return self.select({name: name}).arrays[name]
@@ -103,44 +121,45 @@ class Table:
             self._check(name)
         return replace(self, rows=self.rows.apply(functions))
 
-    def split(self, *, seed: int, by: str | None = None, **fractions: float) -> tuple['Table', ...]:
+    def split(self, *, seed: int, by: str | None = None, **parts: float) -> tuple['Table', ...]:
         """Disjoint random parts, the same for ever for one seed: the rest first, then the named.
 
-        ``train, valid, test = table.split(valid=0.1, test=0.2, seed=0, by='y')``. A part has
-        exactly round(n * fraction) rows, in the order of the table. Stratified by the column `by`,
-        every part has each value's share to one row.
+        ``train, valid, test = table.split(valid=0.1, test=0.2, seed=0, by='y')``. A part is a share
+        (0.1), of which it has exactly round(n * share) rows, or a number of rows (500), in the
+        order of the table. Stratified by the column `by`, every part has each value's share to one
+        row. What every seed of a run is to draw for itself is a `draw`.
         """
-        n = len(self)
-        if not fractions:
-            raise UsageError(f'{self.name}: split needs named fractions, e.g. split(test=0.2)')
-        if 'train' in fractions:
-            others = [name for name in fractions if name != 'train'] or ['test']
-            raise UsageError(
-                f"{self.name}: split train={fractions['train']}: 'train' is the rest, which comes "
-                f'first; name the others, e.g. split({others[0]}=0.2)'
-            )
-        for part, fraction in fractions.items():
-            if not 0 < fraction < 1:
-                raise UsageError(
-                    f'{self.name}: split {part}={fraction}: between 0 and 1, exclusive'
-                )
-        sizes = [round(n * fraction) for fraction in fractions.values()]
-        if sum(sizes) >= n or not all(sizes):
-            raise UsageError(
-                f'{self.name}: split of {n} rows into {dict(zip(fractions, sizes, strict=True))} '
-                'leaves a part or the rest empty'
-            )
-        labels = None if by is None else self.column(by)
-        if labels is not None and labels.ndim != 1:
-            raise UsageError(
-                f'{self.name}: split by {by!r} of shape {list(labels.shape)}: one label a row'
-            )
-        indices = order.parts(n, sizes=sizes, seed=seed, labels=labels)
-        names = ('train', *fractions)
+        sizes = part_sizes(self, 'split', parts)
+        labels = None if by is None else self.labels_of('split by', by)
+        indices = order.parts(len(self), sizes=sizes, seed=seed, labels=labels)
         return tuple(
             replace(self.take(part), name=f'{self.name} {name}')
-            for name, part in zip(names, indices, strict=True)
+            for name, part in zip(('train', *parts), indices, strict=True)
         )
+
+    def draw(
+        self,
+        *,
+        by: str | None = None,
+        groups: str | None = None,
+        contiguous: bool = False,
+        **parts: float,
+    ) -> tuple['Draw', ...]:
+        """Disjoint parts that every seed of a run draws for itself: the rest first, then the named.
+
+        ``train, valid, test = table.draw(valid=0.1, test=0.2, by='y')``: what is measured then
+        varies with the data too, over seeds. All arms of a study draw the same with one seed.
+        Sizes and `by` are as in `split`. See `jaxdl.data.draws`.
+
+        groups: a column; only whole groups of rows with one value in it go to a part, whose size is
+            the nearest that whole groups have.
+        contiguous: the table is taken as a ring, the parts follow each other from a place that the
+            seed draws, and the rows of a part stay in the order of the table: where it is ordered
+            by writer, patient or time, they are held out whole but for those at the ends.
+        """
+        from jaxdl.data.draws import drawn  # which needs tables
+
+        return drawn(self, parts, by=by, groups=groups, contiguous=contiguous)
 
     def clean(
         self, *, valid: ValidRows | None = None, duplicates: bool = False
@@ -174,6 +193,15 @@ class Table:
                 keep.append(number)
         report = CleaningReport(rows=len(self), **counts, unreadable=tuple(unreadable))
         return self.take(np.array(keep, np.int64)), report
+
+    def labels_of(self, what: str, name: str) -> np.ndarray:
+        """A column with one label a row, [n]. what: it is for, said where it has more."""
+        labels = self.column(name)
+        if labels.ndim != 1:
+            raise UsageError(
+                f'{self.name}: {what} {name!r} of shape {list(labels.shape)}: one label a row'
+            )
+        return labels
 
     def load(self) -> 'Table':
         """The table with all rows in memory."""
@@ -242,13 +270,18 @@ def from_arrays(
     *,
     name: str = 'arrays',
     classes: Mapping[str, Sequence[str]] | None = None,
+    card: Card | None = None,
 ) -> Table:
-    """A table of arrays [n, ...] (or sequences) of equal length; they are not copied."""
+    """A table of arrays [n, ...] (or sequences) of equal length; they are not copied.
+
+    card: the dataset they are of; without it nothing but the name is known.
+    """
     arrays = {key: _as_array(name, key, value) for key, value in columns.items()}
     lengths = {key: len(value) for key, value in arrays.items()}
     if len(set(lengths.values())) != 1:
         raise UsageError(f'{name}: columns of one length are needed, not {lengths}')
-    return Table(Arrays(arrays), name, {k: tuple(v) for k, v in (classes or {}).items()})
+    named = {column: tuple(names) for column, names in (classes or {}).items()}
+    return Table(Arrays(arrays), name, named, card or Card(name))
 
 
 def csv(
@@ -265,13 +298,14 @@ def csv(
     """
     path = Path(path).expanduser()
     read = files.read_csv(path, columns=columns, delimiter=delimiter, missing=missing)
-    return from_arrays(read, name=path.stem)
+    return from_arrays(read, name=path.stem, card=Card(path.stem, path.name))
 
 
 def jsonl(path: str | os.PathLike[str], *, columns: Mapping[str, type]) -> Table:
     """The table of some keys of a file with one JSON object a line, typed as in `csv`, or list."""
     path = Path(path).expanduser()
-    return from_arrays(files.read_jsonl(path, columns=columns), name=path.stem)
+    read = files.read_jsonl(path, columns=columns)
+    return from_arrays(read, name=path.stem, card=Card(path.stem, path.name))
 
 
 def image_folder(
@@ -302,7 +336,10 @@ def image_folder(
     root = Path(path).expanduser()
     paths, labels, names = folders.find_images(root, classes)
     rows = folders.ImageFiles(paths, labels, size=size, mode=mode)
-    return Table(rows, root.absolute().name, {'y': names})
+    name = root.absolute().name
+    return Table(
+        rows, name, {'y': names}, Card(name, f'images in a folder for each class, {name}/')
+    )
 
 
 def moments(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -334,6 +371,37 @@ def moments(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
     constant = variance <= count * eps * variance + (count * eps * mean) ** 2
     std = np.where(constant, 1, np.sqrt(variance)).astype(dtype)
     return np.asarray(mean, dtype), np.where(std > 0, std, np.ones((), dtype))
+
+
+def part_sizes(table: Table, what: str, parts: Mapping[str, float]) -> list[int]:
+    """The rows of each named part of a table, given as shares (0.2) or numbers of rows (500).
+
+    what: makes the parts. Raises UsageError where there are none, and for what leaves none a row.
+    """
+    n, where = len(table), f'{table.name}: {what}'
+    if not parts:
+        raise UsageError(f'{where} needs named fractions, e.g. {what}(test=0.2)')
+    if 'train' in parts:
+        others = [name for name in parts if name != 'train'] or ['test']
+        raise UsageError(
+            f"{where} train={parts['train']}: 'train' is the rest, which comes first; name the "
+            f'others, e.g. {what}({others[0]}=0.2)'
+        )
+    sizes = []
+    for part, size in parts.items():
+        given: Any = size  # numpy's numbers are numbers too
+        whole = isinstance(given, Integral) and not isinstance(given, bool)
+        if not (given >= 1 if whole else isinstance(given, Real) and 0 < float(given) < 1):
+            raise UsageError(
+                f'{where} {part}={size}: between 0 and 1, exclusive, or a number of rows'
+            )
+        sizes.append(int(given) if whole else round(n * given))
+    if sum(sizes) >= n or not all(sizes):
+        raise UsageError(
+            f'{where} of {n} rows into {dict(zip(parts, sizes, strict=True))} '
+            'leaves a part or the rest empty'
+        )
+    return sizes
 
 
 def _as_array(table: str, name: str, value: Any) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxdl.data.card import Card
 from jaxdl.data.prepared import check_features, damaged, find, reading
 from jaxdl.data.rows import Columns, Rows, UnreadableRowError, column_of
 from jaxdl.data.table import Table
@@ -69,8 +70,40 @@ def _opened(folder: Path, name: str, split: str, wanted: Wanted) -> Table:
             ", which are not read by number; prepare the dataset with file_format='array_record'"
         )
     features = _Features(builder, split, folder)
-    table = Table(features, name, features.classes)
+    with reading(folder / 'dataset_info.json'):
+        card = _card(builder.info)
+    table = Table(features, name, features.classes, card)
     return table if wanted is None else table.select(dict(wanted))
+
+
+def _card(info: Any) -> Card:
+    """What TFDS says of a dataset; under which licence it is it says of few."""
+    return Card(
+        info.full_name,
+        f'{info.homepage} (TFDS)' if info.homepage else 'TFDS',
+        licence=info.redistribution_info.license or _licence(info.description or ''),
+        citation='; '.join(map(cited, re.findall(r'@[^@]+', info.citation or ''))),
+        about=' '.join((info.description or '').strip().partition('\n\n')[0].split()),
+    )
+
+
+def _licence(description: str) -> str:
+    """The sentence of a description that is about a licence, if there is one."""
+    found = re.search(r'[^.]*\blicen[cs]ed?\b[^.]*\.', description, re.IGNORECASE)
+    return ' '.join(found[0].split()) if found else ''
+
+
+def cited(entry: str) -> str:
+    """An entry of BibTeX in a line, 'Yann LeCun 2010: MNIST'; as it is where it has no title."""
+    fields = {}
+    for name in ('author', 'year', 'title'):
+        value = r'[{"](.*?)["}]\s*(?:[,}]|$)|(\d+)'
+        if found := re.search(rf'\b{name}\s*=\s*(?:{value})', entry, re.S):
+            fields[name] = ' '.join(re.sub(r'[{}]', '', found[1] or found[2]).split())
+    if 'title' not in fields:
+        return ' '.join(entry.split())
+    who = ' '.join(fields[name] for name in ('author', 'year') if name in fields)
+    return f'{who}: {fields["title"]}' if who else fields['title']
 
 
 @contextlib.contextmanager

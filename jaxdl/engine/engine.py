@@ -152,6 +152,7 @@ class Engine:
         self._adapted: dict[Callable[..., Any], Any] = {}
         self._looks: dict[tuple[Look, bool], Program] = {}
         self._placed: dict[str, tuple[Program, Any]] = {}
+        self._held: dict[int, tuple[Any, Any]] = {}
 
     # ---- the programs of one seed: pure, named after what they do -------------------------------
 
@@ -288,7 +289,17 @@ class Engine:
     @cached_property
     def _ours(self) -> Any:
         """What all seeds share of training: the data key, and the source's arrays, placed once."""
-        return self._shared, self.layout.share(self._source.resident)
+        return self._shared, self._share(self._source.resident)
+
+    def _share(self, resident: Any) -> Any:
+        """The arrays of a source, placed; once, where several sources hold the same ones."""
+
+        def place(leaf: Any) -> Any:
+            if id(leaf) not in self._held:
+                self._held[id(leaf)] = leaf, self.layout.share(leaf)  # kept, so that its id is
+            return self._held[id(leaf)][1]
+
+        return jax.tree.map(place, resident)
 
     def init(self) -> Any:
         """The states before the first step."""
@@ -385,7 +396,7 @@ class Engine:
                 )
         key = jax.random.key(0)
         with self._blaming('the metrics of training'):
-            found = {'train': describe(metrics)}
+            found = {'train': _drawn(describe(metrics), self._source.drawn is not None)}
         for name, test in self.evaluations.items():
             with self._blaming(f'what is sent for {name}'):
                 sent = first_sent(test.source)
@@ -396,7 +407,8 @@ class Engine:
                     measured = jax.eval_shape(self._measure(test), key, state, batch)
                 except UsageError as error:  # right in training, so it is of this split
                     raise UsageError(f'{name}: {error}') from error
-                found[name] = describe(check_metrics(f'{self._stage}, {what}', measured))
+                numbers = describe(check_metrics(f'{self._stage}, {what}', measured))
+                found[name] = _drawn(numbers, test.source.private)
         if self.task.review is not unreviewed:
             if 'valid' not in found:
                 raise UsageError(
@@ -416,7 +428,8 @@ class Engine:
     def identity(self) -> dict[str, Any]:
         """What is computed, for JSON: see `jaxdl.engine.identity`. Nothing is compiled."""
         sources = {name: test.source for name, test in self.evaluations.items()}
-        return identity(self._trace_all(), self.shapes[0], {'train': self._source, **sources})
+        sources = {'train': self._source, **sources}
+        return identity(self._trace_all(), self.shapes[0], sources, self.seeds)
 
     def _trace_all(self) -> dict[str, Any]:
         """Every function of one seed that makes its numbers or pictures, by name; none compiled."""
@@ -467,21 +480,24 @@ class Engine:
         source = self.evaluations[name].source
         if name not in self._placed:
 
-            def make(key: Key, resident: Any, index: Any, sent: Any) -> tuple[Batch]:
+            def make(key: Key, sent: Any, resident: Any, index: Any) -> tuple[Batch]:
                 return (source.make(key_at(key_for(key, 'measure'), index), resident, sent),)
 
-            def make_shared(data: Any, *rest: Any) -> tuple[Batch]:
-                return make(jax.random.wrap_key_data(data), *rest)
+            def make_shared(data: Any, sent: Any, *rest: Any) -> tuple[Batch]:
+                return make(jax.random.wrap_key_data(data), sent, *rest)
 
             program = self._program(f'{name} batch', make if source.private else make_shared)
-            self._placed[name] = program, self.layout.share(source.resident)
+            self._placed[name] = program, self._share(source.resident)
         program, resident = self._placed[name]
-        for index, sent in enumerate(source.open(0, 0)):
-            ours = (resident, np.int32(index), sent)
-            if source.private:
-                yield program((self._keys,), ours, sent=sent)[0]
-            else:
-                yield program((), (self._shared, *ours), sent=sent)[0]
+        if not source.private:
+            for index, sent in enumerate(source.open(0, 0)):
+                ours = (self._shared, sent, resident, np.int32(index))
+                yield program((), ours, sent=sent)[0]
+            return
+        streams = [source.open(seed, 0) for seed in self.seeds]
+        for index, sent in enumerate(zip(*streams, strict=True)):
+            mine = self._mine(sent)
+            yield program((self._keys, mine), (resident, np.int32(index)), sent=mine)[0]
 
     def _look(self, kind: str, fn: Look, states: Any, batch: Any, *, index: int, name: str) -> Any:
         """`fn(key, state, batch)` of each seed: one program for all batches of one shape."""
@@ -596,6 +612,11 @@ def finish_each(totals: Sequence[Mapping[str, Metric]]) -> dict[str, list[Number
     """The finished numbers of every seed: {name: [one a seed]}."""
     finished = [finish(each) for each in totals]
     return {name: [numbers[name] for numbers in finished] for name in finished[0]}
+
+
+def _drawn(numbers: Mapping[str, About], drawn: bool) -> dict[str, About]:
+    """The same numbers, of which is said whether each seed has them of examples of its own."""
+    return {name: it._replace(drawn=drawn) for name, it in numbers.items()}
 
 
 def _told(valid: Mapping[str, About]) -> dict[str, Finished]:

@@ -2,7 +2,8 @@
 
 Of every phase: the shapes of the state, a digest of each lowered function of one seed (a comment
 changes nothing, a changed layer or library does), and digests of the data. Of data that are not on
-the device it is the number of rows, and digests of a few batches all over the stream.
+the device it is the number of rows, and digests of a few batches all over the stream. Where each
+seed draws rows of its own, it is a digest of their numbers too.
 """
 
 import hashlib
@@ -29,19 +30,19 @@ _CONSTANT = re.compile(r'constant dense<([-+.\w]{1,24})> : tensor<(?:\d+x)*([a-z
 
 
 def identity(
-    traced: Mapping[str, Any], state: Any, sources: Mapping[str, Source]
+    traced: Mapping[str, Any], state: Any, sources: Mapping[str, Source], seeds: Sequence[int]
 ) -> dict[str, Any]:
     """What one phase computes, for JSON; nothing is compiled.
 
     traced: its functions of one seed by name, those that draw pictures called 'show ...'.
-    state: shapes of the state of one seed. sources: its data by split.
+    state: shapes of the state of one seed. sources: its data by split. seeds: their numbers.
     """
     programs = {name: program(fn) for name, fn in traced.items()}
     return {
         'state': _shapes(state),
         'programs': {n: it for n, it in programs.items() if not n.startswith('show ')},
         'pictures': {n: it for n, it in programs.items() if n.startswith('show ')},
-        'data': {name: _data(source) for name, source in sources.items()},
+        'data': {name: _data(source, seeds) for name, source in sources.items()},
     }
 
 
@@ -106,21 +107,29 @@ def program(traced: Any) -> dict[str, Any]:
     }
 
 
+def digest_of_numbers(numbers: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Numbers that no program of jax computes, compared as a program is: by a digest of them."""
+    return {'digest': _digest(dict(numbers)), 'operations': {}, 'constants': {}}
+
+
 def _is_key(value: Any) -> bool:
     return jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
-def _data(source: Source) -> dict[str, Any]:
+def _data(source: Source, seeds: Sequence[int]) -> dict[str, Any]:
     """A source: its name, which tells the rows, and digests of what it holds and sends."""
     resident = jax.tree_util.tree_leaves_with_path(source.resident)
     last = source.batches
     looks = LOOKS if last is None else sorted({step for step in (*LOOKS, last - 1) if step < last})
     sent = [next(islice(source.open(0, step), 1)) for step in looks]
-    return {
+    found = {
         'rows': source.name,
         'columns': {path_name(path): [_shape(leaf), _digest(leaf)] for path, leaf in resident},
         'sent': [_shapes(sent[0]), _digest(sent)],
     }
+    if source.drawn is not None:
+        found['drawn'] = {str(seed): _digest(source.drawn(seed)) for seed in seeds}
+    return found
 
 
 def _state(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
@@ -145,7 +154,11 @@ def _tables(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
                 yield f'{split}, column {name}: {one[0]} there, {other[0]} now'
             elif one != other:
                 yield f'{split}, column {name} of {now["rows"].partition(":")[0]}: other values'
-        if was['sent'] != now['sent']:
+        draws = [it.get('drawn', {}) for it in (was, now)]
+        others = [seed for seed in draws[1] if draws[0].get(seed, draws[1][seed]) != draws[1][seed]]
+        if others:
+            yield f'{split}: other rows are drawn by seed {", ".join(others)}'
+        elif was['sent'] != now['sent']:
             yield f'{split}: its batches hold other rows, or the same in another order'
 
 
@@ -158,7 +171,12 @@ def _programs(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _told(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What differs between two programs: operations or constants that only one of them has."""
+    """What differs between two programs: operations or constants that only one of them has.
+
+    What has no operations is no program, but numbers that were returned.
+    """
+    if not (old['operations'] or new['operations']):
+        return 'others'
     for kind in ('operations', 'constants'):
         was, now = Counter(old[kind]), Counter(new[kind])
         lost, won = was - now, now - was

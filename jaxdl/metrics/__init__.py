@@ -3,6 +3,7 @@
 from jaxdl.metrics.base import (
     About,
     Better,
+    Each,
     Mean,
     Metric,
     Number,
@@ -22,6 +23,7 @@ from jaxdl.metrics.base import (
 __all__ = [
     'About',
     'Better',
+    'Each',
     'Mean',
     'Metric',
     'Number',

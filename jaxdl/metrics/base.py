@@ -156,6 +156,30 @@ class Mean(Metric):
         return {'': self.better} if self.better else {}
 
 
+class Each(Metric):
+    """The values of single examples, [n], in the order of the rows; they are joined, not summed.
+
+    What is measured of one test varies with its examples as well: from their values the report
+    takes an interval over both. It takes those called 'NAME/each' for the values behind NAME.
+    """
+
+    values: Array = joined()
+    mask: Array = joined()
+
+    @classmethod
+    def of(cls, values: Any, mask: Any = None) -> 'Each':
+        """Values [rows], of the rows where `mask` [rows] is true."""
+        values = jnp.asarray(values, jnp.float32)
+        if values.ndim != 1:
+            raise UsageError(f'Each.of: values {list(values.shape)}; they are one a row, [rows]')
+        mask = jnp.ones(values.shape, bool) if mask is None else jnp.asarray(mask, bool)
+        return cls(values=values, mask=mask)
+
+    def value(self) -> np.ndarray:
+        """The values that count, float32 [n]."""
+        return np.asarray(self.values)[np.asarray(self.mask)]
+
+
 def known_mean(values: np.ndarray) -> float:
     """The mean of what is not NaN, on the host; NaN where nothing is known."""
     known = values[~np.isnan(values)]
@@ -222,12 +246,14 @@ class About(NamedTuple):
     """What is known of a number before it is measured.
 
     shape: () or that of an array. better: which values are, if that was said. labels: what the
-    entries of an axis stand for, if that was said.
+    entries of an axis stand for, if that was said. drawn: whether each seed has it of examples of
+    its own, not all of the same.
     """
 
     shape: tuple[int, ...]
     better: Better | None = None
     labels: tuple[str, ...] = ()
+    drawn: bool = False
 
 
 def describe(metrics: Mapping[str, Metric]) -> dict[str, About]:

@@ -50,13 +50,24 @@ class Confusion(Metric):
         A pair with a number outside 0..classes - 1 (an "ignore" label) is not counted. `classes`:
         how many, or their names, which reach the figures.
         """
-        count, names = read_classes(classes)
-        known = (labels >= 0) & (labels < count) & (predicted >= 0) & (predicted < count)
-        pairs = jnp.where(known, labels * count + predicted, count * count).ravel()
-        weight = jnp.ones_like(pairs) if mask is None else jnp.asarray(mask, jnp.int32).ravel()
-        counts = jnp.zeros(count * count, jnp.int32).at[pairs].add(weight, mode='drop')
-        items = tuple((scores or {}).items())
-        return cls(counts=counts.reshape(count, count), scores=items, names=names)
+        count, _ = read_classes(classes)
+        one = (1, -1)  # row, which has all pairs
+        weight = None if mask is None else jnp.reshape(mask, one)
+        pairs = jnp.reshape(labels, one), jnp.reshape(predicted, one)
+        counts = counts_of_rows(*pairs, weight, classes=count)[0]
+        return cls.from_counts(counts, classes=classes, scores=scores)
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: Array,
+        *,
+        classes: int | Sequence[str],
+        scores: Mapping[str, Score] | None = None,
+    ) -> 'Confusion':
+        """The matrix of known counts, int [classes, classes]."""
+        _, names = read_classes(classes)
+        return cls(counts=counts, scores=tuple((scores or {}).items()), names=names)
 
     def value(self) -> dict[str, Number]:
         """The matrix and the scores."""
@@ -71,6 +82,29 @@ class Confusion(Metric):
     def labels(self) -> Mapping[str, Sequence[str]]:
         """The names of the classes, for the matrix and for scores of each class."""
         return dict.fromkeys(['confusion', *dict(self.scores)], self.names) if self.names else {}
+
+
+def counts_of_rows(labels: Array, predicted: Array, mask: Any = None, *, classes: int) -> Array:
+    """The matrix of each row, int32 [rows, classes, classes], of int arrays [rows, ...].
+
+    mask: which pairs count, as in `Confusion.of`.
+    """
+    rows, cells = labels.shape[0], classes * classes
+    known = (labels >= 0) & (labels < classes) & (predicted >= 0) & (predicted < classes)
+    pairs = jnp.where(known, labels * classes + predicted, rows * cells).reshape(rows, -1)
+    # A pair that is not known lies beyond the last row's cells, whichever row it is of.
+    pairs = (pairs + cells * jnp.arange(rows, dtype=pairs.dtype)[:, None]).ravel()
+    weight = jnp.ones_like(pairs) if mask is None else jnp.asarray(mask, jnp.int32).ravel()
+    counts = jnp.zeros(rows * cells, jnp.int32).at[pairs].add(weight, mode='drop')
+    return counts.reshape(rows, classes, classes)
+
+
+def dice_of_rows(counts: Array) -> Array:
+    """`dice` of each row's matrix, inside a program: [rows, classes, classes] -> float32 [rows]."""
+    hits = jnp.diagonal(counts, axis1=1, axis2=2)[:, 1:]
+    members = (counts.sum(1) + counts.sum(2))[:, 1:]
+    each = jnp.where(members > 0, 2 * hits / jnp.maximum(members, 1), 0.0)
+    return each.sum(1) / (members > 0).sum(1)  # NaN where there is none
 
 
 # ---- scores: from counts, int64 [classes, classes], on the host ---------------------------------

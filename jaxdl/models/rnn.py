@@ -80,8 +80,10 @@ class Tagger(nn.Module):
         steps = tokens.shape[1]
         drop = nn.Dropout(self.dropout, deterministic=not train)
         x = drop(nn.Embed(self.vocabulary, self.embedding, name='embed')(tokens))
+        if lengths is not None:  # what is read ahead of a row's end is nothing, not padding
+            x = jnp.where((jnp.arange(steps)[None] < lengths[:, None])[..., None], x, 0)
+            lengths = lengths + self.ahead
         x = jnp.pad(x, ((0, 0), (0, self.ahead), (0, 0)))
-        lengths = None if lengths is None else lengths + self.ahead
         x, _ = self.make(name='rnn')(x, lengths=lengths)
         return nn.Dense(self.classes, name='out')(drop(x[:, self.ahead : self.ahead + steps]))
 

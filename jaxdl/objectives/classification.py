@@ -13,7 +13,7 @@ from jaxdl import losses
 from jaxdl.errors import UsageError
 from jaxdl.game import Nets, Shadow, supervised
 from jaxdl.keys import Key
-from jaxdl.metrics import Mean, read_classes
+from jaxdl.metrics import Each, Mean, read_classes
 from jaxdl.metrics.confusion import Confusion, Score, accuracy
 from jaxdl.net import Net
 from jaxdl.samples import Images, unit
@@ -47,7 +47,8 @@ def classifier(
     criterion(loss, output) -> scalar: what is descended, from the loss of one head and the output
     in training; `googlenet_loss` adds those of auxiliary heads, whose output has `logits`.
     Measures 'loss' (without smoothing), and of one 'confusion' matrix the `scores`: the accuracy,
-    if you do not say. With a `shadow` (an EMA) it is the shadow that is measured.
+    if you do not say. Beside an accuracy it keeps 'accuracy/each', whether each row is right. With
+    a `shadow` (an EMA) it is the shadow that is measured.
 
     classes: how many, or their names. Raises UsageError, when it is traced, for a network of
         another number of outputs.
@@ -73,8 +74,12 @@ def classifier(
         logits, _ = (net.shadow or net)(*inputs(batch))
         check_outputs(module, logits, count)
         each = _cross_entropies(logits, y)
-        pairs = Confusion.of(_dominant(y), logits.argmax(-1), classes, mask, scores=scores)
-        return {'loss': Mean.of(each, mask, better='lower'), '': pairs}
+        truth, predicted = _dominant(y), logits.argmax(-1)
+        pairs = Confusion.of(truth, predicted, classes, mask, scores=scores)
+        metrics: Metrics = {'loss': Mean.of(each, mask, better='lower'), '': pairs}
+        if 'accuracy' not in scores:
+            return metrics
+        return {**metrics, 'accuracy/each': Each.of(predicted == truth, mask)}
 
     task = supervised(
         module, loss, opt, measure, inputs=inputs, accumulate=accumulate, shadow=shadow

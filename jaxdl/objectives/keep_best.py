@@ -85,6 +85,9 @@ def keep_best(task: Task, metric: str, *, patience: int | None = None) -> Task:
     def outcome(kept: Kept) -> Kept:
         return kept._replace(live=_select(kept.found < 0, kept.live, kept.best))
 
+    kept = f'the state of the best valid/{metric} counts, seed by seed'
+    if patience is not None:
+        kept += f'; a seed stops after {patience} looks without a better one'
     return Task(
         init,
         step,
@@ -95,6 +98,7 @@ def keep_best(task: Task, metric: str, *, patience: int | None = None) -> Task:
         stopped=stopped,
         standing=lambda kept: Standing(kept.steps, kept.found, metric=metric),
         labels=task.labels,
+        method=task.method._replace(notes=(*task.method.notes, kept)),
     )
 
 

@@ -17,12 +17,14 @@ import optax
 from jaxdl import losses
 from jaxdl.game import Nets, Shadow, supervised
 from jaxdl.keys import Key
-from jaxdl.metrics import Mean, read_classes
+from jaxdl.metrics import Each, Mean, read_classes
 from jaxdl.metrics.confusion import (
     Confusion,
     Score,
     accuracy,
+    counts_of_rows,
     dice,
+    dice_of_rows,
     error,
     iou,
     mean_accuracy,
@@ -65,7 +67,9 @@ def segmenter(
 
     Where the network's logits are of the middle of the image only (valid convolutions), so are the
     truth and the numbers. Measures 'loss', the mean cross-entropy of pixels, and of one 'confusion'
-    matrix the `scores`. With a `shadow` (an EMA) it is the shadow that is measured.
+    matrix the `scores`. Beside a Dice coefficient it keeps 'dice/each', that of each image alone,
+    NaN where neither truth nor prediction has a foreground. With a `shadow` (an EMA) it is the
+    shadow that is measured.
 
     classes: how many, or their names.
     loss(logits, truth, weights=) -> scalar: of one head; truth int [B, H, W], weights [B, H, W].
@@ -88,8 +92,12 @@ def segmenter(
         check_outputs(module, logits, count)
         truth, weights = _truth(batch, logits, ignore)
         each = optax.softmax_cross_entropy_with_integer_labels(logits, truth)
-        pairs = Confusion.of(truth, logits.argmax(-1), classes, weights, scores=scores)
-        return {'loss': Mean.of(each, weights, better='lower'), '': pairs}
+        rows = counts_of_rows(truth, logits.argmax(-1), weights, classes=count)
+        pairs = Confusion.from_counts(rows.sum(0), classes=classes, scores=scores)
+        metrics: Metrics = {'loss': Mean.of(each, weights, better='lower'), '': pairs}
+        if 'dice' not in scores:
+            return metrics
+        return {**metrics, 'dice/each': Each.of(dice_of_rows(rows), batch['mask'])}
 
     task = supervised(module, descended, opt, measure, accumulate=accumulate, shadow=shadow)
     return task._replace(labels={'segmentation': Labels.of(classes, axes=2, ignore=ignore)})

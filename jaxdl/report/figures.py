@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from jaxdl.claims import Evidence, mean_ci
+from jaxdl.judges import Evidence
 from jaxdl.report.finished import Curve
+from jaxdl.statistics import mean_ci
 
 # Okabe and Ito 2008: told apart by every kind of colour vision. Shapes say the same again.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8c8c8c')

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxdl.derived import Derived, derived, gap, restricted, twin
 from jaxdl.errors import UsageError
 from jaxdl.files import read_arrays, read_json
 from jaxdl.metrics import Better
+from jaxdl.report.way import Times, area_of, times_of
 from jaxdl.run.comparison import digests
 from jaxdl.run.config import groups_of, read_starts
-from jaxdl.run.record import read_done, read_metrics, sample_step
+from jaxdl.run.record import ABOUT, read_done, read_metrics, sample_step
 from jaxdl.study import Results
 
 
@@ -31,10 +33,13 @@ class Arm:
     starts: what env.json says of each start. changed: what it computed otherwise at some of them,
         where that was accepted. digests: of the experiment's text, programs and data.
     better: which values of a number are, where that was said. labels: what the entries of an array
-        stand for, where that was said.
+        stand for, where that was said. drawn: the numbers that each seed has of rows of its own.
+    metrics: its final numbers, [seeds] each, with those of the names in `derive` that can be made.
+    times: of those that are times, when each seed got there, and the length of the run.
+    together: with how many seeds, itself included, each seed was trained.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, derive: Iterable[str] = ()):
         self.folder = folder
         self.name = folder.name
         self._lots = [lot for lot in groups_of(folder) if (lot / 'DONE').exists()]
@@ -53,14 +58,65 @@ class Arm:
             'parameters': done[0]['parameters'],
             'steps': max(each['steps'] for each in done),
             'seconds': round(sum(each['seconds'] for each in done), 1),
+            # Of one seed; runs from before they were counted have neither.
+            'flops': done[0].get('flops'),
+            'epochs': done[0].get('epochs'),
         }
         told = read_json(folder / 'numbers.json')
         self.better: dict[str, Better] = {n: it['better'] for n, it in told.items() if it['better']}
         self.labels: dict[str, list[str]] = {n: it['labels'] for n, it in told.items()}
+        self.drawn = frozenset(name for name, it in told.items() if it.get('drawn'))
         self.metrics: dict[str, np.ndarray] = {
             name: self._joined([_floats(each['metrics'][name]) for each in done])
             for name in sorted(done[0]['metrics'])
         }
+        sizes = [len(config['seeds']) for config in configs]
+        self.together = self._joined([np.full(size, size) for size in sizes])
+        self.times: dict[str, Times] = {}
+        for name in dict.fromkeys(derive):
+            if name not in self.metrics and (made := derived(name)):
+                self._derive(made)
+
+    def _derive(self, made: Derived) -> None:
+        """Add a derived number to the others, where what it is made of is there."""
+        better = self.better.get(made.metric)
+        values: np.ndarray | None = None
+        if made.kind == 'gap':
+            other = twin(made.metric, list(self.metrics))
+            if other and better:
+                values = gap(self.metrics[made.metric], self.metrics[other], better=better)
+        elif made.kind == 'area':
+            areas = [area_of(made, lot, self.config['phases']) for lot in self._events]
+            there = [each for each in areas if each is not None]
+            values = self._joined(there) if len(there) == len(areas) else None
+        else:
+            times = [times_of(made, lot, self.config['phases']) for lot in self._events]
+            known = [each for each in times if each is not None]
+            if len(known) == len(times):
+                found = Times(*map(self._joined, zip(*known, strict=True)))
+                self.times[made.name] = found
+                values = restricted(found.first, found.length)
+        if values is not None:
+            self.metrics[made.name] = values
+            if way := made.better(better):
+                self.better[made.name] = way
+
+    @cached_property
+    def _events(self) -> list[list[dict[str, Any]]]:
+        """The lines of metrics.jsonl, of each lot of seeds."""
+        return [read_metrics(lot) for lot in self._lots]
+
+    @cached_property
+    def about(self) -> dict[str, Any] | None:
+        """How it was trained and on which data, see `jaxdl.run.method`; None of older runs."""
+        path = self._lots[0] / ABOUT
+        remedy = 'remove it, and the report is without data and method'
+        return read_json(path, remedy=remedy) if path.exists() else None
+
+    @property
+    def first_starts(self) -> list[dict[str, Any]]:
+        """The first start of each lot of its seeds."""
+        return [read_starts(lot)[0] for lot in self._lots]
 
     def _joined(self, values: Sequence[np.ndarray]) -> np.ndarray:
         """[seeds, ...] of each lot of seeds as one, in the order of seeds."""
@@ -109,7 +165,9 @@ class Arm:
         return found
 
     def _phases(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Each phase of the configuration, and the prefix of its numbers."""
+        """Each phase of the configuration, and the prefix of its numbers; a baseline has none."""
+        if not self.config['phases']:
+            return
         *earlier, last = self.config['phases']
         yield from ((f'{phase["name"]}/', phase) for phase in earlier)
         yield '', last
@@ -152,12 +210,24 @@ def finished_names(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in folder.glob('*/DONE'))
 
 
-def finished_arms(folder: Path, *, first: Iterable[str] = ()) -> list[Arm]:
-    """The arms under a run's folder that are done: those named in `first`, then by name."""
+def finished_arms(
+    folder: Path, *, first: Iterable[str] = (), derive: Iterable[str] = ()
+) -> list[Arm]:
+    """The arms under a run's folder that are done: those named in `first`, then by name.
+
+    derive: names of numbers that they are to have besides those that were measured.
+    """
     done = finished_names(folder)
     order = [name for name in dict.fromkeys(first) if name in done]
     order += [name for name in done if name not in order]
-    return [Arm(folder / name) for name in order]
+    derive = list(derive)
+    arms = [Arm(folder / name, derive=derive) for name in order]
+    # A baseline returns numbers alone: what is better is for those that are trained to say.
+    told = {name: better for arm in arms for name, better in arm.better.items()}
+    for arm in arms:
+        if not arm.config['phases']:
+            arm.better = {name: told[name] for name in arm.metrics if name in told}
+    return arms
 
 
 DIVERGED = 'DIVERGED'  # in the folder of an arm whose training cannot go on: why
@@ -179,13 +249,38 @@ def _why(path: Path) -> str:
 
 
 def results_of(arms: Sequence[Arm]) -> tuple[Results, list[int]]:
-    """The final numbers of some arms over the seeds that all of them have, and these seeds."""
+    """The final numbers of some arms over the seeds that all of them have, and these seeds.
+
+    Times are compared up to one length, the shorter run's, seed by seed.
+    Raises UsageError for seconds of arms that trained other numbers of seeds at once.
+    """
     shared = [seed for seed in arms[0].seeds if all(seed in arm.seeds for arm in arms)]
-    results = {}
+    results, rows = {}, {arm.name: [arm.seeds.index(seed) for seed in shared] for arm in arms}
     for arm in arms:
-        rows = [arm.seeds.index(seed) for seed in shared]
-        results[arm.name] = {name: values[rows] for name, values in arm.metrics.items()}
+        results[arm.name] = {name: x[rows[arm.name]] for name, x in arm.metrics.items()}
+    for name in set.intersection(*(set(arm.times) for arm in arms)):
+        if name.startswith('seconds '):
+            at_once = {arm.name: arm.together[rows[arm.name]].tolist() for arm in arms}
+            if any(each != at_once[arms[0].name] for each in at_once.values()):
+                said = ', '.join(f'{arm} {max(each)}' for arm, each in at_once.items())
+                raise UsageError(f'{name}: of all seeds that are trained at once, and it is {said}')
+        first, length = times_to(name, arms, shared)
+        for arm in arms:
+            results[arm.name][name] = restricted(first[arm.name], length)
     return results, shared
+
+
+def times_to(
+    name: str, arms: Sequence[Arm], seeds: Sequence[int]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """When each of some seeds of each arm got to a value, and the length up to which that counts.
+
+    The length is that of the shorter run: what comes later cannot be compared with anything.
+    """
+    rows = {arm.name: [arm.seeds.index(seed) for seed in seeds] for arm in arms}
+    first = {arm.name: arm.times[name].first[rows[arm.name]] for arm in arms}
+    length = np.min([arm.times[name].length[rows[arm.name]] for arm in arms], 0)
+    return first, length
 
 
 def directions(arms: Sequence[Arm]) -> Mapping[str, Better]:

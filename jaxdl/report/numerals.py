@@ -64,6 +64,21 @@ def duration(seconds: Number) -> str:
     return f'{seconds / 60:.0f} min' if seconds < 7200 else f'{seconds / 3600:.1f} h'
 
 
+def flops(count: Number) -> str:
+    """Floating-point operations in the unit that suits them, ``840 MFLOP``, ``1.2 TFLOP``."""
+    if count is None or math.isnan(count):
+        return DASH
+    power = min(max(math.floor(math.log10(count)) // 3, 0), 7) if count > 0 else 0
+    return f'{float(f"{count / 1000**power:.2g}"):g} {("", *"kMGTPEZ")[power]}FLOP'
+
+
+def epochs(counts: Sequence[Number] | None) -> str:
+    """Passes over the rows of training, phase by phase, ``2.1 + 40``."""
+    if not counts or all(count is None for count in counts):
+        return DASH
+    return ' + '.join(DASH if count is None else f'{float(f"{count:.3g}"):,g}' for count in counts)
+
+
 def commit(name: str | None) -> str:
     """A commit by its first ten digits, and what follows them: ``0123456789-dirty``."""
     return re.sub(r'\b([0-9a-f]{10})[0-9a-f]+', r'\1', name or DASH)

@@ -10,11 +10,25 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from jaxdl.claims import Counted, Judge
+from jaxdl.derived import is_training, twin
 from jaxdl.files import remove_temporaries, write_bytes
+from jaxdl.judges import Counted, Judge
 from jaxdl.report import figures, numerals
+from jaxdl.report.described import described
 from jaxdl.report.finished import Arm, directions, results_of
-from jaxdl.report.rows import Cell, answer_grid, answers, arm_grid, is_training, remarks, twin
+from jaxdl.report.rows import (
+    Cell,
+    answer_grid,
+    answers,
+    arm_grid,
+    cost_grid,
+    counted,
+    remarks,
+    still_moved,
+    without_twins,
+)
+from jaxdl.report.trained import RULE
+from jaxdl.report.tuned import candidate_grid
 from jaxdl.samples.plots import draw_spectrogram
 from jaxdl.study import Claim
 
@@ -49,15 +63,21 @@ def write_page(
         'devices': _counted(result['devices']),
         'platforms': _each(arms, 'platform'),
         'layouts': _each(arms, 'layout'),
+        **described(result['study'], arms),
+        'counted': counted(result),
+        'moved': still_moved(result),
+        'moved_rule': RULE,
+        'costs': cost_grid(result),
         'remarks': remarks(result),
         'verdicts': _verdicts(folder, result, arms=arms, claims=claims),
         'answers': answer_grid(result),
-        'table': arm_grid(result),
+        'table': arm_grid(result, cost=False),  # which has a table of its own
         'kept': _kept(arms),
         'curves': _curves(folder, arms),
         'strips': _strips(folder, arms, result['shown']),
         'confusions': _confusions(folder, arms),
         'samples': _samples(folder, arms),
+        'candidates': candidate_grid(result) if result['tuning'] else None,
         'params': _params(arms, defaults),
         'compared': 'the defaults' if defaults is not None else 'the other arms',
     }
@@ -164,8 +184,7 @@ def _curves(folder: Path, arms: Sequence[Arm]) -> list[Shown]:
 
 def _strips(folder: Path, arms: Sequence[Arm], metrics: Sequence[str]) -> list[Shown]:
     order, shown = [arm.name for arm in arms], []
-    tests = [metric for metric in metrics if not is_training(metric)]
-    for metric in tests or metrics:
+    for metric in without_twins(metrics):
         found = {arm.name: arm.metrics[metric] for arm in arms if metric in arm.metrics}
         figure = figures.strip(metric, found, order=order)
         alt = f'{metric} of every seed, with mean and 95 % interval'
@@ -216,11 +235,13 @@ def _params(arms: Sequence[Arm], defaults: Mapping[str, Any] | None) -> dict[str
     """Every parameter of every arm; what differs from the default, or else by arm, is marked."""
     rows: dict[str, list[Cell]] = {}
     for name in dict.fromkeys(name for arm in arms for name in arm.config['params']):
-        values = [arm.config['params'].get(name) for arm in arms]
+        # A baseline has those alone that it takes.
+        values = [arm.config['params'].get(name, numerals.DASH) for arm in arms]
         if defaults is not None:
-            differs = [value != defaults.get(name) for value in values]
+            differs = [value not in (defaults.get(name), numerals.DASH) for value in values]
         else:
-            differs = [any(value != other for other in values) for value in values]
+            there = [value for value in values if value != numerals.DASH]
+            differs = [value in there and any(value != x for x in there) for value in values]
         rows[name] = [Cell(str(v), d) for v, d in zip(values, differs, strict=True)]
     # What makes the arms what they are comes first.
     return dict(sorted(rows.items(), key=lambda row: not any(cell.marked for cell in row[1])))

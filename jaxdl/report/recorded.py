@@ -14,7 +14,8 @@ from jaxdl.errors import UsageError, nearest
 from jaxdl.files import read_json, write_bytes, write_json
 from jaxdl.report.finished import Arm, finished_arms, finished_names, unfinished_arms
 from jaxdl.report.numerals import commit, duration
-from jaxdl.report.rows import Grid, answer_grid, arm_grid, remarks
+from jaxdl.report.rows import Grid, answer_grid, arm_grid, counted, remarks, still_moved
+from jaxdl.report.tuned import read_choice, refused_choices
 
 BEGIN, END = '<!-- results: written by `jaxdl record` -->', '<!-- end of results -->'
 
@@ -23,10 +24,16 @@ _ABSOLUTE = re.compile(r"""(?<![^\s'"=:,(\[])/[^\s'"=:,)\]]+""")
 
 
 class Own(NamedTuple):
-    """What a study is as it stands: the parameters of its arms as JSON has them, and its seeds."""
+    """What a study is as it stands: the parameters of its arms as JSON has them, and its seeds.
+
+    grids: the values that are tried of each arm. asked: by what they are chosen, and with which
+    seeds.
+    """
 
     arms: Mapping[str, Mapping[str, Any]]
     seeds: int
+    grids: Mapping[str, Mapping[str, Any]] = {}
+    asked: Mapping[str, Any] = {}
 
 
 def record_run(
@@ -46,7 +53,8 @@ def record_run(
     name, again = Path(result['study']).stem, f'`jaxdl run {result["study"]}` goes on with it'
     if set(finished_names(run_folder)) != set(result['arms']):
         raise UsageError(f'{path} is older than the arms; `jaxdl report {name}` writes it again')
-    departs = [f'{arm} is not finished' for arm in unfinished_arms(run_folder)]
+    unfinished = [*unfinished_arms(run_folder), *refused_choices(run_folder)]
+    departs = [f'{arm} is not finished' for arm in unfinished]
     departs += [f'not run: {c["text"]!r}' for c in result['claims'] if c['verdict'] == 'not run']
     if departs and not anyway:
         raise UsageError(f'{run_folder} is not finished: {"; ".join(departs)}; {again}')
@@ -56,19 +64,16 @@ def record_run(
             f'{run_folder} is not the study as it stands: {"; ".join(departs)}; --anyway records '
             'it all the same, and the table says so'
         )
-    recorded = results_folder / f'{name}.json'
-    # Not sealed: a person may read and mend what is committed, and its history says so.
-    portable = {key: _portable(value) for key, value in result.items()}
-    told = {'departs': _portable(departs)} if departs else {}
-    write_json(recorded, portable | told, sealed=False)
-    return recorded
+    told = {'departs': departs} if departs else {}
+    return write_recorded(results_folder, name, {**result, **told})
 
 
 def departures(arms: Sequence[Arm], own: Own | None) -> list[str]:
     """In what a run is not its study, at one commit: nothing that a reader would expect of it.
 
     Smoke runs, uncommitted changes, arms of different commits; and of the study `own` other arms,
-    other parameters, weights from elsewhere, or fewer seeds.
+    other parameters, weights from elsewhere, or fewer seeds; and what it tunes was not tuned, or
+    otherwise.
     """
     smoke = [arm.name for arm in arms if arm.config.get('smoke')]
     found = [f'{", ".join(smoke)}: a smoke run'] if smoke else []
@@ -97,7 +102,14 @@ def _other_options(arms: Sequence[Arm], own: Own) -> list[str]:
     strange = [arm.name for arm in arms if arm.name not in own.arms]
     for arm in arms:
         given, meant = arm.config['params'], own.arms.get(arm.name, {})
-        for name in dict.fromkeys([*meant, *given]) if meant else ():
+        grid, tuned = own.grids.get(arm.name, {}), arm.config.get('tuned', [])
+        for name in grid:
+            if name not in tuned:
+                found.setdefault(f'{name} of {{}} is not tuned', []).append(arm.name)
+        if tuned and not _is_own_choice(arm, own):
+            found.setdefault('{} was tuned over another grid, or otherwise', []).append(arm.name)
+        names = [name for name in dict.fromkeys([*meant, *given]) if name not in grid]
+        for name in names if meant else ():
             have, want = (x.get(name, 'not there') for x in (given, meant))
             if have != want:
                 said = f'{name} of {{}} is {have}, and {want} in the study'
@@ -112,17 +124,40 @@ def _other_options(arms: Sequence[Arm], own: Own) -> list[str]:
     ]
 
 
+def _is_own_choice(arm: Arm, own: Own) -> bool:
+    """Whether an arm was tuned as the study has it."""
+    choice = read_choice(arm.folder.parent, arm.name)
+    asked = {'grid': own.grids.get(arm.name, {}), **own.asked}
+    if choice is None or any(choice[name] != value for name, value in asked.items()):
+        return False
+    return all(arm.config['params'][name] == x for name, x in choice['chosen'].items())
+
+
 def remark(results_folder: Path, name: str, text: str) -> Path:
     """Say of a recorded result what its reader must know, until the study is recorded anew.
 
     Returns where the result is. Raises UsageError where there is none.
     """
+    return write_recorded(
+        results_folder, name, {**read_recorded(results_folder, name), 'remark': text}
+    )
+
+
+def read_recorded(results_folder: Path, name: str) -> dict[str, Any]:
+    """The recorded result of a study. Raises UsageError where there is none."""
     path = results_folder / f'{name}.json'
     if not path.exists():
         known = [each.stem for each in results_folder.glob('*.json')]
         raise UsageError(f'no result of {name!r} is recorded{nearest(name, known)}')
-    content = {**read_json(path, sealed=False), 'remark': _portable(text)}
-    write_json(path, content, sealed=False)
+    result: dict[str, Any] = read_json(path, sealed=False)
+    return result
+
+
+def write_recorded(results_folder: Path, name: str, result: Mapping[str, Any]) -> Path:
+    """Write the recorded result of a study, without absolute paths; returns where it is."""
+    path = results_folder / f'{name}.json'
+    # Not sealed: a person may read and mend what is committed, and its history says so.
+    write_json(path, {key: _portable(value) for key, value in result.items()}, sealed=False)
     return path
 
 
@@ -186,7 +221,10 @@ def results_table(results: list[dict[str, Any]]) -> str:
         lines += [f'**{result["remark"]}**', ''] if result.get('remark') else []
         if departs := result.get('departs'):
             lines += [f'**Recorded anyway, though {"; ".join(departs)}.**', '']
+        if stale := result.get('stale'):
+            lines += [f'**Stale, as far as is known: {"; ".join(stale)}.**', '']
         lines += _grid(arm_grid(result))
+        lines += ['', *still_moved(result)] if still_moved(result) else []
         lines += ['', *(f'- {text}' for text in remarks(result))] if remarks(result) else []
         lines += ['', *_grid(answer_grid(result))] if result['claims'] else []
     return '\n'.join(lines) + '\n'
@@ -200,9 +238,9 @@ def _grid(grid: Grid) -> list[str]:
 
 def _answer(result: Mapping[str, Any]) -> str:
     """How many claims got which verdict, ``2 supported, 1 refuted``."""
-    verdicts = [claim['verdict'] for claim in result['claims']]
-    found = ', '.join(f'{verdicts.count(verdict)} {verdict}' for verdict in dict.fromkeys(verdicts))
+    found = counted(result)
     found += ' (**not the study as it stands**)' if result.get('departs') else ''
+    found += ' (**stale**)' if result.get('stale') else ''
     return f'{found} (**see the remark**)' if result.get('remark') else found
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from jaxdl.claims import holm
+from jaxdl.derived import is_training, twin
 from jaxdl.report import numerals
+from jaxdl.report.verdicts import corrected
 
 Result = Mapping[str, Any]  # what result.json holds
+DAGGER = '\N{DAGGER}'  # beside the steps of an arm that still moved in its last fifth
 
 
 class Cell(NamedTuple):
@@ -35,7 +35,12 @@ class Grid(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a claim got, in words. reason: why it could not be judged, or what its reader misses."""
+    """What a claim got, in words. reason: why it could not be judged, or what its reader misses.
+
+    interval: over seeds. examples: over seeds and examples. p: of the claim alone; holm: corrected
+    for the claims of the study, where there are several.
+    when: whether it is confirmatory or exploratory, '' where that is not said.
+    """
 
     text: str
     verdict: str
@@ -45,19 +50,27 @@ class Answer(NamedTuple):
     p: str
     holm: str
     reason: str
+    examples: str = numerals.DASH
+    when: str = ''
 
 
-def arm_grid(result: Result, *, training: bool = True) -> Grid:
-    """A row for each arm: parameters, the numbers that are shown, seeds, steps and time.
+def arm_grid(result: Result, *, beside: bool = True, cost: bool = True) -> Grid:
+    """A row for each arm: parameters, the numbers that are shown, seeds, steps and what they cost.
 
-    training: whether the twins of tests in training are among them.
-    The best mean is marked. Steps are those that were done, of the shortest and the longest seed.
+    beside: whether the twins of tests in training and validation are among the numbers. cost:
+    whether epochs and FLOPs are, where they are known.
+    The best mean is marked. Steps are those that were done, of the shortest and the longest seed;
+    a dagger is beside those of an arm that still moved.
     """
     arms, shown = result['arms'], result['shown']
-    tests = [metric for metric in shown if not is_training(metric)]
-    metrics = shown if training or not tests else tests
-    stars = {metric: best(result, metric) for metric in metrics}
+    tests = without_twins(shown)
+    metrics = shown if beside else tests
+    stars = {metric: best(result, metric) if metric in tests else [] for metric in metrics}
     keeps = any(known(arm.get('best_step')) for arm in arms.values())
+    costs = {
+        'epochs': cost and any(known(arm.get('epochs')) for arm in arms.values()),
+        'FLOPs': cost and any(arm.get('flops') is not None for arm in arms.values()),
+    }
     rows = []
     for name, arm in arms.items():
         cells = [Cell(name), Cell(f'{arm["parameters"]:,}')]
@@ -66,15 +79,39 @@ def arm_grid(result: Result, *, training: bool = True) -> Grid:
             text = numerals.plus_minus(found['mean'], found['ci95']) if found else numerals.DASH
             cells.append(Cell(text, name in stars[metric]))
         seeds = len(next(iter(arm['metrics'].values()))['per_seed']) if arm['metrics'] else 0
-        cells += [Cell(str(seeds)), Cell(span(arm.get('steps_done') or [arm['steps']]))]
+        steps = span(arm.get('steps_done') or [arm['steps']])
+        cells += [Cell(str(seeds)), Cell(f'{steps} {DAGGER}' if arm.get('moving') else steps)]
         cells += [Cell(span(known(arm.get('best_step'))))] if keeps else []
+        cells += [Cell(numerals.epochs(arm.get('epochs')))] if costs['epochs'] else []
+        cells += [Cell(numerals.flops(arm.get('flops')))] if costs['FLOPs'] else []
         rows.append([*cells, Cell(numerals.duration(arm['seconds']))])
-    tail = ('best step',) if keeps else ()
+    tail = (*(['best step'] if keeps else []), *(name for name, there in costs.items() if there))
     return Grid(('arm', 'parameters', *metrics, 'seeds', 'steps', *tail, 'time'), rows)
 
 
+def cost_grid(result: Result) -> Grid:
+    """A row for each arm: what one seed of it cost, and how long all of them took."""
+    rows = []
+    for name, arm in result['arms'].items():
+        flops, steps = arm.get('flops'), arm['steps']
+        cells = [name, f'{arm["parameters"]:,}', f'{steps:,}', numerals.epochs(arm.get('epochs'))]
+        cells += [numerals.flops(flops / steps if flops is not None and steps else None)]
+        cells += [numerals.flops(flops), str(len(arm['seeds'])), numerals.duration(arm['seconds'])]
+        rows.append([Cell(text) for text in cells])
+    head = ('arm', 'parameters', 'steps', 'epochs', 'FLOPs a step', 'FLOPs', 'seeds', 'time')
+    return Grid(head, rows)
+
+
+def counted(result: Result) -> str:
+    """How many claims got which verdict, '2 supported, 1 refuted'."""
+    verdicts = [answer.verdict for answer in answers(result)]
+    return ', '.join(f'{verdicts.count(it)} {it}' for it in dict.fromkeys(verdicts))
+
+
 def answers(result: Result) -> list[Answer]:
-    """What each claim got."""
+    """What each claim got. A result from before verdicts were corrected is read as if it were."""
+    claims = corrected(result['claims'])
+    several = sum(claim['p_holm'] is not None for claim in claims) > 1
     return [
         Answer(
             claim['text'],
@@ -83,25 +120,32 @@ def answers(result: Result) -> list[Answer]:
             claim.get('kind') or '',
             numerals.interval(claim['ci95']),
             numerals.p_value(claim['p']),
-            numerals.p_value(adjusted),
+            numerals.p_value(claim['p_holm'] if several else None),
             claim.get('reason') or '',
+            numerals.interval(claim.get('ci95_examples') or (None, None)),
+            claim.get('when') or '',
         )
-        for claim, adjusted in zip(result['claims'], holm_adjusted(result), strict=True)
+        for claim in claims
     ]
 
 
 def answer_grid(result: Result) -> Grid:
     """A row for each claim; the verdict is marked, and says why where that is to be said."""
     found = answers(result)
-    noted = any(it.reason for it in found)
-    words = ('claim', 'verdict', *(['note'] if noted else []))
+    noted, dated = any(it.reason for it in found), any(it.when for it in found)
+    both = any(it.examples != numerals.DASH for it in found)
+    words = ('claim', 'verdict', *(['when'] if dated else []), *(['note'] if noted else []))
     rows = []
     for it in found:
         named = it.kind and it.effect != numerals.DASH
         effect = f'{it.effect} ({it.kind})' if named else it.effect
-        said = [Cell(it.text), Cell(it.verdict, True), *([Cell(it.reason)] if noted else [])]
-        rows.append([*said, *map(Cell, (effect, it.interval, it.p, it.holm))])
-    return Grid((*words, 'effect', '95 % interval', 'p', 'p (Holm)'), rows, words=len(words))
+        said = [Cell(it.text), Cell(it.verdict, True), *([Cell(it.when)] if dated else [])]
+        said += [Cell(it.reason)] if noted else []
+        intervals = [it.interval, *([it.examples] if both else [])]
+        rows.append([*said, *map(Cell, (effect, *intervals, it.p, it.holm))])
+    more = ('over seeds and examples',) if both else ()
+    head = (*words, 'effect', '95 % interval', *more, 'p', 'p (Holm)')
+    return Grid(head, rows, words=len(words))
 
 
 def remarks(result: Result) -> list[str]:
@@ -114,6 +158,23 @@ def remarks(result: Result) -> list[str]:
             for note in arm.get('notes', [])
         ),
     ]
+
+
+def still_moved(result: Result) -> list[str]:
+    """What still moved in the last fifth of each arm, and of which arms that is not known."""
+    arms = result['arms'].items()
+    told = [
+        f'{DAGGER} {name}: {", ".join(arm["moving"])}' for name, arm in arms if arm.get('moving')
+    ]
+    unknown = [
+        name for name, arm in arms if 'moving' in arm and arm['moving'] is None and arm['steps']
+    ]
+    if unknown:
+        told.append(
+            f'whether it still moved at the end cannot be told of {", ".join(unknown)} (two seeds '
+            'and three looks are needed)'
+        )
+    return told
 
 
 def best(result: Result, metric: str) -> list[str]:
@@ -132,28 +193,11 @@ def best(result: Result, metric: str) -> list[str]:
     return [name for name, mean in means.items() if mean == top]
 
 
-def holm_adjusted(result: Result) -> list[float | None]:
-    """The p-value of each claim adjusted for their number; None where one stands alone."""
-    ps = [np.nan if claim['p'] is None else claim['p'] for claim in result['claims']]
-    if np.isfinite(ps).sum() < 2:
-        return [None] * len(ps)
-    return [None if np.isnan(p) else p for p in holm(ps)]
-
-
-def is_training(metric: str) -> bool:
-    """Whether a number was measured in training, 'train/loss' or 'pretrain/train/loss'."""
-    split, *rest = metric.split('/')
-    return split == 'train' or (len(rest) > 1 and rest[0] == 'train')
-
-
-def twin(metric: str, names: Sequence[str]) -> str | None:
-    """The training metric of the same name as a test's, where it is one of `names`."""
-    parts = metric.split('/')
-    for i in range(min(2, len(parts) - 1)):
-        other = '/'.join([*parts[:i], 'train', *parts[i + 1 :]])
-        if parts[i] not in ('train', 'valid') and other in names:
-            return other
-    return None
+def without_twins(shown: Sequence[str]) -> list[str]:
+    """The numbers of tests among those that are shown; all where there are none."""
+    twins = {twin(name, shown, split) for name in shown for split in ('train', 'valid')}
+    tests = [name for name in shown if name not in twins and not is_training(name)]
+    return tests or list(shown)
 
 
 def known(steps: Sequence[float | None] | None) -> list[float]:

@@ -152,4 +152,15 @@ def actor(
         returns, lengths = whole_episodes(env, key, act, episodes=episodes)
         return {'return': Mean.of(returns, better='higher'), 'length': Mean.of(lengths)}
 
-    return Task(init, step, measure, nets=lambda state: learner.nets(state.learner))
+    told = (
+        f'each step plays {per_step} moves in each of {envs} environments side by side, and learns '
+        f'from {batch} of the last {replay:,} transitions, once {warm_up:,} have been played',
+        f'measured are {episodes} whole episodes in fresh environments',
+    )
+    return Task(
+        init,
+        step,
+        measure,
+        nets=lambda state: learner.nets(state.learner),
+        method=learner.method._replace(notes=(*learner.method.notes, *told)),
+    )

@@ -16,10 +16,12 @@ import numpy as np
 
 from jaxdl.checkpoint.manager import Checkpoints, load_weights
 from jaxdl.checkpoint.reading import Saved
+from jaxdl.derived import measured
 from jaxdl.engine.engine import Tick
 from jaxdl.errors import CheckpointError, DivergedError, JaxdlError, UsageError
 from jaxdl.files import RESTORE, read_arrays
 from jaxdl.metrics import Metric
+from jaxdl.run import method
 from jaxdl.run.comparison import refuse_changes, stand
 from jaxdl.run.config import Config, agree, groups_of, note_start
 from jaxdl.run.interruption import note_signals, stopped_by
@@ -50,6 +52,7 @@ def run_arm(
     options: Options = Options(),  # noqa: B008 (immutable)
     experiment: Path | None = None,
     accept: bool = False,
+    title: str | None = None,
     notes: Sequence[str] = (),
     judged: Sequence[str] = (),
     compared: Sequence[str] = (),
@@ -57,11 +60,14 @@ def run_arm(
     """Train one arm in `folder`, or go on with it, or return its numbers if it is done.
 
     env: what env.json is to say of the machine at this start. experiment: the file that the phases
-    come from. accept: go on with a run that computes something else now. notes: lines for the log.
+    come from. accept: go on with a run that computes something else now. title: what progress is
+    said of, None for the study and the arm. notes: lines for the log.
     judged, compared: the numbers that claims need of this arm, and those of them of which it must
     be known which values are better.
     Of an arm that is done the pictures are drawn again where they would be others.
-    Returns what DONE holds: {'parameters', 'steps', 'seconds', 'metrics': {name: [one a seed]}}.
+    Returns what DONE holds: {'parameters', 'steps', 'flops', 'epochs', 'seconds',
+    'metrics': {name: [one a seed]}}. flops: of the training steps of one seed, products only.
+    epochs: of each phase its passes over the rows of training, None where those are no table's.
     Raises UsageError where the folder holds another config, where something else is computed, where
     another process runs in it, and where phases, evaluations or claims do not fit each other;
     DivergedError; PreemptedError and InterruptedRunError once everything is saved.
@@ -94,13 +100,13 @@ def run_arm(
         if done and saved is None:
             standing.write(experiment)
             return read_done(folder)
-        watched = [*judged, *(name for stage in stages for name in stage.watched)]
+        watched = [*map(measured, judged), *(name for it in stages for name in it.watched)]
         # Lines of metrics.jsonl name the numbers of an earlier phase without its name.
         watched += [name.removeprefix(stage.prefix) for stage in stages for name in watched]
         record = stack.enter_context(
             Record(
                 folder,
-                title=f'{config.study} {config.arm}',
+                title=title or f'{config.study} {config.arm}',
                 seeds=config.seeds,
                 steps=sum(phase.steps for phase in phases),
                 resume_at=saved.step if saved else 0,
@@ -122,6 +128,7 @@ def run_arm(
         step = saved.step if saved else 0
         note_start(folder, env, layout=layout, step=step, accepted=standing.changed)
         record.describe(about)
+        record.explain(method.about(stages))
         payload = run.go(saved, init_from=config.init_from)
         record.done(payload)
     if stop:  # after the last step: this arm is done, and what would follow is not
@@ -217,6 +224,7 @@ class _Run:
         """Every phase from where it stands, to the final numbers."""
         first = saved.phase if saved else 0
         offset = sum(stage.phase.steps for stage in self._stages[:first])
+        costs = [stage.cost() for stage in self._stages]  # now: an engine goes with its phase
         outcome: Any = None  # of the phase before, with a leading axis of seeds
         for stage in self._stages[first:]:
             engine, phase = stage.engine, stage.phase
@@ -242,9 +250,13 @@ class _Run:
             del engine
         self._checkpoints.wait()
         results = self._results()
+        steps = [_steps_done(stage, results) for stage in self._stages]
+        done = list(zip(steps, costs, strict=True))
         return {
             'parameters': parameters,
-            'steps': sum(_steps_done(stage, results) for stage in self._stages),
+            'steps': sum(steps),
+            'flops': sum(count * each.flops for count, each in done),
+            'epochs': [each.epochs(count) for count, each in done],
             'seconds': round(time.perf_counter() - self._began, 1),
             'metrics': results,
         }
@@ -392,7 +404,7 @@ class _Run:
     def _write(self, stage: Stage, numbers: Numbers, *, step: int, ends: bool) -> None:
         """Scalars go to metrics.jsonl, arrays to arrays.npz."""
         scalars = scalars_of(numbers)
-        arrays = {k: np.array(v) for k, v in numbers.items() if k not in scalars}
+        arrays = {k: _stacked(v) for k, v in numbers.items() if k not in scalars}
         if arrays:
             self._record.arrays({stage.prefix + name: x for name, x in arrays.items()})
         for name, values in scalars.items():
@@ -467,6 +479,17 @@ def _steps_done(stage: Stage, results: Mapping[str, Any]) -> int:
     """The steps of a phase that its longest seed did: fewer than planned if all stopped early."""
     done = results.get(stage.prefix + STEPS)
     return int(max(done)) if done else stage.phase.steps
+
+
+def _stacked(values: Sequence[np.ndarray]) -> np.ndarray:
+    """The arrays of all seeds as one; where a seed has fewer examples, NaN fills it up."""
+    rows = max(map(len, values))
+    if all(len(each) == rows for each in values):
+        return np.array(values)
+    found = np.full((len(values), rows, *values[0].shape[1:]), np.nan)
+    for row, each in zip(found, values, strict=True):
+        row[: len(each)] = each
+    return found
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -19,7 +19,7 @@ from jaxdl.engine.identity import differences, in_words, program
 from jaxdl.errors import UsageError
 from jaxdl.files import read_json, write_json
 from jaxdl.run.config import Config, as_json, groups_of
-from jaxdl.run.origin import is_unchanged, keep_source, look
+from jaxdl.run.origin import is_unchanged, keep_source, layers, look
 from jaxdl.run.stage import Stage
 
 
@@ -50,8 +50,13 @@ class Comparison(NamedTuple):
 
 def is_believed(folder: Path, experiment: Path) -> bool:
     """Whether a folder's run is done, and all that it was made from is as it was."""
+    return (folder / 'DONE').exists() and is_same_origin(folder, experiment)
+
+
+def is_same_origin(folder: Path, experiment: Path) -> bool:
+    """Whether all that a folder's run was made from is as it was."""
     path = folder / 'identity.json'
-    if not (folder / 'DONE').exists() or not path.exists():
+    if not path.exists():
         return False
     origin = read_json(path)['origin']
     return origin is not None and is_unchanged(origin, experiment)
@@ -101,11 +106,11 @@ def stand(
 ) -> Comparison:
     """How the run in `folder` stands to what its stages compute now; nothing is compiled."""
     weights = _digest_of(config.init_from)
-    phases = _identities(stages)
+    phases = identities(stages)
     return compare(folder, phases, trained=trained, experiment=experiment, weights=weights)
 
 
-def _identities(stages: Sequence[Stage]) -> list[dict[str, Any]]:
+def identities(stages: Sequence[Stage]) -> list[dict[str, Any]]:
     """What the phases of a run compute, how each takes from the one before included."""
     found = []
     before: Any = None
@@ -147,11 +152,26 @@ def digests(identity: Mapping[str, Any]) -> dict[str, str]:
     """What an identity.json says in short: of the experiment's text, of programs and of data."""
     origin, phases = identity['origin'], identity['phases']
     programs = [{name: it['digest'] for name, it in each['programs'].items()} for each in phases]
+    # Which rows each seed draws is left out: lots of other seeds have the same data.
+    data = [
+        {split: {k: x for k, x in it.items() if k != 'drawn'} for split, it in each['data'].items()}
+        for each in phases
+    ]
     return {
         'experiment': origin['experiment'][:12] if origin else '',
+        'backend': _backend(origin) if origin else '',
         'programs': _short(programs),
-        'data': _short([each['data'] for each in phases]),
+        'data': _short(data),
     }
+
+
+def backend() -> str:
+    """Where programs are made: those of one backend are not those of another."""
+    return _backend({'platform': jax.default_backend(), 'layers': layers()})
+
+
+def _backend(origin: Mapping[str, Any]) -> str:
+    return f'{origin["platform"]}, {origin["layers"]}'
 
 
 def _short(value: Any) -> str:

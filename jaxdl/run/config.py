@@ -22,8 +22,9 @@ class Config(NamedTuple):
     """What an arm computes: two runs of equal configs are equal to the bit.
 
     study, arm: their names. seeds: their numbers. params: of the trial. phases: the name of each,
-    how many steps it has, and how many between evaluations. init_from: the folder whose weights it
-    starts from. smoke: whether it is a few steps of everything only.
+    how many steps it has, and how many between evaluations; a baseline has none. init_from: the
+    folder whose weights it starts from. smoke: whether it is a few steps of everything only.
+    tuned: the parameters whose values were chosen on the validation split.
     """
 
     study: str
@@ -33,6 +34,7 @@ class Config(NamedTuple):
     phases: list[dict[str, Any]]
     init_from: str | None = None
     smoke: bool = False
+    tuned: list[str] = []
 
 
 def as_json(value: Any, what: str = 'the value') -> Any:

@@ -85,11 +85,16 @@ def _setting(experiment: Path) -> dict[str, Any]:
         'x64': bool(jax.config.read('jax_enable_x64')),
         'jax': {name: str(getattr(jax.config, name)) for name in NUMERIC},
         'data': {name: os.environ.get(name) for name in FOLDERS},
-        'layers': 'formulations for CPU' if cpu_formulations() else 'plain',
+        'layers': layers(),
         'versions': machine.versions(),
         'jaxdl': _digest_of_jaxdl(),
         'experiment': _digest(experiment),
     }
+
+
+def layers() -> str:
+    """Which formulations of layers are taken."""
+    return 'formulations for CPU' if cpu_formulations() else 'plain'
 
 
 @functools.cache
@@ -102,12 +107,21 @@ def imports(experiment: Path) -> list[Path]:
     """The modules of an experiment's own that have been imported, but for its file."""
     roots = {experiment.resolve().parent, Path.cwd().resolve()}
     files = {getattr(module, '__file__', None) for module in [*sys.modules.values()]}
-    paths = {Path(file).resolve() for file in files if file and file.endswith('.py')}
+    paths = {_of_ones_own(os.path.abspath(file)) for file in files if file and file.endswith('.py')}
+    mine = experiment.resolve()
     return sorted(
-        path
-        for path in paths - {experiment.resolve()}
-        if roots & {*path.parents} and PACKAGE not in path.parents and not is_installed(path)
+        path for path in paths if path is not None and path != mine and roots & {*path.parents}
     )
+
+
+@functools.cache
+def _of_ones_own(file: str) -> Path | None:
+    """The path of a module's file; None of jaxdl's, and of what is installed.
+
+    Once a process for each of the thousands of modules that there are: a run is looked at often.
+    """
+    path = Path(file).resolve()
+    return None if PACKAGE in path.parents or is_installed(path) else path
 
 
 def keep_source(folder: Path, experiment: Path) -> None:

@@ -39,7 +39,7 @@ from jaxdl.run.progress import Progress, progress_for
 from jaxdl.run.tensorboard import TensorBoard
 from jaxdl.samples import Audio, Sample, Texts
 
-METRICS, ARRAYS = 'metrics.jsonl', 'arrays.npz'
+METRICS, ARRAYS, ABOUT = 'metrics.jsonl', 'arrays.npz', 'about.json'
 _SAMPLE = re.compile(r'([^.].*)_([0-9]{8,})\.(?:png|txt|wav)')
 
 
@@ -185,9 +185,15 @@ class Record:
         """What the numbers of this run are: numbers.json."""
         if self._active:
             told = {
-                name: {'better': it.better, 'labels': it.labels} for name, it in numbers.items()
+                name: {'better': it.better, 'labels': it.labels, 'drawn': it.drawn}
+                for name, it in numbers.items()
             }
             write_json(self.folder / 'numbers.json', told)
+
+    def explain(self, about: Mapping[str, Any]) -> None:
+        """How the run trains and on which data, see `jaxdl.run.method`: about.json."""
+        if self._active:
+            write_json(self.folder / ABOUT, about)
 
     def done(self, payload: Mapping[str, Any]) -> None:
         """The run is finished: DONE, the last file to be written, with its final numbers.

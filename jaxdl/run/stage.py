@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxdl.derived import derived, measured, refuse_underived
 from jaxdl.engine.engine import Engine, finish_each, split_seeds
 from jaxdl.errors import UsageError, nearest
 from jaxdl.metrics import About, Metric
@@ -27,6 +28,22 @@ class Options(NamedTuple):
     layout: str = 'auto'
     chunk: int | None = None
     tensorboard: bool = True
+
+
+class StepCost(NamedTuple):
+    """What a step of one seed costs.
+
+    flops: of its products. rows: of its batch. of: rows there are to train on, None where they are
+    no table's.
+    """
+
+    flops: float
+    rows: int
+    of: int | None
+
+    def epochs(self, steps: int) -> float | None:
+        """How often so many steps see each row of training; None where that means nothing."""
+        return steps * self.rows / self.of if self.of else None
 
 
 class Stage:
@@ -76,6 +93,12 @@ class Stage:
     def template(self) -> Any:
         """Shapes of what a checkpoint of this phase holds."""
         return {'states': self.engine.template(), 'totals': self.engine.no_totals()}
+
+    def cost(self) -> StepCost:
+        """What a step of it costs."""
+        table = self.phase.train.table
+        rows = None if table is None else len(table)
+        return StepCost(self.engine.flops(), self.engine.rows, rows)
 
     def forget(self) -> None:
         """Give back the data and the programs: the phase is over."""
@@ -159,15 +182,22 @@ def numbers_of(stages: Sequence[Stage]) -> dict[str, About]:
 def refuse_unmeasured(
     arm: str, about: Mapping[str, About], *, judged: Sequence[str], compared: Sequence[str]
 ) -> None:
-    """Raise UsageError where claims need a number that an arm will not have."""
+    """Raise UsageError where claims need a number that an arm will not have.
+
+    Of a derived number that is what it is made of; see `jaxdl.derived`.
+    """
     single = [name for name, it in about.items() if not it.shape]
     for name in judged:
-        if name not in single:
-            what = ', which is an array' if name in about else ''
-            close = nearest(name, single)
-            raise UsageError(f'a claim judges {name!r} of arm {arm!r}{what}{close}')
+        if (source := measured(name)) not in single:
+            what = ', which is an array' if source in about else ''
+            made = f', made of {source!r}' if source != name else ''
+            close = nearest(source, single)
+            raise UsageError(f'a claim judges {name!r} of arm {arm!r}{made}{what}{close}')
+        if made_of := derived(name):
+            refuse_underived(made_of, about[source].better, single)
     for name in compared:
-        if not about[name].better:
+        made_of = derived(name)
+        if not (made_of.better(about[made_of.metric].better) if made_of else about[name].better):
             raise UsageError(
                 f'a claim compares {name!r}, and nothing says which values are better; its metric '
                 "does: better='higher'"

@@ -168,9 +168,11 @@ def test_what_result_json_holds(finished):
     assert len(accuracy['per_seed']) == 2
     assert low <= accuracy['mean'] == sum(accuracy['per_seed']) / 2 <= high
     (claim,) = result['claims']
-    judged = {'verdict', 'effect', 'ci95', 'p', 'kind', 'reason'}
+    judged = {'verdict', 'effect', 'ci95', 'p', 'p_holm', 'kind', 'reason', 'when'}
+    judged |= {'ci95_examples', 'examples'}  # of the test's 60 rows
     assert {'text', 'arms', 'metric', 'judge', *judged} == claim.keys()
     assert claim['verdict'] in ('supported', 'refuted', 'undecided')
+    assert claim['when'] == 'confirmatory'  # as every claim of a study that is run as it stands
 
 
 def test_a_finished_run_prints_its_result_again_without_its_data(there, finished, monkeypatch):
@@ -190,6 +192,29 @@ def test_a_mistake_in_the_last_arm_is_found_before_the_first_is_trained(here, mo
     assert "a claim judges 'test/acuracy' of arm 'narrow'; did you mean" in line
     (here / 'mine.py').write_text(MINE.replace("'test/accuracy'", "'test/confusion'"))
     assert "'test/confusion' of arm 'narrow', which is an array" in mistake(*RUN)
+
+
+@pytest.mark.parametrize(
+    ('metric', 'said'),
+    [
+        (
+            "'gap of test/acuracy'",
+            "'gap of test/acuracy' of arm 'narrow', made of 'test/acuracy'; did",
+        ),
+        ("'area of test/confusion'", "made of 'test/confusion', which is an array"),
+        ("'steps to test/loss >= 0.1'", "lower values of 'test/loss' are better, and at_least is"),
+        (
+            "'test/accuracy', equal='parameters'",
+            "at equal parameters': parameters differ by 61 % (37 against 23)",
+        ),
+    ],
+)
+def test_what_a_claim_cannot_be_made_of_is_found_before_the_first_step(
+    metric, said, here, monkeypatch
+):
+    monkeypatch.setattr(plan, 'run_arm', None)
+    (here / 'mine.py').write_text(MINE.replace("'test/accuracy'", metric))
+    assert said in mistake(*RUN)
 
 
 @pytest.mark.parametrize('where', ['study = Study(', '    task = '])
@@ -327,6 +352,34 @@ def test_record_copies_the_result_and_writes_the_table(there):
     result = json.loads((there / 'experiments/results/mine.json').read_text())
     assert result == read_json(there / 'runs/mine/result.json')
     assert 'Is wider better?' in (there / 'experiments/README.md').read_text()
+
+
+def test_judge_judges_the_record_again_and_says_what_has_changed(here, finished):
+    shutil.copytree(finished[0] / 'runs', here / 'runs')
+    assert typed('record', 'mine')[0] == 0
+    recorded = json.loads((here / 'experiments/results/mine.json').read_text())
+    shutil.rmtree(here / 'runs')  # the record is enough
+    code, out, _ = typed('judge', 'mine.py')
+    assert code == 0 and 'Is wider better?' in out
+    again = json.loads((here / 'experiments/results/mine.json').read_text())
+    assert again.pop('stale') == [] and again == recorded
+    changed = MINE.replace('optax.sgd(lr)', 'optax.sgd(lr, momentum=0.5)').replace(
+        "'test/accuracy')],", "'test/accuracy'), better('narrow', 'wide', 'test/loss')],"
+    )
+    (here / 'mine.py').write_text(changed.replace('lr: Rate = 0.1', 'lr: Rate = 0.2'))
+    code, out, _ = typed('judge', 'mine.py')
+    assert code == 0 and 'narrow has a better test/loss than wide: undecided, a claim that' in out
+    again = json.loads((here / 'experiments/results/mine.json').read_text())
+    assert again['stale'] == [
+        'lr of narrow is 0.2 now, and was 0.1',
+        'lr of wide is 0.2 now, and was 0.1',
+        'narrow computes something else',
+        'wide computes something else',
+    ]
+    assert [claim['when'] for claim in again['claims']] == ['confirmatory', 'exploratory']
+    table = (here / 'experiments/README.md').read_text()
+    assert '(**stale**)' in table and '**Stale, as far as is known: lr of narrow is 0.2' in table
+    assert "no result of 'nothing' is recorded" in mistake('judge', 'nothing')
 
 
 def test_record_outside_a_checkout_makes_what_it_needs(here, finished):
@@ -582,12 +635,13 @@ def test_usage_names_every_command():
     'words,parts',
     [
         (['list'], ['usage: jaxdl list']),
+        (['judge'], ['usage: jaxdl judge NAME|FILE.py']),
         (['run'], ['usage: jaxdl run NAME|FILE.py', '--workdir PATH', 'jaxdl run digits --help']),
         (['run', 'mine.py'], ['run mine.py', '--widths [INT [INT ...]] of its hidden layers']),
         (['run', 'digits'], ['trial options', '--network {lenet,mlp}', '(default: 0.003)']),
         (
             ['run', 'digits'],
-            ['lenet network lenet mlp network mlp tiny steps 20, batch 16, lr 0.0001'],
+            ['lenet network lenet mlp network mlp nearest a baseline, not trained tiny steps 20'],
         ),
         (['eval'], ['usage: jaxdl eval NAME|FOLDER', '--arm']),
         (['eval', 'digits'], ['usage: jaxdl eval NAME|FOLDER', '--layout']),
@@ -624,7 +678,7 @@ def test_every_command_is_in_the_tests_of_help():
 def test_list_shows_every_experiment_with_its_question_and_arms():
     code, out, _ = typed('list')
     assert code == 0
-    for part in ('digits', 'lenet_mnist', 'ring_gan', 'catch_dqn', 'lenet, mlp, tiny'):
+    for part in ('digits', 'lenet_mnist', 'ring_gan', 'catch_dqn', 'lenet, mlp, nearest'):
         assert part in flat(out)
 
 

@@ -79,6 +79,11 @@ def line_of(check, value):
         ('claims', [better('fats', 'slow', 'test/x')], 'the claim '),
         ('claims', [Claim('t', 'fast', 'test/x', max)], "the claim 't': its arms are 'fast'"),
         ('claims', [Claim('t', ('fast',), 3, max)], "the claim 't': 3 is no name of a number"),
+        (
+            'claims',
+            [Claim('t', ('fast',), 'test/x', max, 'flop')],
+            "the claim 't': equal is 'flop'; did",
+        ),
         ('claims', [Claim('t', ('fast',), 'test/x', None)], "the claim 't': its judge is no"),
         ('trial', None, 'trial: None is not allowed; it must be a function'),
         ('trial', Phase, "trial: <class 'jaxdl.study.Phase'> is not allowed"),

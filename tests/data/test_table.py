@@ -6,7 +6,7 @@ import pytest
 from jaxdl.data.order import permutation
 from jaxdl.data.rows import Rows, UnreadableRowError, column_of
 from jaxdl.data.sets.digits import digits
-from jaxdl.data.table import Table, from_arrays, moments
+from jaxdl.data.table import Table, csv, from_arrays, moments
 from jaxdl.errors import UsageError
 
 
@@ -36,6 +36,20 @@ class Slow(Rows):
 
 def slow(n=10, **options):
     return Table(Slow(n, **options), 'slow', {'y': ('a', 'b', 'c')})
+
+
+def test_the_card_of_a_dataset_stays_with_its_parts(tmp_path):
+    whole = digits()
+    assert whole.card.licence == 'CC BY 4.0' and 'Kaynak 1998' in whole.card.citation
+    train, test = whole.split(seed=0, test=0.5)
+    parts = [train, test.take([3]), whole.select({'z': 'x'}), whole.map({'x': lambda x: x / 16})]
+    parts += [whole.clean()[0], whole.load()]
+    assert all(part.card is whole.card for part in parts)
+    # Of a person's own nothing is known but the name, and the file.
+    assert from_arrays({'x': [1]}, name='mine').card == ('mine', '', '', '', '')
+    file = tmp_path / 'cells.csv'
+    file.write_text('x\n1\n')
+    assert csv(file, columns={'x': int}).card == ('cells', 'cells.csv', '', '', '')
 
 
 def test_permutation_is_golden():

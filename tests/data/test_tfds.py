@@ -13,7 +13,7 @@ from jaxdl.data.catalogue import available, prepare, show
 from jaxdl.data.prepared import all_prepared, find
 from jaxdl.data.rows import UnreadableRowError
 from jaxdl.data.stream import shuffled
-from jaxdl.data.tfds import _decoded, _opened, tfds
+from jaxdl.data.tfds import _decoded, _opened, cited, tfds
 from jaxdl.errors import DataMissingError, JaxdlError, UsageError
 
 BOXES = [np.full((i % 3, 4), i / 20, np.float32) for i in range(20)]
@@ -50,6 +50,9 @@ def prepared(tmp_path_factory):
             label = features.ClassLabel(names=['cat', 'dog'])
             return tensorflow_datasets.core.DatasetInfo(
                 builder=self,
+                description='Numbered\npets. They are under a kind licence.\n\nMore of them.',
+                homepage='https://pets.org',
+                citation='@misc{roe, author={Roe, {Jo}}, title={The {Pets}}, year=2001}',
                 features=features.FeaturesDict(
                     {
                         'image': features.Tensor(shape=(2, 3, 1), dtype=np.uint8),
@@ -131,6 +134,31 @@ def test_slices_are_tfds_own(split, rows):
 def test_splits_add():
     table = tfds('pets', 'train+test')
     assert numbers(table) == numbers(tfds('pets', 'train')) + numbers(tfds('pets', 'test'))
+
+
+def test_the_card_is_what_tfds_says_and_stays_with_every_part():
+    card = tfds('pets', 'train').card
+    assert card == (
+        'pets/1.0.0',
+        'https://pets.org (TFDS)',
+        'They are under a kind licence.',
+        'Roe, Jo 2001: The Pets',
+        'Numbered pets. They are under a kind licence.',
+    )
+    lazy = tfds('pets', 'train', columns={'x': 'image'}, decode=False)
+    assert lazy.card == card and lazy.take([1]).load().card == card
+
+
+@pytest.mark.parametrize(
+    ('entry', 'said'),
+    [
+        ('@a{b,\n  title={{GLUE}: A {Bench}},\n  year={2019}\n}', '2019: GLUE: A Bench'),
+        ('@ONLINE {b,\n author = "S",\n title  = "B D",\n year   = "2017"\n}', 'S 2017: B D'),
+        ('no\n  BibTeX', 'no BibTeX'),
+    ],
+)
+def test_an_entry_of_bibtex_in_a_line(entry, said):
+    assert cited(entry) == said
 
 
 def test_decoding_is_done_once():

@@ -245,8 +245,13 @@ def test_seeds_share_batches_unless_the_source_is_private(layout):
         numbers = finish_each(e.measure(e.init(), 'rows'))['rows']
         assert [len(each) for each in numbers] == [16, 16]  # two batches of 8, joined
         seen[private] = numbers
-    # The rows sent are the same; a private source still draws its own noise.
     assert np.array_equal(*seen[False]) and not np.array_equal(*seen[True])
+    # Of its own rows, too, a seed sees those that it sees alone.
+    alone = engine(seeds=[4], layout_name=layout, evaluations={'rows': Eval(finite, measure=rows)})
+    assert np.array_equal(finish_each(alone.measure(alone.init(), 'rows'))['rows'][0], numbers[1])
+    sent = [next(finite.open(seed, 0)) for seed in (3, 4)]
+    near = [np.abs(x[:8] - toy.X[at]).max() < 1 for x, at in zip(numbers, sent, strict=True)]
+    assert near == [True, True] and not np.array_equal(*sent)
 
 
 def test_what_joins_is_not_measured_in_training():
@@ -273,7 +278,7 @@ def test_evaluations_of_one_shape_share_a_program():
     found = {name: finish_each(e.measure(states, name)) for name in tests}
     assert sum('compiling measure' in text for text in said) == 3  # a and b; small; rows
     assert not any('recompiles' in text for text in said)
-    assert found['a'].keys() == {'loss', 'accuracy', 'confusion'}
+    assert found['a'].keys() == {'loss', 'accuracy', 'confusion', 'accuracy/each'}
     for name, values in found['a'].items():
         np.testing.assert_array_equal(values, found['b'][name])
         np.testing.assert_allclose(values, found['small'][name], rtol=1e-6)

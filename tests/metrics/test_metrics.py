@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from jaxdl.errors import UsageError
 from jaxdl.metrics import (
     About,
+    Each,
     Mean,
     Metric,
     add,
@@ -17,9 +18,10 @@ from jaxdl.metrics import (
     finish,
     joined,
     read_classes,
+    total,
     widened,
 )
-from jaxdl.metrics.confusion import Confusion, Score, accuracy, f1, macro_f1
+from jaxdl.metrics.confusion import Confusion, Score, accuracy, counts_of_rows, f1, macro_f1
 
 RNG = np.random.default_rng(0)
 ROWS, CLASSES = 29, 4
@@ -189,9 +191,9 @@ class Tokens(Metric):
 class TestFields:
     def test_are_summed_or_joined_as_they_say(self):
         whole, parts = Tokens.of(0, 9), [Tokens.of(0, 2), Tokens.of(2, 2), Tokens.of(2, 9)]
-        for total in (add(parts), parts[0] + parts[1] + parts[2]):
-            assert total.count == 9 and total.rows['a'].dtype == np.int32
-            for got, want in zip(jax.tree.leaves(total), jax.tree.leaves(whole), strict=True):
+        for both in (add(parts), parts[0] + parts[1] + parts[2]):
+            assert both.count == 9 and both.rows['a'].dtype == np.int32
+            for got, want in zip(jax.tree.leaves(both), jax.tree.leaves(whole), strict=True):
                 np.testing.assert_array_equal(got, want)
         assert whole.joins() and not Mean.of(1.0).joins()
 
@@ -236,6 +238,38 @@ class TestNames:
             'mean': About((), 'higher'),
             'rows': About((3,), None, ('x', 'y')),
         }
+
+
+class TestEach:
+    def test_the_values_that_count_stay_in_order(self):
+        values, mask = np.arange(10.0), np.arange(10) % 3 > 0
+        parts = [Each.of(values[i : i + 4], mask[i : i + 4]) for i in (0, 4, 8)]
+        got = finish({'accuracy/each': total([{'a': part} for part in parts])['a']})
+        assert got['accuracy/each'].tolist() == [1, 2, 4, 5, 7, 8]
+        assert Each.of(values > 3).value().tolist() == [0] * 4 + [1] * 6
+        assert Each.of([np.nan, 1.0], [False, True]).value().tolist() == [1]
+
+    def test_are_one_a_row_known_from_shapes_and_joined(self):
+        shapes = jax.eval_shape(lambda: {'a/each': Each.of(jnp.ones(3), jnp.ones(3, bool))})
+        (about,) = describe(shapes).values()
+        assert about.shape == (0,) and about.better is None and shapes['a/each'].joins()
+        with pytest.raises(UsageError, match=r'Each.of: values \[2, 3\]; they are one a row'):
+            Each.of(jnp.ones((2, 3)))
+
+
+def test_the_matrix_of_each_row_is_that_of_the_row_alone():
+    rng = np.random.default_rng(0)
+    truth, predicted = rng.integers(-1, 5, (2, 6, 3, 7))  # -1 and 4 are no classes
+    mask = rng.uniform(size=truth.shape) < 0.7
+    got = counts_of_rows(jnp.asarray(truth), jnp.asarray(predicted), mask, classes=4)
+    for row in range(6):
+        known = mask[row] & (np.minimum(truth, predicted)[row] >= 0)
+        known &= np.maximum(truth, predicted)[row] < 4
+        pair = truth[row][known], predicted[row][known]
+        np.testing.assert_array_equal(got[row], confusion_matrix(*pair, labels=range(4)))
+    np.testing.assert_array_equal(
+        got.sum(0), Confusion.of(jnp.asarray(truth), jnp.asarray(predicted), 4, mask).counts
+    )
 
 
 def test_a_matrix_gives_scores_and_the_names_of_its_classes():

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jitted import Jitted, jitted
 from test_boxes import recomputed
 
-from jaxdl import boxes as bx
+from jaxdl import boxes
 from jaxdl.engine import cost
 from jaxdl.models import faster_rcnn
 from jaxdl.models.faster_rcnn import (
@@ -25,6 +26,8 @@ from jaxdl.models.faster_rcnn import (
 from jaxdl.models.resnet import BasicBlock, Stages
 from jaxdl.net import Net
 from jaxdl.nn import fpn, regions
+
+bx = Jitted(boxes)
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
@@ -56,8 +59,8 @@ class TestPyramid:
     def test_coarse_levels_reach_fine_ones_and_not_the_reverse(self):
         maps = [normal(1, 8, 8, 3), normal(1, 4, 4, 5), normal(1, 2, 2, 4)]
         module = fpn.FeaturePyramid(6)
-        variables = module.init(KEY, maps)
-        levels = module.apply(variables, maps)
+        variables = jax.jit(module.init)(KEY, maps)
+        levels = jax.jit(module.apply)(variables, maps)
         assert [x.shape for x in levels] == [(1, n, n, 6) for n in (8, 4, 2, 1)]
         np.testing.assert_array_equal(levels[3], levels[2][:, ::2, ::2])
 
@@ -82,7 +85,7 @@ class TestPyramid:
         boxes = np.array([[0, 0, s, s] for s in sides], np.float32)
         got = jax.jit(partial(fpn.pyramid_align, size=size))(maps, boxes)
         for row, box, level in zip(got, boxes, [0, 0, 1, 1, 2, 3, 3], strict=True):
-            want = regions.roi_align(maps[level], box[None], scale=1 / (4 << level))[0]
+            want = jitted(regions.roi_align)(maps[level], box[None], scale=1 / (4 << level))[0]
             np.testing.assert_allclose(row, want, atol=1e-5)
 
     def test_each_region_is_on_one_level_whatever_is_computed_twice(self):
@@ -181,6 +184,7 @@ def test_frozen_norm_is_one_that_does_not_learn():
     assert 'params' not in FrozenBatchNorm().init(KEY, x)
 
 
+@pytest.mark.slow
 def test_size_of_the_named_network():
     module = faster_rcnn.fasterrcnn_resnet50_fpn()
     x = jax.ShapeDtypeStruct((1, 800, 800, 3), jnp.float32)
@@ -253,11 +257,11 @@ class TestNetwork:
         other, kinds = BOXES.copy(), CLASSES.copy()
         other[~MASK], kinds[~MASK] = 7.0, 1
         order = np.array([3, 1, 0, 2])
-        for boxes, classes, mask in (
+        for truth, classes, mask in (
             (other, kinds, MASK),
             (BOXES[:, order], CLASSES[:, order], MASK[:, order]),
         ):
-            got = losses(net, IMAGES, boxes, classes, mask)
+            got = losses(net, IMAGES, truth, classes, mask)
             np.testing.assert_allclose(got, want, rtol=1e-5)
         wrong = losses(net, IMAGES, BOXES, 1 - CLASSES, MASK)
         assert wrong.objectness == want.objectness

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jitted import jitted
 
 from jaxdl.models import lenet
 from jaxdl.models.lenet import LeNet, LeNet5
@@ -70,7 +71,7 @@ class TestMLP:
         for i in range(2):
             y = np.tanh(y @ p[f'Dense_{i}']['kernel'] + p[f'Dense_{i}']['bias'])
         y = y @ p['Dense_2']['kernel'] + p['Dense_2']['bias']
-        close(module.apply({'params': p}, x), y)
+        close(jitted(module.apply)({'params': p}, x), y)
 
     def test_dropout_is_for_training_and_for_hidden_units(self):
         module = MLP((1000, 1), activation=lambda x: x, dropout=0.25)
@@ -79,8 +80,9 @@ class TestMLP:
             'Dense_1': {'kernel': np.ones((1000, 1), np.float32), 'bias': np.zeros(1)},
         }
         x = np.ones((1, 1), np.float32)
-        assert module.apply({'params': p}, x) == 1000
-        kept = module.apply({'params': p}, x, train=True, rngs={'dropout': jax.random.key(0)})
+        apply = jitted(module.apply)
+        assert apply({'params': p}, x) == 1000
+        kept = apply({'params': p}, x, train=True, rngs={'dropout': jax.random.key(0)})
         assert 900 < kept[0, 0] < 1100 and kept[0, 0] != 1000
 
 
@@ -143,7 +145,7 @@ class TestLeNet5:
     def test_a_map_does_not_see_what_the_table_withholds(self):
         module = lenet.TableConv(lenet.TABLE, (5, 5))
         p = {'params': random_like(shapes(module, 1, 5, 5, 6))}
-        seen = jax.jacobian(lambda x: module.apply(p, x)[0, 0, 0])(jnp.ones((1, 5, 5, 6)))
+        seen = jax.jit(jax.jacobian(lambda x: module.apply(p, x)[0, 0, 0]))(jnp.ones((1, 5, 5, 6)))
         seen = np.abs(seen).sum((1, 2, 3)) > 0
         for j, maps in enumerate(lenet.TABLE):
             assert np.flatnonzero(seen[j]).tolist() == list(maps)
@@ -192,12 +194,12 @@ class TestLeNet:
         module = LeNet((2, 3), (40,), kernel=(3, 3), padding='SAME', dropout=0.5)
         p = {'params': random_like(shapes(module, *x.shape))}
         plain = module.clone(dropout=0.0)
-        np.testing.assert_array_equal(module.apply(p, x), plain.apply(p, x))
-        _, seen = module.apply(
+        np.testing.assert_array_equal(jax.jit(module.apply)(p, x), jax.jit(plain.apply)(p, x))
+        _, seen = jitted(module.apply)(
             *(p, x), train=True, rngs={'dropout': jax.random.key(0)}, capture_intermediates=True
         )
         hidden = nn.relu(
-            plain.apply(p, x, capture_intermediates=True)[1]['intermediates']['Dense_0'][
+            jitted(plain.apply)(p, x, capture_intermediates=True)[1]['intermediates']['Dense_0'][
                 '__call__'
             ][0]
         )
@@ -247,7 +249,10 @@ class TestLeNet:
         p = random_like(shapes(module, 2, 9, 9, 1))
         x = RNG.normal(size=(2, 9, 9, 1)).astype(np.float32)
         y = relu(convolve(x, **p['Conv_0'], stride=2)).reshape(2, -1)
-        close(module.apply({'params': p}, x), y @ p['Dense_0']['kernel'] + p['Dense_0']['bias'])
+        close(
+            jitted(module.apply)({'params': p}, x),
+            y @ p['Dense_0']['kernel'] + p['Dense_0']['bias'],
+        )
 
     @pytest.mark.parametrize('pool', [lenet.max_pool, lenet.average_pool, lenet.strided_conv])
     def test_maps_move_with_the_image(self, pool):

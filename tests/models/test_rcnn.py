@@ -7,11 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jitted import Jitted
 
-from jaxdl import boxes as bx
+from jaxdl import boxes
 from jaxdl.engine import cost
-from jaxdl.models import rcnn
+from jaxdl.models import rcnn as plain
 from jaxdl.models.rcnn import RCNN, FastRCNN, RegionHead, Regions, Samples
+
+bx, rcnn = Jitted(boxes), Jitted(plain)
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)

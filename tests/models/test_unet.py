@@ -227,15 +227,18 @@ class TestOverlapTile:
             overlap_tile(lambda t: t[:, 2:-2, 2:-2], jnp.ones((1, 9, 9, 1)), tile=8, stride=5)
 
 
+BILINEAR = jax.jit(fcn.bilinear, static_argnums=1)
+
+
 class TestFCN:
     def test_enlargements_start_as_interpolations(self):
-        kernel = fcn.bilinear(jax.random.key(0), (8, 8, 2, 2))
+        kernel = BILINEAR(jax.random.key(0), (8, 8, 2, 2))
         assert np.count_nonzero(kernel[:, :, 0, 1]) == 0
         module = fcn.ConvTranspose(
             2, (8, 8), strides=(4, 4), padding='VALID', use_bias=False, kernel_init=fcn.bilinear
         )
         x = RNG.normal(size=(1, 5, 6, 2)).astype(np.float32)
-        got, _ = module.init_with_output(jax.random.key(0), x)
+        got, _ = jax.jit(module.init_with_output)(jax.random.key(0), x)
         want = jax.image.resize(x, (1, 20, 24, 2), 'linear')
         np.testing.assert_allclose(got[:, 4:-4, 4:-4], want[:, 2:-2, 2:-2], atol=1e-5)
 
@@ -250,13 +253,13 @@ class TestFCN:
         for name, layer in params.items():
             kernel = layer['kernel']
             if name.startswith('upscore'):
-                layer['kernel'] = np.asarray(fcn.bilinear(jax.random.key(0), kernel.shape))
+                layer['kernel'] = np.asarray(BILINEAR(jax.random.key(0), kernel.shape))
             else:
                 kernel[kernel.shape[0] // 2, kernel.shape[1] // 2] = 1
         x = np.zeros((1, 48, 40, 1), np.float32)
         first = (1 - module.margin) % 4  # where a window of the poolings begins
         x[:, first + 20 : first + 28, first + 12 : first + 20] = 1
-        y = np.asarray(module.apply({'params': params}, x))[0, :, :, 0]
+        y = np.asarray(jax.jit(module.apply)({'params': params}, x))[0, :, :, 0]
         rows, columns = (y.sum(axis) @ np.arange(y.shape[1 - axis]) / y.sum() for axis in (1, 0))
         assert y.shape == (48, 40) and (rows, columns) == pytest.approx(
             (first + 23.5, first + 15.5)

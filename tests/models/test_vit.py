@@ -182,7 +182,9 @@ class TestInjection:
 
         assert np.abs(trained(0) - trained(1)).max() > 0.01
         plain = ViT(**SMALL | {'depth': 1})
-        np.testing.assert_array_equal(module.apply(variables, x), plain.apply(variables, x))
+        np.testing.assert_array_equal(
+            jax.jit(module.apply)(variables, x), jax.jit(plain.apply)(variables, x)
+        )
 
     def test_initial_values(self):
         params = jax.jit(ViT(**SMALL | {'depth': 1}).init)(

@@ -35,7 +35,7 @@ class TestNetworks:
         ('module', 'parameters', 'numbers', 'products'),
         [
             # Numbers of Darknet's weight files (running statistics too), and its BFLOPs at 416x416.
-            (YOLOv3(), 61_949_149, 62_001_757, 65.86e9),
+            pytest.param(*(YOLOv3(), 61_949_149, 62_001_757, 65.86e9), marks=pytest.mark.slow),
             (TinyYOLOv3(), 8_852_366, 8_858_734, 5.56e9),
         ],
     )

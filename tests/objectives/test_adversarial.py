@@ -32,7 +32,7 @@ class Told(nn.Module):
 def gan(rules, **options):
     sgd = {'generator_opt': optax.sgd(0.1), 'critic_opt': optax.sgd(0.1)}
     task = adversarial(Told(2), Told(1), lambda *_: {}, rules=rules, noise=3, **sgd, **options)
-    return task, task.init(KEY, BATCH)
+    return task, jax.jit(task.init)(KEY, BATCH)
 
 
 def by_hand(state, name, rows, y=None):
@@ -46,7 +46,7 @@ def by_hand(state, name, rows, y=None):
 def test_both_players_are_told_the_condition(condition):
     task, state = gan(WASSERSTEIN, condition=condition)
     y = Y if condition else None
-    after, metrics = task.step(KEY, state, BATCH)
+    after, metrics = jax.jit(task.step)(KEY, state, BATCH)
 
     def fake(name):
         turn = jax.random.fold_in(key_for(KEY, name), 0)
@@ -63,7 +63,7 @@ def test_both_players_are_told_the_condition(condition):
 def test_a_condition_that_no_row_has_moves_nothing_of_it():
     batch = {**BATCH, 'y': jnp.asarray(Y % 2)}
     task, state = gan(NON_SATURATING, condition='y', penalty=1.0)
-    after, _ = task.step(KEY, state, batch)
+    after, _ = jax.jit(task.step)(KEY, state, batch)
     for name in ('critic', 'generator'):
         before, now = (s[name].net.params['told']['embedding'] for s in (state, after))
         assert (before[:2] != now[:2]).any(-1).all() and (before[2] == now[2]).all()

@@ -9,6 +9,7 @@ import pytest
 
 from jaxdl.errors import UsageError
 from jaxdl.metrics import finish
+from jaxdl.metrics.confusion import Score, macro_f1
 from jaxdl.models.googlenet import Heads, googlenet_loss
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.detection import detector
@@ -63,8 +64,17 @@ def test_accuracy_is_that_of_the_main_head(stepped):
     logits = batch['x'] @ before['main']['kernel'] + before['main']['bias']
     right = (logits.argmax(-1) == batch['y'])[batch['mask']]
     assert metrics['accuracy'].value() == pytest.approx(right.mean())
-    measured = task.measure(jax.random.key(0), state, jax.tree.map(jnp.asarray, batch))
-    assert finish(measured)['accuracy'] == pytest.approx(right.mean())
+    measured = finish(task.measure(jax.random.key(0), state, jax.tree.map(jnp.asarray, batch)))
+    assert measured['accuracy'] == pytest.approx(right.mean())
+    np.testing.assert_array_equal(measured['accuracy/each'], right)
+
+
+def test_single_rows_are_kept_beside_an_accuracy_alone(stepped):
+    *_, batch, _, state = stepped
+    scores = {'macro_f1': Score(macro_f1)}
+    task = classifier(TwoHeads(), optax.sgd(1.0), classes=3, scores=scores)
+    measured = jax.eval_shape(task.measure, jax.random.key(0), state, batch)
+    assert measured.keys() == {'loss', ''}
 
 
 @pytest.mark.parametrize('classes', [2, 4, ('a', 'b')])

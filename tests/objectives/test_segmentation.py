@@ -11,7 +11,7 @@ import pytest
 from sklearn import metrics as sklearn
 
 from jaxdl.metrics import finish
-from jaxdl.metrics.confusion import Confusion
+from jaxdl.metrics.confusion import Confusion, dice_of_rows
 from jaxdl.models.googlenet import Heads, auxiliary_loss
 from jaxdl.objectives.segmentation import SCORES, middle, segmenter, show_masks
 
@@ -69,8 +69,9 @@ class TestMetrics:
 
     def test_parts_add_up(self):
         def counted(rows):
-            pairs = jnp.asarray(IGNORED[rows]), PREDICTED[rows]
-            return Confusion.of(*pairs, CLASSES, scores=SCORES)
+            return jax.jit(lambda *pairs: Confusion.of(*pairs, CLASSES, scores=SCORES))(
+                IGNORED[rows], PREDICTED[rows]
+            )
 
         parts = [counted(slice(start, start + 4)) for start in (0, 4)]
         total = reduce(lambda a, b: a + b, parts).value()
@@ -117,23 +118,45 @@ class TestSegmenter:
     def test_numbers_are_of_the_pixels_that_count(self, padding):
         task = segmenter(Linear(padding=padding), optax.sgd(0.1), classes=3)
         batch = a_batch()
-        state = task.init(jax.random.key(0), batch)
-        got = finish(task.measure(jax.random.key(0), state, longer(batch, np.nan)))
+        state = jax.jit(task.init)(jax.random.key(0), batch)
+        got = finish(jax.jit(task.measure)(jax.random.key(0), state, longer(batch, np.nan)))
         net = jax.tree.leaves(state, is_leaf=lambda node: hasattr(node, 'module'))[0]
-        logits = np.asarray(net(batch['x'])[0])
+        logits = np.asarray(jax.jit(lambda x: net(x)[0])(batch['x']))
         truth = batch['segmentation']
         truth = truth if padding == 'SAME' else truth[:, 1:-1, 1:-1]
         known = truth != 255
         classes, scores = truth[known].astype(int), logits[known]
         assert got['accuracy'] == pytest.approx((scores.argmax(-1) == classes).mean())
         assert got['confusion'].sum() == known.sum()
+        each = zip(truth, logits.argmax(-1), known, strict=True)
+        dice = [
+            sklearn.f1_score(t[k], y[k], labels=[1, 2], average='macro') for t, y, k in each
+        ]  # fmt: skip
+        np.testing.assert_allclose(got['dice/each'], dice, rtol=1e-6)
         p = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
         assert got['loss'] == pytest.approx(-np.log(p[range(len(p)), classes]).mean(), rel=1e-5)
+
+    def test_the_dice_of_an_image_without_foreground_is_unknown(self):
+        counts = np.zeros((4, 3, 3), int)
+        counts[0, 0, 0] = 9  # nothing there, nothing found
+        counts[1, 0, 1] = 2  # found, and not there
+        counts[2] = [[5, 0, 0], [1, 3, 0], [0, 0, 0]]  # of class 2 nothing: class 1 alone counts
+        counts[3] = [[5, 0, 0], [1, 3, 0], [0, 0, 7]]
+        want = [np.nan, 0, 6 / 7, (6 / 7 + 1) / 2]
+        np.testing.assert_allclose(dice_of_rows(jnp.asarray(counts)), want, rtol=1e-6)
+
+    @pytest.mark.parametrize('scores', [{'mean_iou': SCORES['mean_iou']}, SCORES])
+    def test_it_is_kept_beside_the_dice_coefficient(self, scores):
+        task = segmenter(Linear(), optax.sgd(0.1), classes=3, scores=scores)
+        batch = a_batch()
+        state = jax.eval_shape(task.init, jax.random.key(0), batch)
+        measured = jax.eval_shape(task.measure, jax.random.key(0), state, batch)
+        assert ('dice/each' in measured) == ('dice' in scores)
 
     def test_a_step_sees_only_the_pixels_that_count(self):
         task = segmenter(Linear(), optax.sgd(0.1), classes=3)
         batch = a_batch()
-        state = task.init(jax.random.key(0), batch)
+        state = jax.jit(task.init)(jax.random.key(0), batch)
         step = jax.jit(task.step)
         results = [step(jax.random.key(0), state, b)[0] for b in (batch, longer(batch, 1e3))]
         for a, b in zip(*map(jax.tree.leaves, results), strict=True):
@@ -147,7 +170,8 @@ class TestSegmenter:
 
         task = segmenter(Linear(), optax.sgd(0.1), classes=3, loss=loss)
         batch = a_batch()
-        _, metrics = task.step(jax.random.key(0), task.init(jax.random.key(0), batch), batch)
+        state = jax.jit(task.init)(jax.random.key(0), batch)
+        _, metrics = jax.jit(task.step)(jax.random.key(0), state, batch)
         known = batch['segmentation'] != 255
         want = code[known].sum() + 0.01 * batch['segmentation'][known].sum(dtype=int)
         assert 0 < (~known).sum() < known.sum()
@@ -157,32 +181,32 @@ class TestSegmenter:
         criterion = partial(auxiliary_loss, weight=0.5)
         task = segmenter(TwoHeads(), optax.sgd(1.0), classes=3, criterion=criterion)
         batch = a_batch()
-        state = task.init(jax.random.key(0), batch)
-        after, metrics = task.step(jax.random.key(0), state, batch)
+        state = jax.jit(task.init)(jax.random.key(0), batch)
+        after, metrics = jax.jit(task.step)(jax.random.key(0), state, batch)
         before, after = (
             jax.tree.leaves(s, is_leaf=lambda node: hasattr(node, 'module'))[0].params
             for s in (state, after)
         )
         moved = {k: np.abs(after[k]['kernel'] - before[k]['kernel']).max() for k in 'ab'}
         assert moved['a'] > 0.01 and moved['b'] > 0.005
-        assert finish(task.measure(jax.random.key(0), state, batch))['accuracy'] > 0
+        assert finish(jax.jit(task.measure)(jax.random.key(0), state, batch))['accuracy'] > 0
         assert np.isfinite(metrics['loss'].value())
 
     def test_it_learns(self):
         x = RNG.normal(size=(4, 8, 8, 1)).astype(np.float32)
         batch = {'x': x, 'segmentation': (x[..., 0] > 0) * 1, 'mask': np.ones(4, bool)}
         task = segmenter(Linear(classes=2), optax.adam(0.1), classes=2)
-        state, step = task.init(jax.random.key(0), batch), jax.jit(task.step)
+        state, step = jax.jit(task.init)(jax.random.key(0), batch), jax.jit(task.step)
         for i in range(100):
             state, _ = step(jax.random.key(i), state, batch)
-        got = finish(task.measure(jax.random.key(0), state, batch))
+        got = finish(jax.jit(task.measure)(jax.random.key(0), state, batch))
         assert got['dice'] > 0.97 and got['error'] < 0.03
 
     @pytest.mark.parametrize('padding', ['SAME', 'VALID'])
     def test_what_is_shown(self, padding):
         task = segmenter(Linear(padding=padding), optax.sgd(0.1), classes=3)
         batch = a_batch()
-        state = task.init(jax.random.key(0), batch)
+        state = jax.jit(task.init)(jax.random.key(0), batch)
         sample = show_masks(task.nets(state), batch, jax.random.key(0), count=3)['masks']
         size = (8, 6) if padding == 'SAME' else (6, 4)
         assert sample.pixels.shape == (3, *size, 2) and sample.predicted.shape == (3, *size)

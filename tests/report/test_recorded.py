@@ -193,6 +193,46 @@ def test_what_is_not_the_study_is_recorded_only_with_words_that_say_so(
     assert '**Recorded anyway, though ' in text and said in text
 
 
+GRID = {'width': [8, 16]}
+ASKED = {'by': 'valid/accuracy', 'seeds': [1000000]}
+TUNED = OWN._replace(grids=dict.fromkeys(WIDTHS, GRID), asked=ASKED)
+
+
+def tuned(run, arm, **changes):
+    """The arm as if its width had been chosen."""
+    chosen = {'grid': GRID, **ASKED, 'chosen': {'width': WIDTHS[arm]}}
+    write_json(run / 'tuning' / arm / 'choice.json', chosen | changes)
+    revised(run, arm, 'config.json', tuned=['width'])
+
+
+def test_a_value_that_was_chosen_is_no_departure_and_one_that_was_not_is(run, tmp_path):
+    for arm in WIDTHS:
+        tuned(run, arm)
+    other = TUNED._replace(arms=dict.fromkeys(WIDTHS, {'width': 3}))
+    assert 'departs' not in json.loads(record_run(run, tmp_path / 'a', own=other).read_text())
+    said = 'mlp was tuned over another grid, or otherwise'
+    for changes in (
+        {'grid': {'width': [8, 16, 32]}},
+        {'by': 'valid/loss'},
+        {'seeds': [1000000, 1000001]},
+        {'chosen': {'width': 8}},
+    ):
+        tuned(run, 'mlp', **changes)
+        with pytest.raises(UsageError, match=said):
+            record_run(run, tmp_path / 'b', own=TUNED)
+    revised(run, 'mlp', 'config.json', tuned=[])
+    with pytest.raises(
+        UsageError, match='the study as it stands: width of mlp is not tuned; --any'
+    ):
+        record_run(run, tmp_path / 'b', own=TUNED)
+    tuned(run, 'mlp')
+    with pytest.raises(UsageError, match='as it stands: lenet, mlp was tuned over another grid'):
+        record_run(run, tmp_path / 'b', own=OWN)
+    write_json(run / 'tuning' / 'vit' / 'choice.json', {'chosen': None})
+    with pytest.raises(UsageError, match='vit is not finished'):
+        record_run(run, tmp_path / 'b', own=TUNED)
+
+
 def test_more_seeds_than_the_study_has_are_welcome_and_an_unfinished_run_can_be_recorded(
     run, tmp_path
 ):

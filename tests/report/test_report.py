@@ -13,16 +13,19 @@ import pytest
 from rich.console import Console
 
 from jaxdl.claims import better, in_seeds, reaches
+from jaxdl.derived import twin
 from jaxdl.errors import UsageError
 from jaxdl.files import read_json, unseal, write_json
 from jaxdl.metrics import About
 from jaxdl.report import figures, numerals, page
 from jaxdl.report.finished import Curve, finished_arms
 from jaxdl.report.result import verdict_lines, write_report
-from jaxdl.report.rows import best, twin
+from jaxdl.report.rows import best
 from jaxdl.run.record import Record
 from jaxdl.samples import Audio, Images, Texts
 from jaxdl.study import Claim, Verdict
+
+ORIGIN = {'experiment': 'abc', 'platform': 'cpu', 'layers': 'plain'}
 
 
 def write_arm(
@@ -37,7 +40,7 @@ def write_arm(
     env = {'devices': ['cpu'], 'versions': {'jax': '0.10.2'}, 'commit': 'abc'} | (env or {})
     env |= {'command': 'jaxdl run toy', 'platform': 'Linux', 'layout': 'vmap'}
     write_json(folder / 'env.json', {'starts': [env]})
-    identity = {'origin': {'experiment': 'abc'}, 'phases': [], 'accepted': []}
+    identity = {'origin': ORIGIN, 'phases': [], 'accepted': []}
     write_json(folder / 'identity.json', identity)
     losses = [0.5] * len(values) if losses is None else losses
     metrics = {'test/accuracy': values, 'train/loss': losses}
@@ -71,12 +74,16 @@ JUDGE = "Paired(a='{a}', b='{b}', metric='{metric}', bound=0.0, inclusive=False)
 @pytest.mark.usefixtures('undrawn')
 def test_result_json_by_hand(tmp_path):
     write_arm(tmp_path / 'a', [1.0, 2.0, 3.0, 4.0, 5.0], losses=[0.5, math.nan, 0.5, 0.5, 0.5])
-    write_arm(tmp_path / 'b', [0.0, 1.0, 2.0, 3.0, 4.0])
+    write_arm(tmp_path / 'b', [0.0, 1.0, 2.0, 2.5, 4.0])
     returned = report(tmp_path, better('a', 'b', 'test/accuracy'), better('a', 'c', 'm'))
     text = (tmp_path / 'result.json').read_text()
     result = unseal(json.loads(text, parse_constant=pytest.fail), 'result')
     assert result == returned
 
+    # Differences 1, 1, 1, 1.5, 1: mean 1.1, standard error 0.1, t = 11.
+    claim = result['claims'][0]
+    assert claim.pop('ci95') == pytest.approx([1.1 - 0.27764451, 1.1 + 0.27764451])
+    assert claim.pop('p_holm') == claim.pop('p') == pytest.approx(0.000388, abs=1e-6)
     half = 2.7764451 * math.sqrt(0.5)  # t(4, 0.975) * standard error
     accuracy = result['arms']['a']['metrics'].pop('test/accuracy')
     assert accuracy.pop('ci95') == pytest.approx([3 - half, 3 + half])
@@ -99,14 +106,21 @@ def test_result_json_by_hand(tmp_path):
         },
         'shown': ['test/accuracy'],
         'notes': [],
+        'tuning': None,
         'arms': {
             'a': {
                 'parameters': 1234,
                 'steps': 10,
                 'seconds': 2.5,
+                'flops': None,
+                'epochs': None,
+                'moving': None,
                 'params': {'width': 8, 'lr': 0.1},
                 'seeds': [0, 1, 2, 3, 4],
-                'digests': {'experiment': 'abc', 'programs': NONE, 'data': NONE},
+                'digests': {
+                    **{'experiment': 'abc', 'backend': 'cpu, plain'},
+                    **{'programs': NONE, 'data': NONE},
+                },
                 'steps_done': [10] * 5,
                 'best_step': None,
                 'notes': [],
@@ -126,10 +140,9 @@ def test_result_json_by_hand(tmp_path):
                 'arms': ['a', 'b'],
                 'metric': 'test/accuracy',
                 'judge': JUDGE.format(a='a', b='b', metric='test/accuracy'),
+                'when': 'exploratory',  # its start knew of no claims
                 'verdict': 'supported',
-                'effect': 1.0,
-                'ci95': [1.0, 1.0],
-                'p': 0.0,
+                'effect': 1.1,
                 'kind': 'mean difference',
                 'reason': '',
             },
@@ -138,10 +151,12 @@ def test_result_json_by_hand(tmp_path):
                 'arms': ['a', 'c'],
                 'metric': 'm',
                 'judge': JUDGE.format(a='a', b='c', metric='m'),
+                'when': '',
                 'verdict': 'not run',
                 'effect': None,
                 'ci95': [None, None],
                 'p': None,
+                'p_holm': None,
                 'kind': 'mean difference',
                 'reason': 'c was not run',
             },
@@ -152,9 +167,9 @@ def test_result_json_by_hand(tmp_path):
 @pytest.mark.usefixtures('undrawn')
 def test_a_claim_is_judged_on_the_seeds_its_arms_share(tmp_path):
     write_arm(tmp_path / 'a', [9.0, 1.0, 2.1, 3.0], seeds=[7, 0, 1, 2])
-    write_arm(tmp_path / 'b', [2.9, 2.0, 0.9], seeds=[2, 1, 0])
+    write_arm(tmp_path / 'b', [2.9, 2.0, 0.89], seeds=[2, 1, 0])
     claim = report(tmp_path, better('a', 'b', 'test/accuracy'))['claims'][0]
-    assert claim['effect'] == pytest.approx(0.1)
+    assert claim['effect'] == pytest.approx(0.31 / 3)
     assert claim['verdict'] == 'supported'
     assert claim['reason'] == 'over seeds 0, 1, 2, which all its arms have'
 
@@ -211,7 +226,7 @@ def test_a_number_that_is_nan_is_named_and_decides_nothing(tmp_path):
         better('a', 'b', 'test/accuracy'),
         reaches('a', 'test/accuracy', at_least=2),
         in_seeds('a', 'test/accuracy', at_least=2, seeds=3, of=3),
-        in_seeds('a', 'test/accuracy', at_least=2, seeds=2, of=3),
+        in_seeds('a', 'test/accuracy', at_least=2, seeds=1, of=99),
         own,
     ) == [
         ('undecided', 'test/accuracy of seed 4 is NaN in a'),
@@ -586,7 +601,7 @@ def test_what_falls_over_many_decades_has_a_logarithmic_axis(falls, start, scale
 
 
 def test_the_band_is_the_interval_of_the_mean():
-    from jaxdl.claims import mean_ci
+    from jaxdl.statistics import mean_ci
 
     rows = np.random.default_rng(0).normal(size=(3, 5))
     assert not drawn(rows[:, :2]).collections  # that of two seeds is as wide as the page
@@ -611,7 +626,7 @@ def test_curves_with_holes_are_drawn(values):
 
 
 def test_every_dot_of_a_claim_is_seen():
-    from jaxdl.claims import Evidence
+    from jaxdl.judges import Evidence
 
     found = Evidence(np.full(5, 8.0), 8.0, True, 'modes')
     figure = figures.evidence(found, colour='#000000', interval=False)

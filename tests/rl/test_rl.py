@@ -73,7 +73,7 @@ def test_catch_is_the_game_written_independently(rows, columns):
 
 
 def test_catch_starts_in_every_column_with_the_paddle_in_the_middle():
-    state, obs = jax.vmap(catch().reset)(jax.random.split(KEY, 5000))
+    state, obs = jax.jit(jax.vmap(catch().reset))(jax.random.split(KEY, 5000))
     assert not state.row.any()
     assert (state.paddle == 2).all()
     np.testing.assert_allclose(np.bincount(state.column) / 5000, [0.2] * 5, atol=0.03)
@@ -183,7 +183,7 @@ def test_whole_episodes_count_until_the_end_and_no_further(env, total, length):
     def act(key, obs):
         return jnp.zeros(len(obs), jnp.int32)
 
-    returns, lengths = whole_episodes(env, KEY, act, episodes=2)
+    returns, lengths = jax.jit(lambda key: whole_episodes(env, key, act, episodes=2))(KEY)
     assert returns.tolist() == [total] * 2
     assert lengths.tolist() == [length] * 2
 
@@ -194,8 +194,8 @@ def test_whole_episodes_count_until_the_end_and_no_further(env, total, length):
 def ring(capacity, *groups):
     replay = empty({'n': jnp.int32(0), 'v': jnp.zeros(2)}, capacity)
     for group in groups:
-        n = jnp.array(group, jnp.int32)
-        replay = add(replay, {'n': n, 'v': jnp.stack([n, -n], 1).astype(jnp.float32)})
+        n = np.array(group, np.int32)
+        replay = jax.jit(add)(replay, {'n': n, 'v': np.stack([n, -n], 1).astype(np.float32)})
     return replay
 
 
@@ -220,7 +220,7 @@ def test_the_ring_holds_the_latest(groups, held, position, size):
 
 
 def test_samples_are_uniform_over_the_filled_entries_only():
-    drawn = sample(KEY, ring(8, [3, 4, 5]), 6000)
+    drawn = jax.jit(sample, static_argnums=2)(KEY, ring(8, [3, 4, 5]), 6000)
     np.testing.assert_array_equal(drawn['v'][:, 0], drawn['n'])
     counts = np.bincount(drawn['n'])
     assert counts[:3].tolist() == [0, 0, 0]
@@ -228,7 +228,7 @@ def test_samples_are_uniform_over_the_filled_entries_only():
 
 
 def test_a_full_ring_is_sampled_whole():
-    drawn = sample(KEY, ring(4, [1, 2, 3], [4, 5, 6]), 400)
+    drawn = jax.jit(sample, static_argnums=2)(KEY, ring(4, [1, 2, 3], [4, 5, 6]), 400)
     assert set(drawn['n'].tolist()) == {3, 4, 5, 6}
 
 
@@ -279,14 +279,14 @@ TARGET = ((9.0, 9.0), (4.0, -1.0))
     ],
 )
 def test_q_losses_by_hand(rule, first, second):
-    loss, _ = rule(tables(ONLINE, TARGET), BATCH, discount=0.5)
+    loss = jax.jit(lambda: rule(tables(ONLINE, TARGET), BATCH, discount=0.5)[0])()
     assert float(loss) == pytest.approx((first + second) / 2)
 
 
 @pytest.mark.parametrize('rule', [q_learning_loss, double_q_learning_loss])
 def test_the_gradient_is_that_of_the_value_taken_alone(rule):
     q = tables(ONLINE, ((9.0, 9.0), (3.0, 1.0)))
-    grads = jax.grad(lambda q: rule(q, BATCH, discount=0.5)[0])(q)
+    grads = jax.jit(jax.grad(lambda q: rule(q, BATCH, discount=0.5)[0]))(q)
     np.testing.assert_array_equal(grads.shadow.params['table'], jnp.zeros((2, 2)))
     # e is -0.5 or -1.5, and -2.5: the Huber gradient -clip(e) / 2 rows, where the actions were.
     first = 0.25 if rule is q_learning_loss else 0.5
@@ -341,7 +341,7 @@ def equal(a, b):
 def test_the_learner_waits_for_the_warm_up(warm_up):
     task = deep_q(envs=4, warm_up=warm_up)
     step = jax.jit(task.step)
-    first = state = task.init(KEY, {})
+    first = state = jax.jit(task.init)(KEY, {})
     moved, losses = [], []
     for index in range(4):
         state, metrics = step(key_at(KEY, index), state, {})
@@ -357,8 +357,8 @@ def test_the_learner_waits_for_the_warm_up(warm_up):
 @pytest.mark.parametrize('per_step', [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_step_plays_in_all_environments_and_remembers_it(per_step):
     task = deep_q(envs=4, per_step=per_step)
-    state = task.init(KEY, {})
-    after, metrics = task.step(KEY, state, {})
+    state = jax.jit(task.init)(KEY, {})
+    after, metrics = jax.jit(task.step)(KEY, state, {})
     assert int(after.replay.size) == 4 * per_step
     np.testing.assert_array_equal(after.replay.entries.obs[:4], state.obs)
     if per_step == 1:
@@ -377,7 +377,7 @@ def test_a_step_plays_in_all_environments_and_remembers_it(per_step):
 def test_a_return_is_told_only_where_an_episode_ends():
     task = deep_q(envs=4)
     step = jax.jit(task.step)
-    state = task.init(KEY, {})
+    state = jax.jit(task.init)(KEY, {})
     weights = []
     for index in range(6):
         state, metrics = step(key_at(KEY, index), state, {})
@@ -385,9 +385,10 @@ def test_a_return_is_told_only_where_an_episode_ends():
     assert weights == [0, 0, 4, 0, 0, 4]
 
 
+@pytest.mark.slow  # `make test` has law 5 of such a task: test_laws.py
 def test_jit_equals_no_jit_for_one_step():
     task = deep_q(warm_up=4)
-    state = task.init(KEY, {})
+    state = jax.jit(task.init)(KEY, {})
     plain, compiled = task.step(KEY, state, {}), jax.jit(task.step)(KEY, state, {})
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), plain, compiled
@@ -434,7 +435,7 @@ def test_measuring_counts_whole_episodes_of_the_exploiting_policy():
         exploit=lambda key, learner, obs: towards_the_ball(key, obs),
     )
     task = actor(catch(), replay=8, learner=learner, policy=policy, envs=2, episodes=7)
-    metrics = task.measure(KEY, task.init(KEY, {}), {})
+    metrics = jax.jit(lambda key: task.measure(key, task.init(key, {}), {}))(KEY)
     assert finish(metrics) == {'return': 1.0, 'length': 9.0}
     assert isinstance(metrics['return'], Mean)
     assert float(metrics['return'].weight) == 7

@@ -19,7 +19,7 @@ import jaxdl.run.stage
 from jaxdl.checkpoint.manager import Checkpoints, load_weights
 from jaxdl.cli.library import load, names, phases_of, resolve
 from jaxdl.cli.plan import lengths
-from jaxdl.data.stream import nothing
+from jaxdl.data.stream import nothing, synthetic
 from jaxdl.engine.choice import Choice
 from jaxdl.engine.engine import Engine
 from jaxdl.errors import (
@@ -31,17 +31,18 @@ from jaxdl.errors import (
     PreemptedError,
     UsageError,
 )
+from jaxdl.files import read_json
 from jaxdl.game import ema
 from jaxdl.interop.files import Weights, write_weights
 from jaxdl.keys import key_at, key_for
-from jaxdl.metrics import Mean
+from jaxdl.metrics import About, Each, Mean
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.keep_best import keep_best
 from jaxdl.run.arm import evaluate_arm, run_arm
 from jaxdl.run.config import Config, agree, read_config
 from jaxdl.run.lock import locked
 from jaxdl.run.record import Record, read_done, read_metrics
-from jaxdl.run.stage import Options
+from jaxdl.run.stage import Options, refuse_unmeasured
 from jaxdl.study import Eval, Phase
 from jaxdl.task import Task
 
@@ -188,6 +189,12 @@ def test_what_a_finished_run_holds(undisturbed):
     assert read_done(folder) == payload
     assert payload['parameters'] == 5 * 8 + 16 + 8 * 2 + 2
     assert payload['steps'] == 6 and payload['seconds'] > 0
+    # Eight rows through 5 x 8 and 8 x 2 weights: forward, and the gradients of both and of what is
+    # between them; two operations each.
+    assert payload['flops'] == 6 * 2 * 8 * (2 * (5 * 8 + 8 * 2) + 8 * 2)
+    assert payload['epochs'] == [None]  # the rows are no table's
+    (told,) = read_json(folder / 'about.json')['phases']
+    assert told['steps'] == 6 and told['players'][0]['network'] == 'Small()'
     lines = read_metrics(folder)
     assert [(line['step'], line['phase']) for line in lines] == [(4, 0), (6, 0)]
     assert payload['metrics'] == lines[-1]['metrics']
@@ -196,6 +203,9 @@ def test_what_a_finished_run_holds(undisturbed):
     with np.load(folder / 'arrays.npz') as arrays:
         assert arrays['test/confusion'].shape == (2, 2, 2)
         assert arrays['test/confusion'].sum((1, 2)).tolist() == [100, 100]
+        right = arrays['test/accuracy/each']
+        assert right.shape == (2, 100)
+        np.testing.assert_allclose(right.mean(1), payload['metrics']['test/accuracy'], rtol=1e-6)
     log = (folder / 'log.txt').read_text()
     assert 'phase 0: 6 steps, 74 parameters, toy; layout vmap (asked for), 1 steps a look' in log
 
@@ -844,6 +854,19 @@ def splits(line):
     return sorted({name.split('/')[0] for name in line['metrics']})
 
 
+def test_seeds_with_fewer_examples_than_others_are_filled_up(tmp_path):
+    def measure(nets, batch, key):
+        # Of noise that each seed draws for itself: rows that count for one and not for another.
+        return {'x/each': Each.of(batch['x'], batch['x'] > 0)}
+
+    source = synthetic(lambda key: {'x': jax.random.normal(key, (20,))}, batches=1, private=True)
+    run(tmp_path, (PLAIN[0]._replace(tests={'noise': Eval(source, measure=measure)}, steps=1),))
+    values = dict(np.load(tmp_path / 'arrays.npz'))['noise/x/each']
+    counts = (values > 0).sum(1)
+    assert counts[0] != counts[1] and values.shape == (2, counts.max())
+    assert np.isnan(values).sum(1).tolist() == (counts.max() - counts).tolist()
+
+
 @pytest.fixture(scope='module')
 def often(tmp_path_factory):
     folder = tmp_path_factory.mktemp('often') / 'arm'
@@ -861,7 +884,7 @@ def test_each_evaluation_looks_when_it_is_due(often):
     steps = sorted(int(p.name) for p in (often / 'checkpoints').iterdir() if p.name.isdigit())
     assert steps == [3, 6]
     about = json.loads((often / 'numbers.json').read_text())
-    assert about['valid/loss'] == {'better': 'lower', 'labels': []}
+    assert about['valid/loss'] == {'better': 'lower', 'labels': [], 'drawn': False}
     assert about.keys() >= json.loads((often / 'DONE').read_text())['metrics'].keys()
 
 
@@ -909,7 +932,8 @@ def test_the_last_numbers_of_every_phase_are_kept(two_phases, tmp_path):
     before = {f'phase 0/{name}': values for name, values in lines[4].items()}
     assert done == before | lines[7]
     arrays = dict(np.load(two_phases / 'arrays.npz'))
-    assert arrays.keys() == {'phase 0/test/confusion', 'test/confusion'}
+    names = {'test/confusion', 'test/accuracy/each'}
+    assert arrays.keys() == {*names, *(f'phase 0/{name}' for name in names)}
     named = (TWO[0]._replace(name='pretrain'), TWO[1])
     run(tmp_path, named)
     done = json.loads((tmp_path / 'DONE').read_text())['metrics']
@@ -935,4 +959,21 @@ def test_a_claim_on_a_number_that_is_not_measured_is_refused_before_the_first_st
     config = Config('toy', 'arm', [0, 1], {}, lengths(PLAIN))
     with pytest.raises(UsageError, match="judges 'test/acuracy' of arm 'arm'; did you mean"):
         run_arm(tmp_path, PLAIN, config, env={}, judged=['test/acuracy'])
+    with pytest.raises(
+        UsageError, match="'gap of test/acuracy' of arm 'arm', made of 'test/acurac"
+    ):
+        run_arm(tmp_path, PLAIN, config, env={}, judged=['gap of test/acuracy'])
     assert read_metrics(tmp_path) == []
+
+
+def test_what_derived_numbers_are_made_of_is_looked_for():
+    up, none = About((), 'higher'), About(())
+    about = {'test/a': up, 'train/a': up, 'test/b': none, 'train/b': none, 'test/c': up}
+    names = ['area of test/a', 'gap of test/a', 'steps to test/a >= 0.9', 'seconds to test/b <= 1']
+    refuse_unmeasured('x', about, judged=names, compared=names)
+    refuse_unmeasured('x', about, judged=['area of test/b'], compared=[])
+    for name, compared in {'area of test/b': True, 'gap of test/b': False}.items():
+        with pytest.raises(UsageError, match='nothing says which values'):
+            refuse_unmeasured('x', about, judged=[name], compared=[name] * compared)
+    with pytest.raises(UsageError, match="in training, 'train/c'"):
+        refuse_unmeasured('x', about, judged=['gap of test/c'], compared=[])

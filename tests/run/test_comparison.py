@@ -18,6 +18,7 @@ from jaxdl.engine.engine import Engine
 from jaxdl.errors import UsageError
 from jaxdl.files import read_json
 from jaxdl.report.finished import Arm
+from jaxdl.run import registered
 from jaxdl.run.config import (
     Config,
     as_json,
@@ -35,6 +36,7 @@ import jax
 import numpy as np
 import optax
 
+from jaxdl.claims import reaches
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import from_arrays
 from jaxdl.objectives.classification import classifier
@@ -55,12 +57,14 @@ def show(nets, batch, key):
 
 def trial(steps: int = 4) -> Phase:
     data = from_arrays({'x': X, 'y': (X[:, 0] > 0).astype(np.int32)}, name='rows')
-    test = Eval(in_order(data, batch=8), show=show)
+    _, held_out = data.draw(test=0.5)  # by each seed
+    test = Eval(in_order(held_out, batch=8), show=show)
     task = classifier(Net(), optax.adam(1e-2), classes=2)
     return Phase(task, shuffled(data, batch=4), {'test': test}, steps, every=2)
 
 
-study = Study('Does it?', trial, arms={'base': {}}, seeds=2)
+CLAIMS = [reaches('base', 'test/accuracy', at_least=0.1)]
+study = Study('Does it?', trial, arms={'base': {}}, seeds=2, claims=CLAIMS)
 """
 ROWS = (
     'import numpy as np\n\nX = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)\n'
@@ -138,6 +142,18 @@ def test_a_comment_a_name_and_a_question_change_nothing_that_is_computed(finishe
     assert run(monkeypatch)['question'] == 'Does it really?'
     assert trained == []
     assert (here / 'runs/mine/base/source/mine.py').read_text() == (here / 'mine.py').read_text()
+
+
+def test_a_claim_that_is_written_after_the_first_seed_ran_is_exploratory(finished, monkeypatch):
+    here, trained = finished
+    more = ", reaches('base', 'test/accuracy', at_least=0.2)]"
+    edit(here, 'at_least=0.1)]', f'at_least=0.1){more}')
+    for _ in range(2):  # a later start knows it, and that changes nothing
+        whens = [claim['when'] for claim in run(monkeypatch)['claims']]
+        assert whens == ['confirmatory', 'exploratory'] and trained == []
+    noted = [start['claims'] for start in read_starts(here / 'runs/mine/base')]
+    _, study = load('mine.py')
+    assert noted[0] == registered.digests(study.claims[:1])
 
 
 CHANGES = [
@@ -223,6 +239,10 @@ def test_more_seeds_are_added_and_equal_those_from_the_start(finished, monkeypat
         np.testing.assert_allclose(added.curves[name].values, curve.values, rtol=1e-5)
     for name, values in once.arrays.items():
         np.testing.assert_allclose(added.arrays[name], values, rtol=1e-5)
+    assert once.arrays['test/accuracy/each'].shape == (4, 8)
+    assert added.drawn == once.drawn == {f'test/{n}' for n in (
+        'loss', 'accuracy', 'confusion', 'accuracy/each'
+    )}  # fmt: skip
     assert len(groups_of(here / 'runs/mine/base')) == 2
     assert folder_of_seed(here / 'runs/mine/base', 3).name == '2-3'
     with pytest.raises(UsageError, match=r'no seed 9; it has \[0, 1, 2, 3\]'):

@@ -78,8 +78,8 @@ def test_padding_is_not_counted_wherever_it_lies(padding):
 @functools.cache
 def state_of(**options):
     phase = trial(**options)
-    batch = phase.train.make(KEY, (), ())
-    return phase, batch, phase.task.init(key_for(KEY, 'init'), batch)
+    batch = jax.jit(phase.train.make)(KEY, (), ())
+    return phase, batch, jax.jit(phase.task.init)(key_for(KEY, 'init'), batch)
 
 
 def changed(a, b):
@@ -101,7 +101,7 @@ def test_the_critic_takes_its_turns_and_the_generator_one(loss):
 
 def critic_loss(penalty):
     phase, batch, state = state_of(critic_turns=1, batch=64, penalty=penalty)
-    return float(phase.task.step(KEY, state, batch)[1]['critic/loss'].total)
+    return float(jax.jit(phase.task.step)(KEY, state, batch)[1]['critic/loss'].total)
 
 
 def test_the_penalty_is_added_with_its_weight():

@@ -1,10 +1,18 @@
 """ESOL: aqueous solubility of 1,128 small molecules (Delaney 2004, as in MoleculeNet)."""
 
 from jaxdl.data import table
+from jaxdl.data.card import Card
 from jaxdl.data.public import Download, PublicSet, locate
 from jaxdl.data.table import Table
 from jaxdl.errors import UsageError, nearest
 
+CARD = Card(
+    'esol',
+    'https://github.com/deepchem/deepchem',
+    licence='MIT (deepchem)',
+    citation='Delaney 2004, as in MoleculeNet',
+    about='Aqueous solubility of 1,128 small molecules, measured.',
+)
 # Column of the file: its type and its name here.
 COLUMNS = {
     'smiles': (str, 'smiles'),
@@ -29,14 +37,14 @@ def esol(split: str = 'all') -> Table:
     types = {name: kind for name, (kind, _) in COLUMNS.items()}
     read = table.csv(locate('esol', 'delaney-processed.csv'), columns=types)
     named = read.select({new: name for name, (_, new) in COLUMNS.items()})
-    return table.from_arrays(named.arrays, name='esol')
+    return table.from_arrays(named.arrays, name='esol', card=CARD)
 
 
 SET = PublicSet(
     name='esol',
     about='aqueous solubility of small molecules (regression on graphs)',
-    source='https://github.com/deepchem/deepchem',
-    licence='MIT (deepchem)',
+    source=CARD.source,
+    licence=CARD.licence,
     files={
         'delaney-processed.csv': Download(
             'https://raw.githubusercontent.com/deepchem/deepchem/'

@@ -3,11 +3,19 @@
 import numpy as np
 
 from jaxdl.data import table
+from jaxdl.data.card import Card
 from jaxdl.data.public import Download, PublicSet, locate
 from jaxdl.data.series import Series, series
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.errors import UsageError, nearest
 
+CARD = Card(
+    'ett',
+    'https://github.com/zhouhaoyi/ETDataset',
+    licence='CC BY-ND 4.0',
+    citation='Zhou et al. 2021 (Informer)',
+    about='Load and oil temperature of an electricity transformer, station 1, hourly (ETTh1).',
+)
 FEATURES = ('HUFL', 'HULL', 'MUFL', 'MULL', 'LUFL', 'LULL', 'OT')  # OT: oil temperature, the target
 # 12, 4 and 4 months of 30 days, as in the Informer code; what follows is not used there.
 BOUNDS = {'train': (0, 8640), 'valid': (8640, 11520), 'test': (11520, 14400), 'all': (0, 17420)}
@@ -20,9 +28,8 @@ def ett(split: str = 'train') -> Table:
     types = {'date': str, **dict.fromkeys(FEATURES, float)}
     read = table.csv(locate('ett', 'ETTh1.csv'), columns=types).arrays
     x = np.stack([read[name] for name in FEATURES], axis=1).astype(np.float32)
-    return from_arrays({'x': x, 'date': read['date']}, name=f'ett {split}').take(
-        slice(*BOUNDS[split])
-    )
+    columns = {'x': x, 'date': read['date']}
+    return from_arrays(columns, name=f'ett {split}', card=CARD).take(slice(*BOUNDS[split]))
 
 
 def ett_series() -> Series:
@@ -37,8 +44,8 @@ def ett_series() -> Series:
 SET = PublicSet(
     name='ett',
     about='electricity transformer temperature, hourly, station 1 (forecasting)',
-    source='https://github.com/zhouhaoyi/ETDataset',
-    licence='CC BY-ND 4.0',
+    source=CARD.source,
+    licence=CARD.licence,
     files={
         'ETTh1.csv': Download(
             'https://raw.githubusercontent.com/zhouhaoyi/ETDataset/'

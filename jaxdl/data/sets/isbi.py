@@ -7,11 +7,20 @@ but the first has a neighbour in training.
 
 import numpy as np
 
+from jaxdl.data.card import Card
 from jaxdl.data.folders import read_image
 from jaxdl.data.public import Download, PublicSet, locate
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.errors import UsageError, nearest
 
+CARD = Card(
+    'isbi_membrane',
+    'https://github.com/zhixuhao/unet',
+    licence='MIT (zhixuhao/unet); the data are of the ISBI 2012 challenge',
+    citation='Arganda-Carreras et al. 2015; Cardona et al. 2010',
+    about="Electron microscopy of a fly's nerve cord, 30 neighbouring slices of 512x512 pixels, "
+    'and where its membranes are.',
+)
 BOUNDS = {'train': (0, 24), 'test': (24, 30), 'all': (0, 30)}
 CLASSES = ('cell', 'membrane')
 
@@ -24,7 +33,8 @@ def isbi_membrane(split: str = 'train') -> Table:
     x = np.stack([_read(f'train/image/{i}.png') for i in slices])
     white = np.stack([_read(f'train/label/{i}.png') for i in slices])[..., 0]
     columns = {'x': x, 'segmentation': (white == 0).astype(np.uint8)}
-    return from_arrays(columns, name=f'isbi_membrane {split}', classes={'segmentation': CLASSES})
+    classes = {'segmentation': CLASSES}
+    return from_arrays(columns, name=f'isbi_membrane {split}', classes=classes, card=CARD)
 
 
 def _read(file: str) -> np.ndarray:
@@ -99,8 +109,8 @@ c0b0e2a2b7aad46919d1afc980f7d5e39101fb07948ce65d9cac802d8b47682e
 SET = PublicSet(
     name='isbi_membrane',
     about='neuronal membranes in electron microscopy, 30 slices (segmentation)',
-    source='https://github.com/zhixuhao/unet',
-    licence='MIT (zhixuhao/unet); the data are of the ISBI 2012 challenge',
+    source=CARD.source,
+    licence=CARD.licence,
     files={
         f'train/{kind}/{i}.png': Download(
             'https://raw.githubusercontent.com/zhixuhao/unet/'

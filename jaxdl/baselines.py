@@ -1,0 +1,131 @@
+"""Predictions that need no training: what a trained network has to beat. Numpy on the host.
+
+Each is a pure function of arrays. A study makes an arm of one in a line or two, see
+`jaxdl.study.Baseline`:
+
+    def nearest(seed: int) -> dict[str, float]:
+        train, test = tables(seed)
+        found = nearest_neighbour(train['x'], train['y'], test['x'])
+        return {'test/accuracy': np.mean(found == test['y'])}
+"""
+
+from typing import Any
+
+import numpy as np
+
+from jaxdl.errors import UsageError
+
+BLOCK = 2**24  # distances held at once: 64 MB of float32
+
+
+def majority(train_labels: Any, test_labels: Any) -> np.ndarray:
+    """The most frequent training label, predicted for everything: the rule ZeroR.
+
+    train_labels: [n, ...] numbers of classes, of images or of pixels. test_labels: [m, ...], of
+    which only the shape is looked at. Returns [m, ...]; of equally frequent labels the least.
+
+    Source: Holte (1993), "Very simple classification rules perform well on most commonly used
+    datasets", where it is the rule that looks at no attribute.
+    """
+    labels = np.asarray(train_labels)
+    if not labels.size:
+        raise UsageError('majority: there are no training labels')
+    values, counts = np.unique(labels, return_counts=True)
+    return np.full(np.shape(test_labels), values[counts.argmax()])
+
+
+def nearest_neighbour(
+    train_x: Any, train_y: Any, test_x: Any, *, neighbours: int = 1
+) -> np.ndarray:
+    """The label of the nearest training example, or the most frequent of the nearest few.
+
+    train_x: [n, ...] numbers; train_y: [n] labels; test_x: [m, ...] of the same trailing shape,
+    which is flattened. neighbours: how many are asked, 1 to n. Returns labels [m].
+
+    Distances are Euclidean. Of equally near examples the first count, and of equally many votes
+    those of the label that has the nearest example. Products of float32 matrices, in blocks, find
+    who may be among the nearest; who is, is decided by their distances in float64.
+
+    Raises UsageError where shapes do not fit or `neighbours` is out of range.
+
+    Source: Cover and Hart (1967), "Nearest neighbor pattern classification".
+    """
+    train, test, labels = _rows(train_x), _rows(test_x), np.asarray(train_y)
+    if labels.ndim != 1 or len(labels) != len(train):
+        raise UsageError(
+            f'nearest_neighbour: train_y has the shape {labels.shape}, and train_x '
+            f'{len(train)} rows; there must be one label a row'
+        )
+    if train.shape[1] != test.shape[1]:
+        raise UsageError(
+            f'nearest_neighbour: rows of train_x hold {train.shape[1]} numbers, and those of '
+            f'test_x {test.shape[1]}'
+        )
+    if not isinstance(neighbours, int | np.integer) or not 1 <= neighbours <= len(train):
+        raise UsageError(
+            f'nearest_neighbour: neighbours is {neighbours!r}; it is a whole number, at least 1 '
+            f'and at most {len(train)}, the training examples'
+        )
+    centre = train.mean(0, dtype=np.float64)  # smaller numbers round less
+    known = _centred(train, centre)
+    squares = np.einsum('nd,nd->n', known, known)
+    # What rounding can do to a distance: of its terms, each of as many products as a row is long.
+    spread = 4 * np.finfo(np.float32).eps * max(8.0, np.sqrt(train.shape[1]))
+    found = np.empty(len(test), labels.dtype)
+    size = max(1, BLOCK // len(train))
+    for first in range(0, len(test), size):
+        points = test[first : first + size].astype(np.float64)
+        block = _centred(points, centre)
+        own = np.einsum('nd,nd->n', block, block)
+        distances = squares - 2 * (block @ known.T) + own[:, None]
+        reach = np.partition(distances, neighbours - 1, axis=1)[:, neighbours - 1]
+        reach += spread * (own + squares.max())
+        for row, (point, near, far) in enumerate(zip(points, distances, reach, strict=True)):
+            (close,) = np.nonzero(near <= far)
+            exact = np.square(train[close].astype(np.float64) - point).sum(1)
+            order = close[np.argsort(exact, kind='stable')[:neighbours]]
+            found[first + row] = _vote(labels[order])
+    return found
+
+
+def persistence(series: Any, horizon: int) -> np.ndarray:
+    """The last value known, predicted for later: nothing changes.
+
+    series: [time, ...]. horizon: how many steps ahead, at least 1. Returns [time - horizon, ...]:
+    what is predicted for series[horizon:].
+
+    Raises UsageError where `horizon` is out of range.
+
+    Source: the naive method of Hyndman and Athanasopoulos (2021), "Forecasting: principles and
+    practice", 3rd edition, section 5.2.
+    """
+    values = np.asarray(series)
+    longest = values.shape[0] - 1 if values.ndim else 0
+    if not isinstance(horizon, int | np.integer) or not 1 <= horizon <= longest:
+        raise UsageError(
+            f'persistence: horizon is {horizon!r}; it is a whole number, at least 1 and at most '
+            f'{longest}, one less than the length of the series'
+        )
+    return values[:-horizon]
+
+
+def _rows(x: Any) -> np.ndarray:
+    """[n, ...] as [n, d], of whatever type."""
+    array = np.asarray(x)
+    if array.ndim < 1 or not array.size:
+        raise UsageError('nearest_neighbour: there are no examples')
+    return array.reshape(len(array), -1)
+
+
+def _centred(rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Rows without their centre, rounded to float32 once, a few at a time."""
+    found = np.empty(rows.shape, np.float32)
+    for first in range(0, len(rows), 1024):
+        found[first : first + 1024] = rows[first : first + 1024] - centre
+    return found
+
+
+def _vote(labels: np.ndarray) -> Any:
+    """The most frequent of some labels, the nearest first; of several, that which comes first."""
+    values, firsts, counts = np.unique(labels, return_index=True, return_counts=True)
+    return values[np.lexsort((firsts, -counts))[0]]
