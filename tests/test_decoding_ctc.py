@@ -108,7 +108,8 @@ def test_loss_against_all_alignments(rows, blank):
         found, _ = by_labels(logs[i], lengths[i], blank)
         expected.append(-found.get(tuple(labels[i, : counts[i]].tolist()), -1e9))
     padded = np.where(np.arange(3) < counts[:, None], labels, 77)  # padding may be anything
-    logits = np.where(weights[:, None, None] > 0, logits, np.nan)
+    counts_here = (np.arange(STEPS) < lengths[:, None]) & (weights[:, None] > 0)
+    logits = np.where(counts_here[..., None], logits, np.nan)
     value = losses.ctc(
         logits, jnp.asarray(lengths), padded, jnp.asarray(counts), weights=weights, blank=blank
     )

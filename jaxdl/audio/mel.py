@@ -127,7 +127,7 @@ def dct(mels: int, coefficients: int) -> np.ndarray:
         raise UsageError(f'dct: coefficients={coefficients}; 1 to mels={mels}')
     n, k = np.arange(mels)[:, None], np.arange(coefficients)[None]
     scale = np.where(k == 0, np.sqrt(1 / mels), np.sqrt(2 / mels))
-    return (scale * np.cos(np.pi * k * (n + 0.5) / mels)).astype(np.float32)
+    return np.asarray(scale * np.cos(np.pi * k * (n + 0.5) / mels), np.float32)
 
 
 def mfcc(

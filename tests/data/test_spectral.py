@@ -47,6 +47,12 @@ def test_stripes_are_as_wide_as_is_said_and_inside_the_row():
         assert not row[n:].any() and (row.all(1) | ~row.any(1)).all()
 
 
+def test_stripes_are_as_wide_on_average_as_was_drawn():
+    """Uniform over 0 .. 10 frames: none is cut off by the end of its row."""
+    found = holes(2, [30] * 2000, channels=1, times=1, time=10, frequencies=0)
+    assert found.sum((1, 2)).mean() == pytest.approx(5, abs=0.25)
+
+
 def test_channels():
     found = holes(1, [30] * 300, times=0, frequencies=2, frequency=4)
     assert (found.all(1) | ~found.any(1)).all()
