@@ -206,9 +206,16 @@ def _arm(
         'digests': arm.digests,
         'steps_done': arm.steps_done,
         'best_step': arm.best_step,
+        # Times are compared up to the length of the shorter run: their means alone do not do.
+        **({'times': _times(arm), 'together': arm.together} if arm.times else {}),
         'notes': [*notes, *chosen, *filter(None, holes)],
         'metrics': metrics,
     }
+
+
+def _times(arm: Arm) -> dict[str, dict[str, Any]]:
+    """When each seed got to a value, None where it never did, and the length of its run."""
+    return {name: {'first': it.first, 'length': it.length} for name, it in arm.times.items()}
 
 
 def _together(lists: Iterable[Sequence[str]]) -> list[str]:

@@ -183,7 +183,10 @@ def lost(arm: Arm, metric: str, seeds: Sequence[int], *, several: bool) -> str:
 
 
 def unreached(name: str, arms: Sequence[Arm], seeds: Sequence[int]) -> str:
-    """Which of some seeds never got to a value, and what counts for them; '' if all did."""
+    """Which of some seeds did not get to a value in time, and what counts for them; '' if all did.
+
+    In time is up to the end of the shorter run: the longer one may have got there after that.
+    """
     first, length = times_to(name, arms, seeds)
     unit, what = name.split(' ', 1)[0], name.split(' to ', 1)[1]
     said = []
@@ -194,7 +197,9 @@ def unreached(name: str, arms: Sequence[Arm], seeds: Sequence[int]) -> str:
     if not said:
         return ''
     ends = ' to '.join(dict.fromkeys(f'{end:,.6g}' for end in (min(length), max(length))))
-    return f'{what} is not reached by {" and ".join(said)}: {ends} {unit} count, the whole length'
+    shorter = any((arm.times[name].length > length[0]).any() for arm in arms)
+    whole = 'the length of the shorter run' if shorter else 'the whole length'
+    return f'{what} is not reached in {ends} {unit}, {whole}, by {" and ".join(said)}: that counts'
 
 
 def seeds_said(seeds: Sequence[int]) -> str:

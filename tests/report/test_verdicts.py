@@ -12,6 +12,7 @@ from jaxdl.metrics import About
 from jaxdl.report import page, result
 from jaxdl.report.finished import finished_arms
 from jaxdl.report.recorded import results_table
+from jaxdl.report.rejudged import rejudged
 from jaxdl.report.rows import answers
 from jaxdl.report.verdicts import corrected, judged
 from jaxdl.run.record import Record
@@ -118,7 +119,10 @@ def test_numbers_on_the_way_there_are_judged_and_shown(tmp_path):
     assert told['arms']['b']['metrics'][name]['per_seed'] == [30, 30]
     assert told['better'][name] == 'lower' and name in told['shown']
     assert (steps['effect'], steps['metric']) == (15.0, name)
-    late = 'test/accuracy >= 0.5 is not reached by seed 1 of b: 30 steps count, the whole length'
+    late = (
+        'test/accuracy >= 0.5 is not reached in 30 steps, the whole length, by seed 1 of b: that '
+        'counts'
+    )
     assert steps['reason'] == late and told['arms']['b']['notes'] == [f'{name}: {late}']
     # (0.5 - (0.1 + 0.3 + 0.3 + 0.5) / 4, (0.4 + 0.6 + 0.6 + 0.6) / 4 - (0.2 + 0.2 + 0.2 + 0.4) / 4)
     assert areas['effect'] == pytest.approx((0.2 + 0.3) / 2)
@@ -136,8 +140,33 @@ def test_runs_of_other_lengths_are_compared_up_to_the_shorter_one(tmp_path):
     (claim,) = told['claims']
     assert told['arms']['b']['metrics'][claim['metric']]['per_seed'] == [60, 60]
     assert (claim['effect'], claim['verdict']) == (0.0, 'undecided')
-    assert 'seeds 0, 1 of a and seeds 0, 1 of b: 20 steps count' in claim['reason']
-    assert 'every difference is 0' in claim['reason']
+    late = 'in 20 steps, the length of the shorter run, by seeds 0, 1 of a and seeds 0, 1 of b'
+    assert late in claim['reason'] and 'every difference is 0' in claim['reason']
+    assert '20 steps, the whole length, by seeds 0, 1 of a' in told['arms']['a']['notes'][0]
+
+
+def test_a_recorded_result_is_judged_again_up_to_the_shorter_run(tmp_path):
+    # In 20 steps a got there at 10, and b, which goes on to 100, not yet.
+    write_arm(tmp_path / 'a', [[0.6, 0.2], [0.6, 0.7]])
+    write_arm(tmp_path / 'b', [[0.1, 0.2]] * 5 + [[0.9, 0.9]] * 2 + [[0.1, 0.1]] * 3)
+    claims = [
+        sooner('a', 'b', METRIC, at_least=0.5),
+        sooner('a', 'b', METRIC, at_least=0.5, by='seconds'),
+        sooner('b', 'a', METRIC, at_least=2.0),
+    ]
+    told = json.loads(json.dumps(report(tmp_path, *claims)))
+    assert [it['effect'] for it in told['claims']] == [5.0, 0.5, 0.0]
+    assert rejudged(told, claims)['claims'] == told['claims']
+
+
+def test_seconds_of_seeds_trained_apart_are_not_compared_when_judged_again(tmp_path):
+    write_arm(tmp_path / 'a', [[0.1, 0.2, 0.6]] * 3)
+    write_arm(tmp_path / 'b', [[0.1, 0.2]] * 3)
+    write_arm(tmp_path / 'b' / 'seeds' / '2-2', [[0.6]] * 3, seeds=[2])
+    claims = [sooner('a', 'b', METRIC, at_least=0.5, by='seconds')]
+    told = json.loads(json.dumps(report(tmp_path, *claims)))
+    assert 'trained at once' in told['claims'][0]['reason']
+    assert rejudged(told, claims)['claims'] == told['claims']
 
 
 def test_what_stopped_early_counts_as_it_was_planned(tmp_path):
