@@ -222,11 +222,14 @@ def finished_arms(
     order += [name for name in done if name not in order]
     derive = list(derive)
     arms = [Arm(folder / name, derive=derive) for name in order]
-    # A baseline returns numbers alone: what is better is for those that are trained to say.
+    # A baseline returns numbers alone: what is better, and whether each seed has rows of its own,
+    # is for those that are trained to say.
     told = {name: better for arm in arms for name, better in arm.better.items()}
+    drawn = frozenset[str]().union(*(arm.drawn for arm in arms))
     for arm in arms:
         if not arm.config['phases']:
             arm.better = {name: told[name] for name in arm.metrics if name in told}
+            arm.drawn = drawn
     return arms
 
 

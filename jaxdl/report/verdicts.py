@@ -98,8 +98,9 @@ def _alone(
     there = {arm.name for arm in named}
     if missing := [name for name in dict.fromkeys(claim.arms) if name not in there]:
         return found | {'verdict': 'not run', 'reason': _missing(missing, unfinished)}
-    trained = [arm for arm in named if arm.config['phases']]
-    found['when'] = registered.when(claim, [it for arm in trained for it in arm.first_starts])
+    # A baseline may be begun anew at any time: what is trained says when numbers could be seen.
+    dated = [arm for arm in named if arm.config['phases']] or named
+    found['when'] = registered.when(claim, [it for arm in dated for it in arm.first_starts])
     if why := unequal(claim, told):
         return found | {'reason': why}
     try:

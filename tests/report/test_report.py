@@ -419,6 +419,14 @@ def test_what_differs_is_marked(tmp_path, defaults):
 
 
 @pytest.mark.usefixtures('undrawn')
+def test_a_tuple_that_is_the_default_is_not_marked(tmp_path):
+    write_arm(tmp_path / 'a', [1.0, 2.0], params={'betas': [0.9, 0.999], 'widths': [4, 4]})
+    report(tmp_path, defaults={'betas': (0.9, 0.999), 'widths': (8,)})
+    markdown = (tmp_path / 'report.md').read_text()
+    assert '| betas | [0.9, 0.999] |' in markdown and '| widths | **[4, 4]** |' in markdown
+
+
+@pytest.mark.usefixtures('undrawn')
 def test_a_study_without_claims_or_test_metrics_or_more_than_one_seed(tmp_path):
     write_arm(tmp_path / 'a', [0.5])
     done = read_json(tmp_path / 'a' / 'DONE')

@@ -16,6 +16,7 @@ from jaxdl.report.rejudged import rejudged
 from jaxdl.report.rows import answers
 from jaxdl.report.verdicts import corrected, judged
 from jaxdl.run.record import Record
+from jaxdl.run.registered import digests
 from jaxdl.study import Claim, Verdict
 
 METRIC = 'test/accuracy'
@@ -283,6 +284,33 @@ def test_there_is_no_interval_over_examples_that_are_not_the_same(why, tmp_path)
     ]
     assert 'ci95_examples' not in claim and claim['p'] is not None
     assert 'ci95_examples' in own
+
+
+def test_a_baseline_has_the_examples_of_each_seed_where_those_that_are_trained_have(tmp_path):
+    each = each_of(np.random.default_rng(0), 3, 30).astype(float)
+    for name in ('a', 'nearest'):
+        write_arm(tmp_path / name, [each.mean(1)], arrays={f'{METRIC}/each': each})
+    config = read_json(tmp_path / 'nearest' / 'config.json')
+    write_json(tmp_path / 'nearest' / 'config.json', {**config, 'phases': []})
+    assert 'ci95_examples' in report(tmp_path, reaches('nearest', METRIC, at_least=0))['claims'][0]
+    told = read_json(tmp_path / 'a' / 'numbers.json')
+    told[METRIC]['drawn'] = True
+    write_json(tmp_path / 'a' / 'numbers.json', told)
+    claims = [reaches('nearest', METRIC, at_least=0), better('a', 'nearest', METRIC)]
+    assert all('ci95_examples' not in it for it in report(tmp_path, *claims)['claims'])
+
+
+def test_a_claim_on_baselines_alone_is_confirmatory_if_it_was_there_when_they_began(tmp_path):
+    early, late = (reaches('nearest', METRIC, at_least=bound) for bound in (0.1, 0.2))
+    for name in ('a', 'nearest'):
+        write_arm(tmp_path / name, [[0.5, 0.6]])
+        starts = read_json(tmp_path / name / 'env.json')['starts']
+        starts[0]['claims'] = digests([early])
+        write_json(tmp_path / name / 'env.json', {'starts': starts})
+    config = read_json(tmp_path / 'nearest' / 'config.json')
+    write_json(tmp_path / 'nearest' / 'config.json', {**config, 'phases': []})
+    found = report(tmp_path, early, late)['claims']
+    assert [it['when'] for it in found] == ['confirmatory', 'exploratory']
 
 
 def test_what_is_equal_only_in_name_is_not_judged(tmp_path):
