@@ -52,7 +52,7 @@ class Arm:
         self.env: dict[str, Any] = self.starts[-1]
         stands = [read_json(lot / 'identity.json') for lot in self._lots]
         self.changed: list[str] = [', '.join(each) for it in stands for each in it['accepted']]
-        self.digests: dict[str, str] = digests(stands[-1])
+        self.digests: dict[str, str] = digests(stands)
         done = [read_done(lot) for lot in self._lots]
         self.done: dict[str, Any] = {
             'parameters': done[0]['parameters'],
@@ -251,11 +251,12 @@ def _why(path: Path) -> str:
     return str(read_json(path)['why']) if path.exists() else ''
 
 
-def results_of(arms: Sequence[Arm]) -> tuple[Results, list[int]]:
+def results_of(arms: Sequence[Arm], *, judged: str) -> tuple[Results, list[int]]:
     """The final numbers of some arms over the seeds that all of them have, and these seeds.
 
-    Times are compared up to one length, the shorter run's, seed by seed.
-    Raises UsageError for seconds of arms that trained other numbers of seeds at once.
+    Times are compared up to one length, the shorter run's, seed by seed. Seconds of arms that
+    trained other numbers of seeds at once cannot be compared: they are left out.
+    Raises UsageError where the number that is `judged` is one of those.
     """
     shared = [seed for seed in arms[0].seeds if all(seed in arm.seeds for arm in arms)]
     results, rows = {}, {arm.name: [arm.seeds.index(seed) for seed in shared] for arm in arms}
@@ -265,8 +266,18 @@ def results_of(arms: Sequence[Arm]) -> tuple[Results, list[int]]:
         if name.startswith('seconds '):
             at_once = {arm.name: arm.together[rows[arm.name]].tolist() for arm in arms}
             if any(each != at_once[arms[0].name] for each in at_once.values()):
-                said = ', '.join(f'{arm} {max(each)}' for arm, each in at_once.items())
-                raise UsageError(f'{name}: of all seeds that are trained at once, and it is {said}')
+                if name == judged:
+                    told = ', '.join(
+                        f'{" or ".join(map(str, sorted({*each})))} in {arm}'
+                        for arm, each in at_once.items()
+                    )
+                    raise UsageError(
+                        f'{name} cannot be compared: seconds are those of all seeds that are '
+                        f'trained at once, {told}'
+                    )
+                for arm in arms:
+                    del results[arm.name][name]
+                continue
         first, length = times_to(name, arms, shared)
         for arm in arms:
             results[arm.name][name] = restricted(first[arm.name], length)

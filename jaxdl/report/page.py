@@ -126,7 +126,8 @@ def _verdicts(
         shown = None
         if answer.verdict not in ('not run', 'not judged') and isinstance(claim.judge, Judge):
             own = [arm for arm in arms if arm.name in claim.arms]
-            found = claim.judge.evidence(results_of(own)[0], directions(own))
+            results, _ = results_of(own, judged=claim.metric)
+            found = claim.judge.evidence(results, directions(own))
             if np.isfinite(found.values).any():
                 figure = figures.evidence(
                     found,

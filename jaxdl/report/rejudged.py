@@ -38,6 +38,12 @@ class RecordedArm(Arm):
         return {}
 
 
+    @property
+    def first_starts(self) -> list[dict[str, Any]]:
+        """None: what stood before them is said of each claim that was recorded."""
+        return []
+
+
 def _times(told: Mapping[str, Any]) -> Times:
     """Times as a recorded result has them: null is never."""
     first = [np.inf if time is None else time for time in told['first']]

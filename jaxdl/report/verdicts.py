@@ -104,7 +104,7 @@ def _alone(
     if why := unequal(claim, told):
         return found | {'reason': why}
     try:
-        results, shared = results_of(named)
+        results, shared = results_of(named, judged=claim.metric)
         if not shared:
             each = '; '.join(f'{arm.name} has {seeds_said(arm.seeds)}' for arm in named)
             return found | {'reason': f'no seed in common: {each}'}

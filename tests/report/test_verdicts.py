@@ -164,9 +164,14 @@ def test_seconds_of_seeds_trained_apart_are_not_compared_when_judged_again(tmp_p
     write_arm(tmp_path / 'a', [[0.1, 0.2, 0.6]] * 3)
     write_arm(tmp_path / 'b', [[0.1, 0.2]] * 3)
     write_arm(tmp_path / 'b' / 'seeds' / '2-2', [[0.6]] * 3, seeds=[2])
-    claims = [sooner('a', 'b', METRIC, at_least=0.5, by='seconds')]
+    claims = [sooner('a', 'b', METRIC, at_least=0.5, by=by) for by in ('seconds', 'steps')]
+    claims.append(better('a', 'b', METRIC))
     told = json.loads(json.dumps(report(tmp_path, *claims)))
-    assert 'trained at once' in told['claims'][0]['reason']
+    assert 'trained at once, 3 in a, 1 or 2 in b' in told['claims'][0]['reason']
+    # What has nothing to do with seconds is judged all the same.
+    words = [it['verdict'] for it in told['claims']]
+    assert words == ['not judged', 'undecided', 'undecided']
+    assert told['claims'][1]['effect'] == told['claims'][2]['effect'] == 0
     assert rejudged(told, claims)['claims'] == told['claims']
 
 
@@ -188,7 +193,7 @@ def test_seconds_are_those_of_all_seeds_at_once(tmp_path):
     write_arm(tmp_path / 'b', [[0.1, 0.9, 0.5]], seconds=3.0)
     (judged,) = report(tmp_path, claim)['claims']
     assert judged['verdict'] == 'not judged'
-    assert judged['reason'].endswith('of all seeds that are trained at once, and it is a 2, b 3')
+    assert judged['reason'].endswith('of all seeds that are trained at once, 2 in a, 3 in b')
 
 
 def test_seeds_that_were_added_later_are_as_if_they_had_been_there(tmp_path):
