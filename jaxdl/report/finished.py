@@ -52,7 +52,7 @@ class Arm:
         self.env: dict[str, Any] = self.starts[-1]
         stands = [read_json(lot / 'identity.json') for lot in self._lots]
         self.changed: list[str] = [', '.join(each) for it in stands for each in it['accepted']]
-        self.digests: dict[str, str] = digests(stands)
+        self.digests: dict[str, str] = digests(stands[-1])
         done = [read_done(lot) for lot in self._lots]
         self.done: dict[str, Any] = {
             'parameters': done[0]['parameters'],

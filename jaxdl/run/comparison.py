@@ -148,31 +148,20 @@ def refuse_changes(standing: Comparison, *, accept: bool) -> None:
         )
 
 
-def digests(stands: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What each identity.json of an arm says in short: of its experiment, programs and data.
-
-    One a lot of seeds: the last one counts, and of which rows every seed draws all of them.
-    """
-    origin, phases = stands[-1]['origin'], stands[-1]['phases']
+def digests(identity: Mapping[str, Any]) -> dict[str, str]:
+    """What an identity.json says in short: of the experiment's text, of programs and of data."""
+    origin, phases = identity['origin'], identity['phases']
     programs = [{name: it['digest'] for name, it in each['programs'].items()} for each in phases]
-    # Which rows each seed draws stands apart: lots of other seeds have the same data.
+    # Which rows each seed draws is left out: lots of other seeds have the same data.
     data = [
         {split: {k: x for k, x in it.items() if k != 'drawn'} for split, it in each['data'].items()}
         for each in phases
     ]
-    drawn = sorted(
-        [index, split, int(seed), digest]
-        for stand in stands
-        for index, each in enumerate(stand['phases'])
-        for split, it in each['data'].items()
-        for seed, digest in it.get('drawn', {}).items()
-    )
     return {
         'experiment': origin['experiment'][:12] if origin else '',
         'backend': _backend(origin) if origin else '',
         'programs': _short(programs),
         'data': _short(data),
-        **({'drawn': _short(drawn)} if drawn else {}),
     }
 
 
