@@ -12,7 +12,7 @@ from jaxdl.derived import Derived, derived, gap, restricted, twin
 from jaxdl.errors import UsageError
 from jaxdl.files import read_arrays, read_json
 from jaxdl.metrics import Better
-from jaxdl.report.way import Times, area_of, times_of
+from jaxdl.report.way import Times, area_of, phase_of, times_of
 from jaxdl.run.comparison import digests
 from jaxdl.run.config import groups_of, read_starts
 from jaxdl.run.record import ABOUT, read_done, read_metrics, sample_step
@@ -36,6 +36,7 @@ class Arm:
         stand for, where that was said. drawn: the numbers that each seed has of rows of its own.
     metrics: its final numbers, [seeds] each, with those of the names in `derive` that can be made.
     times: of those that are times, when each seed got there, and the length of the run.
+    lengths: of those that are areas, over how many steps, as planned.
     together: with how many seeds, itself included, each seed was trained.
     """
 
@@ -73,6 +74,7 @@ class Arm:
         sizes = [len(config['seeds']) for config in configs]
         self.together = self._joined([np.full(size, size) for size in sizes])
         self.times: dict[str, Times] = {}
+        self.lengths: dict[str, int] = {}
         for name in dict.fromkeys(derive):
             if name not in self.metrics and (made := derived(name)):
                 self._derive(made)
@@ -88,7 +90,10 @@ class Arm:
         elif made.kind == 'area':
             areas = [area_of(made, lot, self.config['phases']) for lot in self._events]
             there = [each for each in areas if each is not None]
-            values = self._joined(there) if len(there) == len(areas) else None
+            if len(there) == len(areas):
+                values = self._joined(there)
+                index, _ = phase_of(made.metric, self.config['phases'])
+                self.lengths[made.name] = self.config['phases'][index]['steps']
         else:
             times = [times_of(made, lot, self.config['phases']) for lot in self._events]
             known = [each for each in times if each is not None]

@@ -29,6 +29,7 @@ class RecordedArm(Arm):
         self.better = dict(result['better'])
         self.labels, self.drawn = {}, frozenset()
         self.times = {name: _times(it) for name, it in told.get('times', {}).items()}
+        self.lengths = dict(told.get('lengths', {}))
         self.together = np.array(told.get('together', [count] * count))
         self.config = {'phases': [], 'seeds': self.seeds}
 

@@ -208,6 +208,7 @@ def _arm(
         'best_step': arm.best_step,
         # Times are compared up to the length of the shorter run: their means alone do not do.
         **({'times': _times(arm), 'together': arm.together} if arm.times else {}),
+        **({'lengths': arm.lengths} if arm.lengths else {}),
         'notes': [*notes, *chosen, *filter(None, holes)],
         'metrics': metrics,
     }

@@ -124,6 +124,7 @@ def _alone(
     if all(claim.metric in arm.times for arm in named):
         late = unreached(claim.metric, named, shared)
         reasons += [late] if late else []
+    reasons += [other] if (other := _other_lengths(claim.metric, named)) else []
     if any(set(arm.seeds) - set(shared) for arm in named):
         reasons.append(f'over {seeds_said(shared)}, which all its arms have')
     return (
@@ -201,6 +202,15 @@ def unreached(name: str, arms: Sequence[Arm], seeds: Sequence[int]) -> str:
     shorter = any((arm.times[name].length > length[0]).any() for arm in arms)
     whole = 'the length of the shorter run' if shorter else 'the whole length'
     return f'{what} is not reached in {ends} {unit}, {whole}, by {" and ".join(said)}: that counts'
+
+
+def _other_lengths(metric: str, arms: Sequence[Arm]) -> str:
+    """Of which arms the curves behind an area are of other lengths; '' where they are of one."""
+    steps = {arm.name: arm.lengths[metric] for arm in arms if metric in arm.lengths}
+    if len({*steps.values()}) < 2:
+        return ''
+    said = ', '.join(f'{count:,} steps of {arm}' for arm, count in steps.items())
+    return f'the curves are of other lengths: {said}'
 
 
 def seeds_said(seeds: Sequence[int]) -> str:

@@ -583,6 +583,22 @@ def test_curves_mark_phases_and_matrices_name_their_classes():
         assert [tick.get_text() for tick in ticks] == ['cat', 'dog']
 
 
+def test_a_baseline_is_a_level_and_a_title_stands_above_all_lines_of_the_legend():
+    rising = Curve(np.array([10, 20]), np.array([[0.1, 0.2, 0.3], [0.5, 0.6, 0.7]]))
+    level = Curve(np.array([0]), np.array([[0.4, 0.4, 0.4]]))
+    arms = {f'arm {i}': rising for i in range(8)} | {'nearest': level}
+    figure = figures.curves('test/accuracy', arms, order=list(arms))
+    (axes,) = figure.axes
+    (line,) = [line for line in axes.lines if line.get_label() == 'nearest']
+    ends = line.get_transform().transform(np.column_stack(line.get_data()))[:, 0]
+    box = axes.get_window_extent()
+    assert ends == pytest.approx([box.x0, box.x1]) and line.get_ydata() == pytest.approx([0.4, 0.4])
+    figure.canvas.draw()
+    legend, title = axes.get_legend().get_window_extent(), axes.title
+    titles = [title, axes._left_title, axes._right_title]
+    assert all(it.get_window_extent().y0 > legend.y1 for it in titles if it.get_text())
+
+
 @pytest.mark.parametrize(
     ('falls', 'start', 'scale'),
     [(True, 1.0, 'linear'), (True, 200.0, 'log'), (False, 200.0, 'linear')],

@@ -146,6 +146,18 @@ def test_runs_of_other_lengths_are_compared_up_to_the_shorter_one(tmp_path):
     assert '20 steps, the whole length, by seeds 0, 1 of a' in told['arms']['a']['notes'][0]
 
 
+def test_areas_over_other_numbers_of_steps_are_said_to_be(tmp_path):
+    write_arm(tmp_path / 'a', [[0.1, 0.2]] * 2)
+    write_arm(tmp_path / 'b', [[0.1, 0.2]] * 4)
+    write_arm(tmp_path / 'c', [[0.3, 0.5]] * 4)
+    write_arm(tmp_path / 'd', [[0.3, 0.5]] * 3, planned=40)  # stopped early: its last value stays
+    claims = [better(one, 'b', area(METRIC)) for one in ('a', 'c', 'd')]
+    told = json.loads(json.dumps(report(tmp_path, *claims)))
+    assert 'curves are of other lengths: 20 steps of a, 40 steps of b' in told['claims'][0]['reason']
+    assert [it['reason'] for it in told['claims'][1:]] == ['', '']
+    assert rejudged(told, claims)['claims'] == told['claims']
+
+
 def test_a_recorded_result_is_judged_again_up_to_the_shorter_run(tmp_path):
     # In 20 steps a got there at 10, and b, which goes on to 100, not yet.
     write_arm(tmp_path / 'a', [[0.6, 0.2], [0.6, 0.7]])
