@@ -38,7 +38,6 @@ class RecordedArm(Arm):
         """None: a record has no values of single examples."""
         return {}
 
-
     @property
     def first_starts(self) -> list[dict[str, Any]]:
         """None: what stood before them is said of each claim that was recorded."""

@@ -385,7 +385,9 @@ def test_what_is_typed_is_not_tuned(here):
 
 def test_a_baseline_that_takes_what_is_tuned_has_the_default_and_it_is_said():
     arm = SimpleNamespace(name='share', config={'params': {'lr': 0.2, 'steps': 4}, 'phases': []})
-    assert notes_of(None, arm, ['lr', 'width']) == ['not tuned, though the study has a grid: lr 0.2']
+    assert notes_of(None, arm, ['lr', 'width']) == [
+        'not tuned, though the study has a grid: lr 0.2'
+    ]
 
 
 def test_print_config_shows_the_grid_and_the_choice_where_it_is_known(there, finished):

@@ -535,7 +535,10 @@ def test_training_metrics_stand_beside_their_twins(tmp_path):
 
 def test_a_table_too_wide_for_a_terminal_leaves_training_out():
     names = ['test/a', 'train/a', 'test/' + 'b' * 50, 'train/' + 'b' * 50]
-    metrics = {name: {'mean': 1.0, 'ci95': [0.9, 1.1], 'per_seed': [1, 1]} for name in names}
+    far = [f'{kind} of test/' + 'b' * 50 for kind in ('area', 'gap')]
+    metrics = {
+        name: {'mean': 1.0, 'ci95': [0.9, 1.1], 'per_seed': [1, 1]} for name in [*names, *far]
+    }
     arm = {'parameters': 1, 'steps': 2, 'seconds': 3, 'metrics': metrics}
     result = {'question': '?', 'shown': names, 'arms': {'x': arm}, 'better': {}, 'claims': []}
 
@@ -546,6 +549,8 @@ def test_a_table_too_wide_for_a_terminal_leaves_training_out():
         return stream.getvalue().splitlines()[2]
 
     assert 'train' not in head(names) and 'train/a' in head(names[:2])
+    assert 'area of' not in head([*names, *far]) and 'b' * 50 in head([*names, *far])
+    assert 'gap of' in head([names[0], far[1]])
     assert 'train/a' in head(['train/a', 'train/' + 'b' * 200])  # where there is nothing else
 
 

@@ -153,7 +153,9 @@ def test_areas_over_other_numbers_of_steps_are_said_to_be(tmp_path):
     write_arm(tmp_path / 'd', [[0.3, 0.5]] * 3, planned=40)  # stopped early: its last value stays
     claims = [better(one, 'b', area(METRIC)) for one in ('a', 'c', 'd')]
     told = json.loads(json.dumps(report(tmp_path, *claims)))
-    assert 'curves are of other lengths: 20 steps of a, 40 steps of b' in told['claims'][0]['reason']
+    assert (
+        'curves are of other lengths: 20 steps of a, 40 steps of b' in told['claims'][0]['reason']
+    )
     assert [it['reason'] for it in told['claims'][1:]] == ['', '']
     assert rejudged(told, claims)['claims'] == told['claims']
 
