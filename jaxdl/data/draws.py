@@ -72,8 +72,8 @@ class Draw:
         first = self._read(0)
         if not np.array_equal(first, self._read(0)):
             raise UsageError(
-                f'{self.name}: seed 0 draws other rows when it is asked again: they are a function of '
-                'the seed alone, as of np.random.default_rng(seed)'
+                f'{self.name}: seed 0 draws other rows when it is asked again: they are a function '
+                'of the seed alone, as of np.random.default_rng(seed)'
             )
         return len(first)
 

@@ -100,8 +100,8 @@ def write_report(
 
 def verdict_lines(result: Mapping[str, Any], folder: Path | None = None) -> RenderableType:
     """The answer for a terminal: the arms, the verdicts, and where the report is, if it is."""
-    # A terminal has no room for everything: what stands beside the tests is in the report, then what
-    # training cost, and then what is derived, whose claims have its effects below.
+    # A terminal has no room for everything: what stands beside the tests is in the report, then
+    # what training cost, and then what is derived, whose claims have its effects below.
     few = {**result, 'shown': [name for name in result['shown'] if derived(name) is None]}
     asked = ((result, True, True), (result, False, True), (result, False, False))
     grids = (arm_grid(of, beside=b, cost=c) for of, b, c in asked)
