@@ -9,6 +9,7 @@ The names of numbers are those that are measured, 'test/accuracy', and those on 
 
 import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from jaxdl.derived import Derived
@@ -34,6 +35,8 @@ def better(
     Whether higher or lower is better is for the metric to say. The effect is positive where the
     claim is right. equal: in what the two must be equal, to 5 %, for the claim to be judged.
     """
+    _two('better', a, b)
+    by = _finite('better', 'by', by)
     more = f' by more than {by:g}' if by else ''
     said = _said(f'{a} has a better {metric} than {b}{more}', equal, text)
     return Claim(said, (a, b), metric, Paired(a, b, metric, by, inclusive=False), equal)
@@ -53,6 +56,8 @@ def larger_lead(
     on what distinguishes the pairs? equal: in what the two arms of each pair must be equal, to 5 %.
     """
     (a, b), (c, d) = pair, other
+    if tuple(pair) == tuple(other):
+        raise UsageError(f'larger_lead: {a!r} and {b!r} are both pairs; a claim compares two')
     said = _said(f'{a} leads {b} in {metric} by more than {c} leads {d}', equal, text)
     pairs = (Paired(*two, metric, 0.0, inclusive=False) for two in (pair, other))
     return Claim(said, (a, b, c, d), metric, Lead(*pairs), equal)
@@ -72,6 +77,8 @@ def no_worse(
     The effect is how much better `a` is; the p-value is against a difference of -margin. equal: in
     what the two must be equal, to 5 %, for the claim to be judged.
     """
+    _two('no_worse', a, b)
+    margin = _finite('no_worse', 'margin', margin)
     if margin < 0:
         raise UsageError(f'no_worse: margin is {margin:g}; a margin is 0 or more')
     said = _said(f'{a} is at most {margin:g} worse than {b} in {metric}', equal, text)
@@ -99,6 +106,7 @@ def sooner(
     once. See `jaxdl.derived.Derived` for what is counted. equal: in what the two must be equal, to
     5 %.
     """
+    _two('sooner', a, b)
     if by not in ('steps', 'seconds'):
         raise UsageError(f'sooner: by is {by!r}{nearest(str(by), ("steps", "seconds"))}')
     bound, above, side = _side('sooner', at_least=at_least, at_most=at_most)
@@ -144,6 +152,9 @@ def in_seeds(
     of 5 have the interval [0.48, 1]. It takes 17 of 17 to show 0.8, 6 of 6 for 0.5, 36 of 36 for
     0.9; and no number of seeds shows a share of 1.
     """
+    for what, count in (('seeds', seeds), ('of', of)):
+        if not isinstance(count, Integral) or isinstance(count, bool):
+            raise UsageError(f'in_seeds: {what} is {count!r:.80}; it is a whole number')
     if not 1 <= seeds <= of:
         raise UsageError(f'in_seeds: seeds is {seeds}; it must be from 1 to of={of}')
     bound, above, side = _side('in_seeds', at_least=at_least, at_most=at_most)
@@ -197,6 +208,19 @@ def _amount(number: float) -> str:
     return f'{number:,.0f}' if number >= 100 else f'{number:.3g}'
 
 
+def _two(name: str, a: str, b: str) -> None:
+    """Raise UsageError where an arm is compared with itself."""
+    if a == b:
+        raise UsageError(f'{name}: {a!r} is compared with itself; a claim compares two arms')
+
+
+def _finite(name: str, what: str, value: float) -> float:
+    """The same bound. Raises UsageError for what no number can lie beside, as NaN."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+        raise UsageError(f'{name}: {what} is {value!r:.80}; it is a number, and finite')
+    return value
+
+
 def _said(claim: str, equal: Equal | None, text: str | None) -> str:
     """The text of a claim, the author's own if there is one.
 
@@ -212,7 +236,7 @@ def _said(claim: str, equal: Equal | None, text: str | None) -> str:
 def _side(name: str, *, at_least: float | None, at_most: float | None) -> tuple[float, bool, str]:
     """The bound, whether values should lie above it, and the words for it."""
     if at_least is not None and at_most is None:
-        return at_least, True, 'at least'
+        return _finite(name, 'at_least', at_least), True, 'at least'
     if at_most is not None and at_least is None:
-        return at_most, False, 'at most'
+        return _finite(name, 'at_most', at_most), False, 'at most'
     raise UsageError(f'{name}: give either at_least or at_most, not both and not neither')

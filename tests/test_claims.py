@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -372,3 +373,30 @@ def test_the_pairs_of_a_lead_are_held_against_each_other():
     seconds['d'] = 66.0
     said = unequal(claim, {arm: {'seconds': x} for arm, x in seconds.items()})
     assert said == 'seconds differ by 10 % (60 against 66): not at equal seconds'
+
+
+@pytest.mark.parametrize(
+    ('claim', 'said'),
+    [
+        (lambda: better('a', 'b', 'm', by=math.nan), 'better: by is nan'),
+        (lambda: better('a', 'b', 'm', by='0.1'), "better: by is '0.1'"),
+        (lambda: no_worse('a', 'b', 'm', margin=math.nan), 'no_worse: margin is nan'),
+        (lambda: reaches('a', 'm', at_least=math.inf), 'reaches: at_least is inf'),
+        (lambda: reaches('a', 'm', at_most=True), 'reaches: at_most is True'),
+        (lambda: sooner('a', 'b', 'm', at_least='0.5'), "sooner: at_least is '0.5'"),
+        (lambda: in_seeds('a', 'm', at_least=0.5, seeds=3.5), 'in_seeds: seeds is 3.5'),
+        (lambda: in_seeds('a', 'm', at_least=0.5, of=True), 'in_seeds: of is True'),
+        (lambda: better('a', 'a', 'm'), "better: 'a' is compared with itself"),
+        (lambda: no_worse('a', 'a', 'm', margin=0.1), "no_worse: 'a' is compared with itself"),
+        (lambda: sooner('a', 'a', 'm', at_least=0.5), "sooner: 'a' is compared with itself"),
+        (lambda: larger_lead(('a', 'b'), ('a', 'b'), 'm'), 'are both pairs'),
+    ],
+)
+def test_a_claim_that_nothing_could_decide_is_refused(claim, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        claim()
+
+
+def test_a_bound_may_be_of_numpy():
+    claim = in_seeds('a', 'm', at_least=np.float32(0.5), seeds=np.int64(4))
+    assert judged(claim, a=[0.6] * 17).verdict == 'supported'

@@ -31,7 +31,8 @@ class Draw:
     rows: (seed) -> the numbers [n] of the seed's rows, a pure function; n is the same for all.
     ``Draw(table, lambda seed: folds[seed % 5], 'digits fold')`` is a cross-validation.
 
-    Raises UsageError, naming the seed, where rows are none of the table, or more than another's.
+    Raises UsageError, naming the seed, where rows are none of the table, more than another's, or
+    others when they are asked for again.
     """
 
     table: Table
@@ -68,7 +69,13 @@ class Draw:
 
     @cached_property
     def _count(self) -> int:
-        return len(self._read(0))
+        first = self._read(0)
+        if not np.array_equal(first, self._read(0)):
+            raise UsageError(
+                f'{self.name}: seed 0 draws other rows when it is asked again: they are a function '
+                'of the seed alone, as of np.random.default_rng(seed)'
+            )
+        return len(first)
 
     def _read(self, seed: int) -> np.ndarray:
         rows = np.asarray(self.rows(seed))

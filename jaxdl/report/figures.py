@@ -64,7 +64,7 @@ def curves(
     ends: the last steps of the earlier phases of each arm, by their names. A line is broken there,
     because the phases may measure different things, and the end is marked, in the arm's colour
     where not all arms have it. beside: the same arms' `other` metric, as dashed means: that of
-    training beside that of a test.
+    training beside that of a test. What is known at step 0 alone, as of a baseline, is a level.
     """
     with _style():
         figure = Figure(figsize=(5.2, 3.1), layout='constrained')
@@ -85,6 +85,11 @@ def curves(
             if logarithmic:
                 low = np.maximum(low, means / 100)  # a band to zero has no place on this axis
             label: str | None = arm
+            if curve.steps.tolist() == [0]:
+                axes.axhline(means[0], color=colour(index), label=label, ls=style, lw=1.1)
+                if curve.values.shape[1] > 2 and low[0] < high[0]:
+                    axes.axhspan(low[0], high[0], color=colour(index), alpha=0.1, lw=0)
+                continue
             for at in _stretches(curve, ends.get(arm, {})):
                 steps, line = curve.steps[at], colour(index)
                 axes.plot(steps, means[at], color=line, label=label, marker=marker, ls=style, ms=4)
@@ -383,13 +388,15 @@ def _style() -> AbstractContextManager[None]:
 
 
 def _title(axes: Axes, text: str, *, legend: bool) -> None:
-    """The title at the left, and the arms in one line below it."""
-    axes.set_title(text, fontsize=10.5, fontweight='bold', pad=22 if legend else 8)
+    """The title at the left, and the arms below it, four in a line."""
+    columns = 4
+    lines = math.ceil(len(axes.get_legend_handles_labels()[1]) / columns) if legend else 0
+    axes.set_title(text, fontsize=10.5, fontweight='bold', pad=8 + 14 * lines)
     if legend:
         axes.legend(
             loc='lower left',
             bbox_to_anchor=(-0.01, 1.0),
-            ncols=4,
+            ncols=columns,
             handlelength=1.4,
             columnspacing=1.4,
             borderaxespad=0.2,

@@ -12,7 +12,7 @@ from jaxdl.derived import Derived, derived, gap, restricted, twin
 from jaxdl.errors import UsageError
 from jaxdl.files import read_arrays, read_json
 from jaxdl.metrics import Better
-from jaxdl.report.way import Times, area_of, times_of
+from jaxdl.report.way import Times, area_of, phase_of, times_of
 from jaxdl.run.comparison import digests
 from jaxdl.run.config import groups_of, read_starts
 from jaxdl.run.record import ABOUT, read_done, read_metrics, sample_step
@@ -36,6 +36,7 @@ class Arm:
         stand for, where that was said. drawn: the numbers that each seed has of rows of its own.
     metrics: its final numbers, [seeds] each, with those of the names in `derive` that can be made.
     times: of those that are times, when each seed got there, and the length of the run.
+    lengths: of those that are areas, over how many steps, as planned.
     together: with how many seeds, itself included, each seed was trained.
     """
 
@@ -73,6 +74,7 @@ class Arm:
         sizes = [len(config['seeds']) for config in configs]
         self.together = self._joined([np.full(size, size) for size in sizes])
         self.times: dict[str, Times] = {}
+        self.lengths: dict[str, int] = {}
         for name in dict.fromkeys(derive):
             if name not in self.metrics and (made := derived(name)):
                 self._derive(made)
@@ -88,7 +90,10 @@ class Arm:
         elif made.kind == 'area':
             areas = [area_of(made, lot, self.config['phases']) for lot in self._events]
             there = [each for each in areas if each is not None]
-            values = self._joined(there) if len(there) == len(areas) else None
+            if len(there) == len(areas):
+                values = self._joined(there)
+                index, _ = phase_of(made.metric, self.config['phases'])
+                self.lengths[made.name] = self.config['phases'][index]['steps']
         else:
             times = [times_of(made, lot, self.config['phases']) for lot in self._events]
             known = [each for each in times if each is not None]
@@ -222,11 +227,14 @@ def finished_arms(
     order += [name for name in done if name not in order]
     derive = list(derive)
     arms = [Arm(folder / name, derive=derive) for name in order]
-    # A baseline returns numbers alone: what is better is for those that are trained to say.
+    # A baseline returns numbers alone: what is better, and whether each seed has rows of its own,
+    # is for those that are trained to say.
     told = {name: better for arm in arms for name, better in arm.better.items()}
+    drawn = frozenset[str]().union(*(arm.drawn for arm in arms))
     for arm in arms:
         if not arm.config['phases']:
             arm.better = {name: told[name] for name in arm.metrics if name in told}
+            arm.drawn = drawn
     return arms
 
 
@@ -248,11 +256,12 @@ def _why(path: Path) -> str:
     return str(read_json(path)['why']) if path.exists() else ''
 
 
-def results_of(arms: Sequence[Arm]) -> tuple[Results, list[int]]:
+def results_of(arms: Sequence[Arm], *, judged: str) -> tuple[Results, list[int]]:
     """The final numbers of some arms over the seeds that all of them have, and these seeds.
 
-    Times are compared up to one length, the shorter run's, seed by seed.
-    Raises UsageError for seconds of arms that trained other numbers of seeds at once.
+    Times are compared up to one length, the shorter run's, seed by seed. Seconds of arms that
+    trained other numbers of seeds at once cannot be compared: they are left out.
+    Raises UsageError where the number that is `judged` is one of those.
     """
     shared = [seed for seed in arms[0].seeds if all(seed in arm.seeds for arm in arms)]
     results, rows = {}, {arm.name: [arm.seeds.index(seed) for seed in shared] for arm in arms}
@@ -262,8 +271,18 @@ def results_of(arms: Sequence[Arm]) -> tuple[Results, list[int]]:
         if name.startswith('seconds '):
             at_once = {arm.name: arm.together[rows[arm.name]].tolist() for arm in arms}
             if any(each != at_once[arms[0].name] for each in at_once.values()):
-                said = ', '.join(f'{arm} {max(each)}' for arm, each in at_once.items())
-                raise UsageError(f'{name}: of all seeds that are trained at once, and it is {said}')
+                if name == judged:
+                    told = ', '.join(
+                        f'{" or ".join(map(str, sorted({*each})))} in {arm}'
+                        for arm, each in at_once.items()
+                    )
+                    raise UsageError(
+                        f'{name} cannot be compared: seconds are those of all seeds that are '
+                        f'trained at once, {told}'
+                    )
+                for arm in arms:
+                    del results[arm.name][name]
+                continue
         first, length = times_to(name, arms, shared)
         for arm in arms:
             results[arm.name][name] = restricted(first[arm.name], length)

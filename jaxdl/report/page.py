@@ -11,6 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from jaxdl.derived import is_training, twin
+from jaxdl.errors import UsageError
 from jaxdl.files import remove_temporaries, write_bytes
 from jaxdl.judges import Counted, Judge
 from jaxdl.report import figures, numerals
@@ -29,6 +30,7 @@ from jaxdl.report.rows import (
 )
 from jaxdl.report.trained import RULE
 from jaxdl.report.tuned import candidate_grid
+from jaxdl.run.config import as_json
 from jaxdl.samples.plots import draw_spectrogram
 from jaxdl.study import Claim
 
@@ -126,7 +128,8 @@ def _verdicts(
         shown = None
         if answer.verdict not in ('not run', 'not judged') and isinstance(claim.judge, Judge):
             own = [arm for arm in arms if arm.name in claim.arms]
-            found = claim.judge.evidence(results_of(own)[0], directions(own))
+            results, _ = results_of(own, judged=claim.metric)
+            found = claim.judge.evidence(results, directions(own))
             if np.isfinite(found.values).any():
                 figure = figures.evidence(
                     found,
@@ -257,13 +260,22 @@ def _params(arms: Sequence[Arm], defaults: Mapping[str, Any] | None) -> dict[str
         # A baseline has those alone that it takes.
         values = [arm.config['params'].get(name, numerals.DASH) for arm in arms]
         if defaults is not None:
-            differs = [value not in (defaults.get(name), numerals.DASH) for value in values]
+            plain = (_plain(defaults.get(name)), numerals.DASH)
+            differs = [value not in plain for value in values]
         else:
             there = [value for value in values if value != numerals.DASH]
             differs = [value in there and any(value != x for x in there) for value in values]
         rows[name] = [Cell(str(v), d) for v, d in zip(values, differs, strict=True)]
     # What makes the arms what they are comes first.
     return dict(sorted(rows.items(), key=lambda row: not any(cell.marked for cell in row[1])))
+
+
+def _plain(default: Any) -> Any:
+    """A default as the files of a run have it, a tuple as a list."""
+    try:
+        return as_json(default)
+    except UsageError:  # without a text, which no arm takes then
+        return default
 
 
 def _save(folder: Path, name: str, figure: Figure, *, alt: str) -> Shown:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxdl.files import jsonable
 from jaxdl.report.finished import Arm
 from jaxdl.report.verdicts import judged
+from jaxdl.report.way import Times
 from jaxdl.study import Claim
 
 SAME = ('text', 'arms', 'metric', 'judge', 'equal')  # what makes a claim the one it was
@@ -26,14 +27,27 @@ class RecordedArm(Arm):
         count = len(next(iter(self.metrics.values()), ()))
         self.seeds = list(told.get('seeds') or result['seeds'][:count])
         self.better = dict(result['better'])
-        self.labels, self.times, self.drawn = {}, {}, frozenset()
-        self.together = np.full(count, count)
+        self.labels, self.drawn = {}, frozenset()
+        self.times = {name: _times(it) for name, it in told.get('times', {}).items()}
+        self.lengths = dict(told.get('lengths', {}))
+        self.together = np.array(told.get('together', [count] * count))
         self.config = {'phases': [], 'seeds': self.seeds}
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """None: a record has no values of single examples."""
         return {}
+
+    @property
+    def first_starts(self) -> list[dict[str, Any]]:
+        """None: what stood before them is said of each claim that was recorded."""
+        return []
+
+
+def _times(told: Mapping[str, Any]) -> Times:
+    """Times as a recorded result has them: null is never."""
+    first = [np.inf if time is None else time for time in told['first']]
+    return Times(np.array(first, np.float64), np.array(told['length'], np.float64))
 
 
 def rejudged(result: Mapping[str, Any], claims: Sequence[Claim]) -> dict[str, Any]:

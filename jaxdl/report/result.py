@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jaxdl.derived import is_training, twin
+from jaxdl.derived import derived, is_training, twin
 from jaxdl.errors import UsageError
 from jaxdl.files import jsonable, write_json
 from jaxdl.report.finished import Arm, finished_arms, unfinished_arms
@@ -100,11 +100,13 @@ def write_report(
 
 def verdict_lines(result: Mapping[str, Any], folder: Path | None = None) -> RenderableType:
     """The answer for a terminal: the arms, the verdicts, and where the report is, if it is."""
-    # A terminal has no room for everything: what stands beside the tests is in the report, and then
-    # what training cost.
-    grids = (arm_grid(result, beside=b, cost=c) for b, c in ((True, True), (False, True)))
+    # A terminal has no room for everything: what stands beside the tests is in the report, then
+    # what training cost, and then what is derived, whose claims have its effects below.
+    few = {**result, 'shown': [name for name in result['shown'] if derived(name) is None]}
+    asked = ((result, True, True), (result, False, True), (result, False, False))
+    grids = (arm_grid(of, beside=b, cost=c) for of, b, c in asked)
     fits = (grid for grid in grids if grid.width() <= WIDE)
-    head, rows, _ = next(fits, None) or arm_grid(result, beside=False, cost=False)
+    head, rows, _ = next(fits, None) or arm_grid(few, beside=False, cost=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(head):
         table.add_column(name, justify='right' if i else 'left')
@@ -206,9 +208,17 @@ def _arm(
         'digests': arm.digests,
         'steps_done': arm.steps_done,
         'best_step': arm.best_step,
+        # Times are compared up to the length of the shorter run: their means alone do not do.
+        **({'times': _times(arm), 'together': arm.together} if arm.times else {}),
+        **({'lengths': arm.lengths} if arm.lengths else {}),
         'notes': [*notes, *chosen, *filter(None, holes)],
         'metrics': metrics,
     }
+
+
+def _times(arm: Arm) -> dict[str, dict[str, Any]]:
+    """When each seed got to a value, None where it never did, and the length of its run."""
+    return {name: {'first': it.first, 'length': it.length} for name, it in arm.times.items()}
 
 
 def _together(lists: Iterable[Sequence[str]]) -> list[str]:

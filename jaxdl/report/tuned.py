@@ -90,7 +90,9 @@ def notes_of(tuning: Mapping[str, Any] | None, arm: Arm, tuned: Sequence[str] = 
     )
     if found and 'grid' in found:
         notes.append('it was tuned over another grid, or by other seeds, than other arms')
-    if arm.name != 'tiny' and arm.config['phases'] and not arm.config.get('smoke'):
+    if arm.name != 'tiny' and not arm.config.get('smoke'):
+        if not arm.config['phases']:  # a baseline, which has those alone that it takes
+            tuned = [name for name in tuned if name in params]
         missing = [f'{name} {params.get(name)}' for name in tuned if name not in own]
         if missing:
             notes.append(f'not tuned, though the study has a grid: {", ".join(missing)}')

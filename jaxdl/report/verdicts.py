@@ -98,12 +98,13 @@ def _alone(
     there = {arm.name for arm in named}
     if missing := [name for name in dict.fromkeys(claim.arms) if name not in there]:
         return found | {'verdict': 'not run', 'reason': _missing(missing, unfinished)}
-    trained = [arm for arm in named if arm.config['phases']]
-    found['when'] = registered.when(claim, [it for arm in trained for it in arm.first_starts])
+    # A baseline may be begun anew at any time: what is trained says when numbers could be seen.
+    dated = [arm for arm in named if arm.config['phases']] or named
+    found['when'] = registered.when(claim, [it for arm in dated for it in arm.first_starts])
     if why := unequal(claim, told):
         return found | {'reason': why}
     try:
-        results, shared = results_of(named)
+        results, shared = results_of(named, judged=claim.metric)
         if not shared:
             each = '; '.join(f'{arm.name} has {seeds_said(arm.seeds)}' for arm in named)
             return found | {'reason': f'no seed in common: {each}'}
@@ -123,6 +124,7 @@ def _alone(
     if all(claim.metric in arm.times for arm in named):
         late = unreached(claim.metric, named, shared)
         reasons += [late] if late else []
+    reasons += [other] if (other := _other_lengths(claim.metric, named)) else []
     if any(set(arm.seeds) - set(shared) for arm in named):
         reasons.append(f'over {seeds_said(shared)}, which all its arms have')
     return (
@@ -183,7 +185,10 @@ def lost(arm: Arm, metric: str, seeds: Sequence[int], *, several: bool) -> str:
 
 
 def unreached(name: str, arms: Sequence[Arm], seeds: Sequence[int]) -> str:
-    """Which of some seeds never got to a value, and what counts for them; '' if all did."""
+    """Which of some seeds did not get to a value in time, and what counts for them; '' if all did.
+
+    In time is up to the end of the shorter run: the longer one may have got there after that.
+    """
     first, length = times_to(name, arms, seeds)
     unit, what = name.split(' ', 1)[0], name.split(' to ', 1)[1]
     said = []
@@ -194,7 +199,18 @@ def unreached(name: str, arms: Sequence[Arm], seeds: Sequence[int]) -> str:
     if not said:
         return ''
     ends = ' to '.join(dict.fromkeys(f'{end:,.6g}' for end in (min(length), max(length))))
-    return f'{what} is not reached by {" and ".join(said)}: {ends} {unit} count, the whole length'
+    shorter = any((arm.times[name].length > length[0]).any() for arm in arms)
+    whole = 'the length of the shorter run' if shorter else 'the whole length'
+    return f'{what} is not reached in {ends} {unit}, {whole}, by {" and ".join(said)}: that counts'
+
+
+def _other_lengths(metric: str, arms: Sequence[Arm]) -> str:
+    """Of which arms the curves behind an area are of other lengths; '' where they are of one."""
+    steps = {arm.name: arm.lengths[metric] for arm in arms if metric in arm.lengths}
+    if len({*steps.values()}) < 2:
+        return ''
+    said = ', '.join(f'{count:,} steps of {arm}' for arm, count in steps.items())
+    return f'the curves are of other lengths: {said}'
 
 
 def seeds_said(seeds: Sequence[int]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.blame import at, blaming
+from jaxdl.derived import derived
 from jaxdl.engine.identity import digest_of_numbers
 from jaxdl.errors import UsageError
 from jaxdl.metrics import About
@@ -60,6 +61,7 @@ def run_baseline(
         seconds = round(time.perf_counter() - began, 2)
         about = {name: About(values.shape[1:]) for name, values in numbers.items()}
         refuse_unmeasured(config.arm, about, judged=judged, compared=())
+        _refuse_curves(config.arm, judged)
         standing = stand_baseline(folder, numbers, config, experiment=experiment, trained=trained)
         refuse_changes(standing, accept=accept)
         if not done or standing.changed:
@@ -88,6 +90,15 @@ def run_baseline(
     if stop:
         raise stopped_by(stop[0], f'{folder} is done')
     return payload
+
+
+def _refuse_curves(arm: str, judged: Sequence[str]) -> None:
+    """Raise UsageError where a claim needs a curve of a baseline, which takes no step."""
+    for name in judged:
+        if (made := derived(name)) and made.kind != 'gap':
+            raise UsageError(
+                f'a claim judges {name!r} of {arm!r}: a baseline takes no step, and has no curve'
+            )
 
 
 def stand_baseline(

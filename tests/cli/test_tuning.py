@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from jaxdl.cli.tuning import edges, pick
 from jaxdl.errors import UsageError
 from jaxdl.files import read_json, write_json
 from jaxdl.report import figures, page
+from jaxdl.report.tuned import notes_of
 from jaxdl.run import machine
 from jaxdl.run.arm import Record
 from jaxdl.run.config import Config, as_json
@@ -235,6 +237,7 @@ def test_pages_and_terminal_say_how_it_was_chosen(finished):
     assert re.search(r'^narrow, lr 1e\+30: .*: the loss .*', err, re.MULTILINE), err
     for name in ('report.md', 'report.html'):
         text = (folder / 'runs/mine' / name).read_text()
+        assert '****' not in text  # an empty cell of what was chosen
         for part in ('How hyperparameters were chosen', '1000000', 'valid/accuracy', 'diverged'):
             assert part in text
     mean = next(c for c in choice(folder, 'wide')['candidates'] if c['params'] == {'lr': lr})[
@@ -378,6 +381,13 @@ def test_what_is_typed_is_not_tuned(here):
     study = load('mine.py')[1]._replace(tune={'lr': (0.1, 0.2), 'width': (3, 4)})
     assert grid_of(study, 'narrow', {'lr': 0.3}) == {'width': (3, 4)}
     assert grid_of(study, 'tiny', {}) == grid_of(study, 'share', {}) == {}
+
+
+def test_a_baseline_that_takes_what_is_tuned_has_the_default_and_it_is_said():
+    arm = SimpleNamespace(name='share', config={'params': {'lr': 0.2, 'steps': 4}, 'phases': []})
+    assert notes_of(None, arm, ['lr', 'width']) == [
+        'not tuned, though the study has a grid: lr 0.2'
+    ]
 
 
 def test_print_config_shows_the_grid_and_the_choice_where_it_is_known(there, finished):

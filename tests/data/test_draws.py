@@ -175,6 +175,13 @@ def test_rows_that_are_none(rows, message):
         Draw(table(), rows, 'fold').numbers(2)
 
 
+def test_rows_that_are_no_function_of_the_seed_are_refused():
+    rng = np.random.default_rng(0)
+    draw = Draw(table(), lambda seed: rng.permutation(26)[:10], 'rows fold')
+    with pytest.raises(UsageError, match='rows fold: seed 0 draws other rows when it'):
+        draw.numbers(2)
+
+
 # ---- its batches --------------------------------------------------------------------------------
 
 

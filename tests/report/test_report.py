@@ -436,6 +436,14 @@ def test_what_differs_is_marked(tmp_path, defaults):
 
 
 @pytest.mark.usefixtures('undrawn')
+def test_a_tuple_that_is_the_default_is_not_marked(tmp_path):
+    write_arm(tmp_path / 'a', [1.0, 2.0], params={'betas': [0.9, 0.999], 'widths': [4, 4]})
+    report(tmp_path, defaults={'betas': (0.9, 0.999), 'widths': (8,)})
+    markdown = (tmp_path / 'report.md').read_text()
+    assert '| betas | [0.9, 0.999] |' in markdown and '| widths | **[4, 4]** |' in markdown
+
+
+@pytest.mark.usefixtures('undrawn')
 def test_a_study_without_claims_or_test_metrics_or_more_than_one_seed(tmp_path):
     write_arm(tmp_path / 'a', [0.5])
     done = read_json(tmp_path / 'a' / 'DONE')
@@ -544,7 +552,10 @@ def test_training_metrics_stand_beside_their_twins(tmp_path):
 
 def test_a_table_too_wide_for_a_terminal_leaves_training_out():
     names = ['test/a', 'train/a', 'test/' + 'b' * 50, 'train/' + 'b' * 50]
-    metrics = {name: {'mean': 1.0, 'ci95': [0.9, 1.1], 'per_seed': [1, 1]} for name in names}
+    far = ['area of test/' + 'b' * 50, 'gap of test/a']
+    metrics = {
+        name: {'mean': 1.0, 'ci95': [0.9, 1.1], 'per_seed': [1, 1]} for name in [*names, *far]
+    }
     arm = {'parameters': 1, 'steps': 2, 'seconds': 3, 'metrics': metrics}
     result = {'question': '?', 'shown': names, 'arms': {'x': arm}, 'better': {}, 'claims': []}
 
@@ -555,6 +566,8 @@ def test_a_table_too_wide_for_a_terminal_leaves_training_out():
         return stream.getvalue().splitlines()[2]
 
     assert 'train' not in head(names) and 'train/a' in head(names[:2])
+    assert 'area of' not in head([*names, *far]) and 'b' * 50 in head([*names, *far])
+    assert 'gap of' in head([names[0], far[1]])
     assert 'train/a' in head(['train/a', 'train/' + 'b' * 200])  # where there is nothing else
 
 
@@ -590,6 +603,22 @@ def test_curves_mark_phases_and_matrices_name_their_classes():
     (axes,) = figure.axes
     for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert [tick.get_text() for tick in ticks] == ['cat', 'dog']
+
+
+def test_a_baseline_is_a_level_and_a_title_stands_above_all_lines_of_the_legend():
+    rising = Curve(np.array([10, 20]), np.array([[0.1, 0.2, 0.3], [0.5, 0.6, 0.7]]))
+    level = Curve(np.array([0]), np.array([[0.4, 0.4, 0.4]]))
+    arms = {f'arm {i}': rising for i in range(8)} | {'nearest': level}
+    figure = figures.curves('test/accuracy', arms, order=list(arms))
+    (axes,) = figure.axes
+    (line,) = [line for line in axes.lines if line.get_label() == 'nearest']
+    ends = line.get_transform().transform(np.column_stack(line.get_data()))[:, 0]
+    box = axes.get_window_extent()
+    assert ends == pytest.approx([box.x0, box.x1]) and line.get_ydata() == pytest.approx([0.4, 0.4])
+    figure.canvas.draw()
+    legend, title = axes.get_legend().get_window_extent(), axes.title
+    titles = [title, axes._left_title, axes._right_title]
+    assert all(it.get_window_extent().y0 > legend.y1 for it in titles if it.get_text())
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ from jaxdl.metrics import About
 from jaxdl.report import page, result
 from jaxdl.report.finished import finished_arms
 from jaxdl.report.recorded import results_table
+from jaxdl.report.rejudged import rejudged
 from jaxdl.report.rows import answers
 from jaxdl.report.verdicts import corrected, judged
 from jaxdl.run.record import Record
+from jaxdl.run.registered import digests
 from jaxdl.study import Claim, Verdict
 
 METRIC = 'test/accuracy'
@@ -118,7 +120,10 @@ def test_numbers_on_the_way_there_are_judged_and_shown(tmp_path):
     assert told['arms']['b']['metrics'][name]['per_seed'] == [30, 30]
     assert told['better'][name] == 'lower' and name in told['shown']
     assert (steps['effect'], steps['metric']) == (15.0, name)
-    late = 'test/accuracy >= 0.5 is not reached by seed 1 of b: 30 steps count, the whole length'
+    late = (
+        'test/accuracy >= 0.5 is not reached in 30 steps, the whole length, by seed 1 of b: that '
+        'counts'
+    )
     assert steps['reason'] == late and told['arms']['b']['notes'] == [f'{name}: {late}']
     # (0.5 - (0.1 + 0.3 + 0.3 + 0.5) / 4, (0.4 + 0.6 + 0.6 + 0.6) / 4 - (0.2 + 0.2 + 0.2 + 0.4) / 4)
     assert areas['effect'] == pytest.approx((0.2 + 0.3) / 2)
@@ -136,8 +141,52 @@ def test_runs_of_other_lengths_are_compared_up_to_the_shorter_one(tmp_path):
     (claim,) = told['claims']
     assert told['arms']['b']['metrics'][claim['metric']]['per_seed'] == [60, 60]
     assert (claim['effect'], claim['verdict']) == (0.0, 'undecided')
-    assert 'seeds 0, 1 of a and seeds 0, 1 of b: 20 steps count' in claim['reason']
-    assert 'every difference is 0' in claim['reason']
+    late = 'in 20 steps, the length of the shorter run, by seeds 0, 1 of a and seeds 0, 1 of b'
+    assert late in claim['reason'] and 'every difference is 0' in claim['reason']
+    assert '20 steps, the whole length, by seeds 0, 1 of a' in told['arms']['a']['notes'][0]
+
+
+def test_areas_over_other_numbers_of_steps_are_said_to_be(tmp_path):
+    write_arm(tmp_path / 'a', [[0.1, 0.2]] * 2)
+    write_arm(tmp_path / 'b', [[0.1, 0.2]] * 4)
+    write_arm(tmp_path / 'c', [[0.3, 0.5]] * 4)
+    write_arm(tmp_path / 'd', [[0.3, 0.5]] * 3, planned=40)  # stopped early: its last value stays
+    claims = [better(one, 'b', area(METRIC)) for one in ('a', 'c', 'd')]
+    told = json.loads(json.dumps(report(tmp_path, *claims)))
+    assert (
+        'curves are of other lengths: 20 steps of a, 40 steps of b' in told['claims'][0]['reason']
+    )
+    assert [it['reason'] for it in told['claims'][1:]] == ['', '']
+    assert rejudged(told, claims)['claims'] == told['claims']
+
+
+def test_a_recorded_result_is_judged_again_up_to_the_shorter_run(tmp_path):
+    # In 20 steps a got there at 10, and b, which goes on to 100, not yet.
+    write_arm(tmp_path / 'a', [[0.6, 0.2], [0.6, 0.7]])
+    write_arm(tmp_path / 'b', [[0.1, 0.2]] * 5 + [[0.9, 0.9]] * 2 + [[0.1, 0.1]] * 3)
+    claims = [
+        sooner('a', 'b', METRIC, at_least=0.5),
+        sooner('a', 'b', METRIC, at_least=0.5, by='seconds'),
+        sooner('b', 'a', METRIC, at_least=2.0),
+    ]
+    told = json.loads(json.dumps(report(tmp_path, *claims)))
+    assert [it['effect'] for it in told['claims']] == [5.0, 0.5, 0.0]
+    assert rejudged(told, claims)['claims'] == told['claims']
+
+
+def test_seconds_of_seeds_trained_apart_are_not_compared_when_judged_again(tmp_path):
+    write_arm(tmp_path / 'a', [[0.1, 0.2, 0.6]] * 3)
+    write_arm(tmp_path / 'b', [[0.1, 0.2]] * 3)
+    write_arm(tmp_path / 'b' / 'seeds' / '2-2', [[0.6]] * 3, seeds=[2])
+    claims = [sooner('a', 'b', METRIC, at_least=0.5, by=by) for by in ('seconds', 'steps')]
+    claims.append(better('a', 'b', METRIC))
+    told = json.loads(json.dumps(report(tmp_path, *claims)))
+    assert 'trained at once, 3 in a, 1 or 2 in b' in told['claims'][0]['reason']
+    # What has nothing to do with seconds is judged all the same.
+    words = [it['verdict'] for it in told['claims']]
+    assert words == ['not judged', 'undecided', 'undecided']
+    assert told['claims'][1]['effect'] == told['claims'][2]['effect'] == 0
+    assert rejudged(told, claims)['claims'] == told['claims']
 
 
 def test_what_stopped_early_counts_as_it_was_planned(tmp_path):
@@ -158,7 +207,7 @@ def test_seconds_are_those_of_all_seeds_at_once(tmp_path):
     write_arm(tmp_path / 'b', [[0.1, 0.9, 0.5]], seconds=3.0)
     (judged,) = report(tmp_path, claim)['claims']
     assert judged['verdict'] == 'not judged'
-    assert judged['reason'].endswith('of all seeds that are trained at once, and it is a 2, b 3')
+    assert judged['reason'].endswith('of all seeds that are trained at once, 2 in a, 3 in b')
 
 
 def test_seeds_that_were_added_later_are_as_if_they_had_been_there(tmp_path):
@@ -254,6 +303,33 @@ def test_there_is_no_interval_over_examples_that_are_not_the_same(why, tmp_path)
     ]
     assert 'ci95_examples' not in claim and claim['p'] is not None
     assert 'ci95_examples' in own
+
+
+def test_a_baseline_has_the_examples_of_each_seed_where_those_that_are_trained_have(tmp_path):
+    each = each_of(np.random.default_rng(0), 3, 30).astype(float)
+    for name in ('a', 'nearest'):
+        write_arm(tmp_path / name, [each.mean(1)], arrays={f'{METRIC}/each': each})
+    config = read_json(tmp_path / 'nearest' / 'config.json')
+    write_json(tmp_path / 'nearest' / 'config.json', {**config, 'phases': []})
+    assert 'ci95_examples' in report(tmp_path, reaches('nearest', METRIC, at_least=0))['claims'][0]
+    told = read_json(tmp_path / 'a' / 'numbers.json')
+    told[METRIC]['drawn'] = True
+    write_json(tmp_path / 'a' / 'numbers.json', told)
+    claims = [reaches('nearest', METRIC, at_least=0), better('a', 'nearest', METRIC)]
+    assert all('ci95_examples' not in it for it in report(tmp_path, *claims)['claims'])
+
+
+def test_a_claim_on_baselines_alone_is_confirmatory_if_it_was_there_when_they_began(tmp_path):
+    early, late = (reaches('nearest', METRIC, at_least=bound) for bound in (0.1, 0.2))
+    for name in ('a', 'nearest'):
+        write_arm(tmp_path / name, [[0.5, 0.6]])
+        starts = read_json(tmp_path / name / 'env.json')['starts']
+        starts[0]['claims'] = digests([early])
+        write_json(tmp_path / name / 'env.json', {'starts': starts})
+    config = read_json(tmp_path / 'nearest' / 'config.json')
+    write_json(tmp_path / 'nearest' / 'config.json', {**config, 'phases': []})
+    found = report(tmp_path, early, late)['claims']
+    assert [it['when'] for it in found] == ['confirmatory', 'exploratory']
 
 
 def test_what_is_equal_only_in_name_is_not_judged(tmp_path):

@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 
-from jaxdl.claims import better, reaches
+from jaxdl.claims import area, better, reaches
 from jaxdl.cli.library import chosen, load, refuse_sameness, resolve, trained
 from jaxdl.cli.outline import outline
 from jaxdl.cli.soundness import check_study
@@ -201,6 +201,9 @@ def test_a_claim_names_a_number_that_it_has(tmp_path):
         run(tmp_path / 'chance', judged=['test/acuracy'])
     with pytest.raises(UsageError, match="'test/accuracy/each' of arm 'chance', which is an array"):
         run(tmp_path / 'chance', judged=['test/accuracy/each'])
+    for name in (area('test/accuracy'), 'steps to test/accuracy >= 0.5'):
+        with pytest.raises(UsageError, match='a baseline takes no step, and has no curve'):
+            run(tmp_path / 'chance', judged=[name])
 
 
 def test_what_is_better_is_what_trained_arms_say(tmp_path):
