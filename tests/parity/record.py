@@ -4,12 +4,15 @@
 
 Needs the extra 'parity' (`make parity` installs it into an environment of its own). --check
 records nothing: it fails where a golden differs from what the other implementation computes now.
+Two cases are computed at a time: half of each is the drawing of weights, on one core.
 """
 
 import argparse
 import fnmatch
+import multiprocessing
 import os
 import sys
+from functools import partial
 from typing import Any
 
 os.environ.setdefault('KERAS_BACKEND', 'jax')
@@ -137,25 +140,42 @@ def differences(case: Case, new: Golden) -> list[str]:
     return found
 
 
+def recorded(case: Case, *, check: bool) -> tuple[bool, str]:
+    """Whether a case is as it should be, and a line about it."""
+    model = original(case)
+    new = of_keras(case, model) if case.layout == 'keras' else of_torch(case, model)
+    if check:
+        wrong = differences(case, new)
+        return not wrong, f'{case.name} ' + ('differs: ' + ', '.join(wrong) if wrong else 'equal')
+    new.save(case)
+    return True, f'{case.name} {golden.path(case).stat().st_size / 1024:.1f} kB'
+
+
+def keep_to(threads: int) -> None:
+    """Let a process of several use so many threads: the pools of two wait for each other."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
 def main() -> None:
     """Record or compare the cases that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('names', nargs='*', default=['*'], help='patterns of case names')
     parser.add_argument('--check', action='store_true', help='compare, record nothing')
     options = parser.parse_args()
-    failed = False
-    for case in CASES:
-        if not any(fnmatch.fnmatchcase(case.name, name) for name in options.names):
-            continue
-        model = original(case)
-        new = of_keras(case, model) if case.layout == 'keras' else of_torch(case, model)
-        if options.check:
-            wrong = differences(case, new)
-            failed |= bool(wrong)
-            print(case.name, 'differs: ' + ', '.join(wrong) if wrong else 'equal', flush=True)
-        else:
-            new.save(case)
-            print(case.name, f'{golden.path(case).stat().st_size / 1024:.1f} kB', flush=True)
+    cases = [
+        case
+        for case in CASES
+        if any(fnmatch.fnmatchcase(case.name, name) for name in options.names)
+    ]
+    failed, cores = False, os.cpu_count() or 1
+    processes = min(2, cores)
+    spawned = multiprocessing.get_context('spawn')
+    with spawned.Pool(processes, keep_to, (cores // processes,)) as pool:
+        for right, line in pool.imap(partial(recorded, check=options.check), cases):
+            failed |= not right
+            print(line, flush=True)
     sys.exit(failed)
 
 
