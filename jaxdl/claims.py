@@ -152,7 +152,8 @@ def in_seeds(
     of 5 have the interval [0.48, 1]. It takes 17 of 17 to show 0.8, 6 of 6 for 0.5, 36 of 36 for
     0.9; and no number of seeds shows a share of 1.
     """
-    for what, count in (('seeds', seeds), ('of', of)):
+    given: dict[str, Any] = {'seeds': seeds, 'of': of}
+    for what, count in given.items():
         if not isinstance(count, Integral) or isinstance(count, bool):
             raise UsageError(f'in_seeds: {what} is {count!r:.80}; it is a whole number')
     if not 1 <= seeds <= of:
@@ -214,11 +215,11 @@ def _two(name: str, a: str, b: str) -> None:
         raise UsageError(f'{name}: {a!r} is compared with itself; a claim compares two arms')
 
 
-def _finite(name: str, what: str, value: float) -> float:
+def _finite(name: str, what: str, value: Any) -> float:
     """The same bound. Raises UsageError for what no number can lie beside, as NaN."""
     if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
         raise UsageError(f'{name}: {what} is {value!r:.80}; it is a number, and finite')
-    return value
+    return float(value)
 
 
 def _said(claim: str, equal: Equal | None, text: str | None) -> str:
