@@ -8,7 +8,8 @@ prints the number of parameters, and for each number of steps that it reads the 
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -33,12 +34,15 @@ def trainer(
     network: str, batch: int, *, compiled: bool, lr: float
 ) -> tuple[Callable[[int], None], int]:
     """A function that trains for n steps and waits for them, and the number of parameters."""
-    make, (channels, *size) = NETWORKS[network]
+    make, row = NETWORKS[network]
     gpu = torch.cuda.is_available()
     device = 'cuda' if gpu else 'cpu'
     layout = torch.channels_last if gpu else torch.contiguous_format
     model: Any = make().to(device, memory_format=layout)
-    x = torch.randn(batch, channels, *size, device=device).contiguous(memory_format=layout)
+    if isinstance(row, Text):
+        x = torch.randint(row.words, (batch, row.tokens), device=device)
+    else:
+        x = torch.randn(batch, *row, device=device).contiguous(memory_format=layout)
     with torch.no_grad():
         shape = model(x).shape
     y = torch.randint(shape[1], (batch, *shape[2:]), device=device)
@@ -54,7 +58,9 @@ def trainer(
             opt.step()
         loss.item()
 
-    return train, sum(p.numel() for p in model.parameters())
+    # nn.LSTM has a second bias beside each, to no purpose but cuDNN's.
+    sizes = (p.numel() for name, p in model.named_parameters() if 'bias_hh' not in name)
+    return train, sum(sizes)
 
 
 def cnn() -> nn.Module:
@@ -137,23 +143,43 @@ def double(inputs: int, width: int) -> nn.Module:
 
 
 class Encoder(nn.Module):
-    """A block of the ViT, with PyTorch's fused attention."""
+    """A block of a Transformer, with PyTorch's fused attention.
 
-    def __init__(self, width: int, heads: int) -> None:
+    causal: whether a token sees only those before it. post: whether norms follow, as BERT has it.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        epsilon: float = 1e-6,
+        gelu: str = 'none',
+        causal: bool = False,
+        post: bool = False,
+    ) -> None:
         super().__init__()
-        self.heads = heads
-        self.norms = nn.ModuleList(nn.LayerNorm(width, 1e-6) for _ in range(2))
+        self.heads, self.causal, self.post = heads, causal, post
+        self.norms = nn.ModuleList(nn.LayerNorm(width, epsilon) for _ in range(2))
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         hidden = 4 * width
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(gelu), nn.Linear(hidden, width))
+
+    def attend(self, z: torch.Tensor) -> torch.Tensor:
+        """[B, T, width] -> [B, T, width]."""
+        batch, tokens, width = z.shape
+        q, k, v = self.qkv(z).reshape(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.out(attended.transpose(1, 2).reshape(batch, tokens, width))
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """[B, T, width] -> [B, T, width]."""
-        batch, tokens, width = z.shape
-        qkv = self.qkv(self.norms[0](z)).reshape(batch, tokens, 3, self.heads, -1)
-        attended = functional.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4))
-        z = z + self.out(attended.transpose(1, 2).reshape(batch, tokens, width))
-        return z + self.mlp(self.norms[1](z))
+        first, second = self.norms
+        if self.post:
+            z = first(z + self.attend(z))
+            return second(z + self.mlp(z))
+        z = z + self.attend(first(z))
+        return z + self.mlp(second(z))
 
 
 class ViT(nn.Module):
@@ -174,12 +200,76 @@ class ViT(nn.Module):
         return self.head(self.norm(self.blocks(z))[:, 0])
 
 
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
+class LSTM(nn.Module):
+    """`jaxdl.models.rnn.LanguageModel(65, units=(256, 256))`."""
+
+    def __init__(self, words: int = 65, embedding: int = 128, units: int = 256) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(words, embedding)
+        self.rnn = nn.LSTM(embedding, units, 2, batch_first=True)
+        self.out = nn.Linear(units, words)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens [B, T] -> logits [B, words, T]."""
+        return self.out(self.rnn(self.embed(tokens))[0]).transpose(1, 2)
+
+
+class GPT(nn.Module):
+    """`jaxdl.models.gpt.GPT`, whose embeddings are its output's weights too."""
+
+    def __init__(self, words: int, context: int, *, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.words, self.positions = nn.Embedding(words, width), nn.Embedding(context, width)
+        block = partial(Encoder, width, heads, epsilon=1e-5, gelu='tanh', causal=True)
+        self.blocks = nn.Sequential(*(block() for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens [B, T] -> logits [B, words, T]."""
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        z = self.norm(self.blocks(self.words(tokens) + self.positions(places)))
+        return (z @ self.words.weight.T).transpose(1, 2)
+
+
+class BERT(nn.Module):
+    """`jaxdl.models.bert.PreTraining` of 4 layers and width 256, without its next sentence."""
+
+    def __init__(self, words: int = 8000, width: int = 256, depth: int = 4, heads: int = 4) -> None:
+        super().__init__()
+        self.words, self.positions = nn.Embedding(words, width), nn.Embedding(128, width)
+        self.kinds, self.norm = nn.Embedding(2, width), nn.LayerNorm(width, 1e-12)
+        block = partial(Encoder, width, heads, epsilon=1e-12, post=True)
+        self.blocks = nn.Sequential(*(block() for _ in range(depth)))
+        norm = nn.LayerNorm(width, 1e-12)
+        self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), norm)
+        self.bias = nn.Parameter(torch.zeros(words))
+        self.pooler, self.follows = nn.Linear(width, width), nn.Linear(width, 2)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens [B, T] -> logits [B, words, T]."""
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        z = self.words(tokens) + self.positions(places) + self.kinds(torch.zeros_like(tokens))
+        z = self.transform(self.blocks(self.norm(z)))
+        return (z @ self.words.weight.T + self.bias).transpose(1, 2)
+
+
+class Text(NamedTuple):
+    """Rows of tokens, numbers below `words`."""
+
+    tokens: int
+    words: int
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int] | Text]] = {
     'cnn': (cnn, (3, 64, 64)),
     'resnet18': (resnet18, (3, 32, 32)),
     'unet': (UNet, (1, 128, 128)),
     'vit': (ViT, (3, 64, 64)),
     'lenet': (lenet, (1, 28, 28)),
+    'lstm': (LSTM, Text(128, 65)),
+    'gpt': (partial(GPT, 65, 64, width=128, depth=4, heads=4), Text(64, 65)),
+    'gpt_wide': (partial(GPT, 65, 256, width=384, depth=6, heads=6), Text(256, 65)),
+    'bert': (BERT, Text(128, 8000)),
 }
 
 if __name__ == '__main__':

@@ -1,16 +1,22 @@
 """How fast does each network train here, and how fast does PyTorch train the same one?
 
-Training steps (forward, loss, gradient, AdamW) on images of noise. Nothing is to be learned from
-them: `jaxdl bench throughput` measures the steps of each arm, `make bench` (or, where torch is
-installed, `python -m experiments.throughput`) times the same steps in PyTorch in turn with ours.
+Training steps (forward, loss, gradient, AdamW) on noise. Nothing is to be learned from it:
+`jaxdl bench throughput` measures the steps of each arm, `make bench` (or, where torch is installed,
+`python -m experiments.throughput`) times the same steps in PyTorch in turn with ours.
 
-    arm        network                                            images        batch
+    arm        network                                            rows          batch
     cnn        the tutorials' CNN, 4.2 M parameters               64x64x3          32
     resnet18   ResNet-18 with CIFAR's stem, 11.2 M                32x32x3          32
     unet       U-Net of base 32 and depth 4, 7.8 M                128x128x1         4
     vit        ViT of 6 layers, width 384, 256 patches, 10.8 M    64x64x3           8
     lenet      today's LeNet, 62 k; 1, 5 and 32 seeds at once     28x28x1         128
+    lstm       language model of 2 LSTMs of 256, 65 signs, 0.94 M 128 tokens       32
+    gpt        GPT of 4 layers, width 128, 65 signs, 0.81 M       64 tokens        12
+    gpt_wide   GPT of 6 layers, width 384, 65 signs, 10.8 M       256 tokens        8
+    bert       BERT of 4 layers, width 256, 8,000 words, 5.4 M    128 tokens       16
 
+Language models predict a token after every one they read, BERT a word at each, and its rows are
+full.
 On a GPU both train in bfloat16 with float32 parameters, PyTorch with channels last.
 """
 
@@ -28,37 +34,69 @@ from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import from_arrays
 from jaxdl.game import supervised
 from jaxdl.metrics import Mean
+from jaxdl.models.bert import BERT, PreTraining
 from jaxdl.models.cnn import CNN
+from jaxdl.models.gpt import GPT
 from jaxdl.models.lenet import LeNet
 from jaxdl.models.resnet import cifar_stem, resnet18
+from jaxdl.models.rnn import LanguageModel
 from jaxdl.models.unet import UNet
 from jaxdl.models.vit import ViT
 from jaxdl.net import Net
 from jaxdl.study import Count, Phase, Rate, Steps, Study, each
 from jaxdl.task import Task
 
-Name = Literal['cnn', 'resnet18', 'unet', 'vit', 'lenet', 'small']
+SHAKESPEARE = 65  # characters
+
+Name = Literal[
+    'cnn', 'resnet18', 'unet', 'vit', 'lenet', 'lstm', 'gpt', 'gpt_wide', 'bert', 'small', 'text'
+]
+TINY = ('small', 'text')  # what the tests train
 
 
 class Workload(NamedTuple):
-    """A network, the images it sees, how many at a time, and whether it labels every pixel."""
+    """A network, the rows it sees, how many at a time, and what is labelled in them.
+
+    row: an image (height, width, channels), or (tokens,), numbers below `classes`.
+    labelled: each place along how many of the row's first axes; 0 is one label a row.
+    """
 
     module: nn.Module
-    image: tuple[int, int, int]
+    row: tuple[int, ...]
     batch: int
     classes: int = 10
-    pixels: bool = False
+    labelled: int = 0
+
+    @property
+    def reads(self) -> bool:
+        """Whether rows are tokens."""
+        return len(self.row) == 1
+
+
+def words(module: nn.Module, *, tokens: int, batch: int, vocabulary: int = SHAKESPEARE) -> Workload:
+    """A network that predicts one of `vocabulary` for every token."""
+    return Workload(module, (tokens,), batch, vocabulary, labelled=1)
 
 
 WORKLOADS = {
     'cnn': Workload(CNN(), (64, 64, 3), 32),
     'resnet18': Workload(resnet18(classes=10, stem=cifar_stem), (32, 32, 3), 32),
-    'unet': Workload(UNet(base=32, depth=4), (128, 128, 1), 4, classes=2, pixels=True),
+    'unet': Workload(UNet(base=32, depth=4), (128, 128, 1), 4, classes=2, labelled=2),
     'vit': Workload(
         ViT(width=384, depth=6, heads=6, mlp=1536, patch=4, classes=10), (64, 64, 3), 8
     ),
     'lenet': Workload(LeNet(), (28, 28, 1), 128),
+    'lstm': words(LanguageModel(SHAKESPEARE, units=(256, 256)), tokens=128, batch=32),
+    'gpt': words(GPT(SHAKESPEARE, 64, width=128, depth=4, heads=4), tokens=64, batch=12),
+    'gpt_wide': words(GPT(SHAKESPEARE, 256, width=384, depth=6, heads=6), tokens=256, batch=8),
+    'bert': words(
+        PreTraining(BERT(8000, 128, width=256, depth=4, heads=4, mlp=1024, dropout=0)),
+        tokens=128,
+        batch=16,
+        vocabulary=8000,
+    ),
     'small': Workload(LeNet(features=(4, 8), dense=(16,), kernel=(3, 3)), (12, 12, 1), 8),
+    'text': words(GPT(9, 8, width=8, depth=1, heads=2), tokens=8, batch=4, vocabulary=9),
 }
 
 
@@ -69,10 +107,14 @@ def learner(module: nn.Module, opt: optax.GradientTransformation, *, half: bool)
     """
 
     def cast(tree: Any) -> Any:
-        return jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree) if half else tree
+        def half_of(leaf: jax.Array) -> jax.Array:
+            return leaf.astype(jnp.bfloat16) if jnp.issubdtype(leaf, jnp.floating) else leaf
+
+        return jax.tree.map(half_of, tree) if half else tree
 
     def apply(net: Net, batch: Any, **options: Any) -> tuple[jax.Array, Net]:
-        logits, after = net.replace(params=cast(net.params))(cast(batch['x']), **options)
+        output, after = net.replace(params=cast(net.params))(cast(batch['x']), **options)
+        logits = getattr(output, 'words', output)  # of BERT, without its next sentence
         return logits.astype(jnp.float32), net.replace(memory=after.memory)
 
     def loss(net: Net, batch: Any, key: Any) -> Any:
@@ -104,8 +146,12 @@ def trial(
     """
     load = WORKLOADS[network]
     rows, rng = batch or load.batch, np.random.default_rng(0)
-    labels = (2 * rows, *load.image[:2]) if load.pixels else (2 * rows,)
-    x = rng.normal(size=(2 * rows, *load.image)).astype(np.float32)
+    shape = (2 * rows, *load.row)
+    labels = shape[: 1 + load.labelled]
+    if load.reads:
+        x = rng.integers(load.classes, size=shape, dtype=np.int32)
+    else:
+        x = rng.normal(size=shape).astype(np.float32)
     y = rng.integers(load.classes, size=labels, dtype=np.int32)
     noise = from_arrays({'x': x, 'y': y}, name='noise')
     return Phase(
@@ -121,7 +167,7 @@ study = Study(
     question='How fast does each network train here, and how fast does PyTorch train the same one?',
     trial=trial,
     seeds=1,
-    arms=each(network=[name for name in WORKLOADS if name != 'small']),
+    arms=each(network=[name for name in WORKLOADS if name not in TINY]),
     tiny=dict(lr=0.0003, steps=4),
 )
 

@@ -23,17 +23,37 @@ PARAMETERS = {
     # 6 blocks of 1,774,464, patches 18,816, positions 98,688, token 384, norm 768, head 3,850.
     'vit': 10_769_290,
     'lenet': 61_706,
+    # Embedding 8,320, layers of 394,240 and 525,312, output 16,705.
+    'lstm': 944_577,
+    # 4 blocks of 198,272, embeddings 8,320 and 8,192, norm 256.
+    'gpt': 809_856,
+    # 6 blocks of 1,774,464, embeddings 24,960 and 98,304, norm 768.
+    'gpt_wide': 10_770_816,
+    # 4 blocks of 789,760, embeddings 2,081,280 and norm 512, heads: 66,304 of words and their
+    # biases 8,000, pooler 65,792 and 514.
+    'bert': 5_381_442,
 }
 
 
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_parameters(name):
     load = throughput.WORKLOADS[name]
-    x = jnp.zeros((1, *load.image))
+    x = jnp.zeros((1, *load.row), jnp.int32 if load.reads else jnp.float32)
     net = jax.eval_shape(lambda key: Net.init(load.module, key, x), jax.random.key(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(net.params)) == PARAMETERS[name]
-    logits, _ = jax.eval_shape(lambda net: net(x), net)
-    assert logits.shape == (1, *(load.image[:2] if load.pixels else ()), load.classes)
+    output, _ = jax.eval_shape(lambda net: net(x), net)
+    logits = getattr(output, 'words', output)
+    assert logits.shape == (1, *load.row[: load.labelled], load.classes)
+
+
+def test_every_token_of_a_text_is_predicted():
+    (phase,) = phases_of(
+        throughput.study, resolve(throughput.study, 'tiny', {'network': 'text', 'batch': 3})
+    )
+    batch = phase.train.make(jax.random.key(0), phase.train.resident, next(phase.train.open(0, 0)))
+    assert batch['x'].shape == batch['y'].shape == (3, 8) and batch['x'].max() == 8
+    state = jax.eval_shape(phase.task.init, jax.random.key(0), batch)
+    jax.eval_shape(phase.task.step, jax.random.key(1), state, batch)
 
 
 def step_of(precision):
