@@ -6,200 +6,24 @@ state is a tuple of arrays [B, units], the hidden one first, so a sequence may b
 gone on with.
 
 The products with the inputs are one product before the scan, and the gradients of the recurrent
-weights one product after it: inside there is only what has to wait for the step before.
+weights one product after it: inside there is only what has to wait for the step before. LSTM and
+GRU have gradients derived by hand (`jaxdl.nn.gates`), those of any other cell are traced
+(`jaxdl.nn.cells`).
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
+from jaxdl.nn.cells import Cell, Recurrent, State, gru_before_cell, simple_cell, unroll
+from jaxdl.nn.gates import Gated, Weights, gru, lstm, unroll_gated
+
 Array = jax.Array
-State = tuple[Array, ...]
-Product = Callable[[Array], Array]
 Init = Callable[..., Array]
-
-
-class Recurrent(NamedTuple):
-    """What the previous state is multiplied with: a [B, n] -> a @ kernel + bias, [B, m]."""
-
-    kernel: Array
-    bias: Array | None = None
-
-
-# A cell: (state, x, product) -> state. x is what it takes of the inputs, [B, gates * units] and
-# multiplied already; its n-th call of product multiplies with the n-th of the layer's `Recurrent`s.
-Cell = Callable[[State, Array, Product], State]
-
-
-# ---- the scan ---------------------------------------------------------------------------------
-
-
-def unroll(
-    cell: Cell,
-    state: State,
-    x: Array,
-    weights: Sequence[Recurrent],
-    *,
-    keep: Array | None = None,
-    reverse: bool = False,
-) -> tuple[Array, State]:
-    """A cell over the steps of x [T, B, ...]: hidden states [T, B, units], and the last state.
-
-    keep: bool [T, B]; where it is false the state stays, and the output is zero.
-    reverse: from the last step to the first.
-    """
-    final, states = _unroll(cell, reverse, state, x, tuple(weights), keep)
-    hidden = states[0]
-    return hidden if keep is None else jnp.where(keep[..., None], hidden, 0), final
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _unroll(
-    cell: Cell,
-    reverse: bool,
-    state: State,
-    x: Array,
-    weights: tuple[Recurrent, ...],
-    keep: Array | None,
-) -> tuple[State, State]:
-    """The last state, and those after each step."""
-    return _unroll_forward(cell, reverse, state, x, weights, keep)[0]
-
-
-def _unroll_forward(
-    cell: Cell,
-    reverse: bool,
-    state: State,
-    x: Array,
-    weights: tuple[Recurrent, ...],
-    keep: Array | None,
-) -> tuple[Any, Any]:
-    """What `_unroll` returns, and what its gradient needs: states and products, step by step."""
-
-    def step(state: State, inputs: tuple[Array, Array | None]) -> tuple[State, Any]:
-        x, keep = inputs
-        products: list[Array] = []
-
-        def product(a: Array) -> Array:
-            kernel, bias = weights[len(products)]
-            products.append(a @ kernel if bias is None else a @ kernel + bias[None])
-            return products[-1]
-
-        after = _kept(keep, cell(state, x, product), state)
-        return after, (state, after, tuple(products))
-
-    final, (before, after, products) = jax.lax.scan(step, state, (x, keep), reverse=reverse)
-    return (final, after), (before, x, weights, keep, products)
-
-
-def _unroll_backward(cell: Cell, reverse: bool, saved: Any, errors: Any) -> Any:
-    before, x, weights, keep, products = saved
-    d_final, d_after = errors
-
-    def step(d_state: State, inputs: Any) -> tuple[State, Any]:
-        state, x, keep, known, d_after = inputs
-
-        def once(state: State, x: Array, shifts: tuple[Array, ...]) -> tuple[State, list[Array]]:
-            factors: list[Array] = []
-
-            def product(a: Array) -> Array:
-                i = len(factors)
-                factors.append(a)
-                return _known_product(a, weights[i].kernel, known[i]) + shifts[i]
-
-            return _kept(keep, cell(state, x, product), state), factors
-
-        none = jax.tree.map(jnp.zeros_like, known)
-        _, back, factors = jax.vjp(once, state, x, none, has_aux=True)
-        d_state, d_x, d_products = back(jax.tree.map(jnp.add, d_state, d_after))
-        return d_state, (d_x, d_products, factors)
-
-    steps = (before, x, keep, products, d_after)
-    d_state, (d_x, d_products, factors) = jax.lax.scan(step, d_final, steps, reverse=not reverse)
-    d_weights = tuple(
-        Recurrent(jnp.einsum('tbi,tbj->ij', a, d), None if weight.bias is None else d.sum((0, 1)))
-        for weight, a, d in zip(weights, factors, d_products, strict=True)
-    )
-    return d_state, d_x, d_weights, None
-
-
-_unroll.defvjp(_unroll_forward, _unroll_backward)
-
-
-@jax.custom_vjp
-def _known_product(a: Array, kernel: Array, known: Array) -> Array:
-    """a @ kernel that was computed before: only its gradient to `a` is taken."""
-    return known
-
-
-_known_product.defvjp(
-    lambda a, kernel, known: (known, (kernel, known)),
-    lambda saved, d: (d @ saved[0].T, jnp.zeros_like(saved[0]), jnp.zeros_like(saved[1])),
-)
-
-
-def _kept(keep: Array | None, new: State, old: State) -> State:
-    if keep is None:
-        return new
-    return jax.tree.map(lambda x, y: jnp.where(keep[:, None], x, y), new, old)
-
-
-# ---- cells ------------------------------------------------------------------------------------
-
-
-def simple_cell(activation: Callable[[Array], Array]) -> Cell:
-    """h' = activation(x + U h) (Elman 1990)."""
-
-    def cell(state: State, x: Array, product: Product) -> State:
-        (h,) = state
-        return (activation(x + product(h)),)
-
-    return cell
-
-
-def lstm_cell(state: State, x: Array, product: Product) -> State:
-    """Hochreiter and Schmidhuber 1997 with forget gates (Gers et al. 2000); gates i, f, g, o.
-
-    c' = sigmoid(f) c + sigmoid(i) tanh(g),  h' = sigmoid(o) tanh(c').
-    """
-    h, c = state
-    i, f, g, o = jnp.split(x + product(h), 4, axis=-1)
-    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return jax.nn.sigmoid(o) * jnp.tanh(c), c
-
-
-def gru_cell(state: State, x: Array, product: Product) -> State:
-    """A gated unit whose reset comes after the product, as cuDNN has it; gates r, z, n.
-
-    n = tanh(x_n + r (U_n h + b)),  h' = (1 - z) n + z h.
-    """
-    (h,) = state
-    r_x, z_x, n_x = jnp.split(x, 3, axis=-1)
-    r_h, z_h, n_h = jnp.split(product(h), 3, axis=-1)
-    r, z = jax.nn.sigmoid(r_x + r_h), jax.nn.sigmoid(z_x + z_h)
-    n = jnp.tanh(n_x + r * n_h)
-    return (n + z * (h - n),)
-
-
-def gru_before_cell(state: State, x: Array, product: Product) -> State:
-    """The gated unit as published, its reset before the product; gates r, z, n.
-
-    n = tanh(x_n + U_n (r h)),  h' = (1 - z) n + z h (Cho et al. 2014, eq. 5 to 8).
-    """
-    (h,) = state
-    r_x, z_x, n_x = jnp.split(x, 3, axis=-1)
-    r_h, z_h = jnp.split(product(h), 2, axis=-1)
-    r, z = jax.nn.sigmoid(r_x + r_h), jax.nn.sigmoid(z_x + z_h)
-    n = jnp.tanh(n_x + product(r * h))
-    return (n + z * (h - n),)
-
-
-# ---- layers -----------------------------------------------------------------------------------
 
 
 class _Layer(nn.Module):
@@ -226,7 +50,7 @@ class _Layer(nn.Module):
         lengths: int [B], how many steps of each row count; None: all. initial: None: zeros.
         """
         rows, steps, features = x.shape
-        cell, gates, groups, states = self._kind()
+        gates, states = self._sizes()
         size = gates * self.units
         kernel = self.param('kernel', _gates(self.kernel_init, gates), (features, size))
         bias = self.param('bias', self.bias_init, (size,))
@@ -236,26 +60,65 @@ class _Layer(nn.Module):
         own = None
         if self.recurrent_bias:
             own = self.param('recurrent_bias', self.bias_init, (size,))
-        weights, first = [], 0
-        for group in groups:
-            span = slice(first * self.units, (first + group) * self.units)
-            weights.append(Recurrent(recurrent[:, span], None if own is None else own[span]))
-            first += group
         if initial is None:
             initial = (jnp.zeros((rows, self.units), x.dtype),) * states
-        projected = (x.reshape(-1, features) @ kernel + bias[None]).reshape(rows, steps, size)
         keep = None if lengths is None else jnp.arange(steps)[:, None] < lengths[None]
-        ys, final = unroll(
-            cell, initial, projected.swapaxes(0, 1), weights, keep=keep, reverse=self.reverse
+        # The steps come first from here on: a layer above takes them as they are.
+        projected = x.swapaxes(0, 1).reshape(-1, features) @ kernel
+        ys, final = self._over_time(
+            initial, projected.reshape(steps, rows, size), Weights(bias, recurrent, own), keep
         )
+        if keep is not None:
+            ys = jnp.where(keep[..., None], ys, 0)
         return ys.swapaxes(0, 1), final
 
-    def _kind(self) -> tuple[Cell, int, tuple[int, ...], int]:
-        """The cell, its gates, how many of them each of its products makes, and its states."""
+    def _sizes(self) -> tuple[int, int]:
+        """How many gates it has, and how many arrays are its state."""
+        raise NotImplementedError
+
+    def _over_time(
+        self, state: State, x: Array, weights: Weights, keep: Array | None
+    ) -> tuple[Array, State]:
+        """The hidden states [T, B, units] and the last state; x [T, B, gates units] is products."""
         raise NotImplementedError
 
 
-class SimpleRNN(_Layer):
+class _Gated(_Layer):
+    """A layer whose cell brings its gradient."""
+
+    def _cell(self) -> Gated:
+        raise NotImplementedError
+
+    def _over_time(
+        self, state: State, x: Array, weights: Weights, keep: Array | None
+    ) -> tuple[Array, State]:
+        return unroll_gated(self._cell(), self.reverse, state, x, weights, keep)
+
+
+class _Traced(_Layer):
+    """A layer of any cell."""
+
+    def _cell(self) -> Cell:
+        raise NotImplementedError
+
+    def _groups(self) -> tuple[int, ...]:
+        """How many gates each of the cell's products makes."""
+        raise NotImplementedError
+
+    def _over_time(
+        self, state: State, x: Array, weights: Weights, keep: Array | None
+    ) -> tuple[Array, State]:
+        parts, first = [], 0
+        for group in self._groups():
+            span = slice(first * self.units, (first + group) * self.units)
+            own = None if weights.bias is None else weights.bias[span]
+            parts.append(Recurrent(weights.kernel[:, span], own))
+            first += group
+        x = x + weights.shift[None, None]
+        return unroll(self._cell(), state, x, parts, keep=keep, reverse=self.reverse)
+
+
+class SimpleRNN(_Traced):
     """Elman's network: h_t = activation(W x_t + U h_t-1 + b) (Elman 1990).
 
     D units + units^2 + units parameters.
@@ -263,41 +126,64 @@ class SimpleRNN(_Layer):
 
     activation: Callable[[Array], Array] = jnp.tanh
 
-    def _kind(self) -> tuple[Cell, int, tuple[int, ...], int]:
-        return simple_cell(self.activation), 1, (1,), 1
+    def _sizes(self) -> tuple[int, int]:
+        return 1, 1
+
+    def _groups(self) -> tuple[int, ...]:
+        return (1,)
+
+    def _cell(self) -> Cell:
+        return simple_cell(self.activation)
 
 
-class LSTM(_Layer):
-    """Long short-term memory, see `lstm_cell`; a state is (h, c).
+class LSTM(_Gated):
+    """Long short-term memory with forget gates (Gers et al. 2000); a state is (h, c).
+
+    c' = sigmoid(f) c + sigmoid(i) tanh(g),  h' = sigmoid(o) tanh(c')  (Hochreiter and Schmidhuber
+    1997), gates i, f, g, o.
 
     4 (D units + units^2 + units) parameters. Jozefowicz et al. 2015 start the forget gate's bias
     at 1: ``LSTM(64, bias_init=forget_ones)``.
     """
 
-    def _kind(self) -> tuple[Cell, int, tuple[int, ...], int]:
-        return lstm_cell, 4, (4,), 2
+    def _sizes(self) -> tuple[int, int]:
+        return 4, 2
+
+    def _cell(self) -> Gated:
+        return lstm
 
 
-class GRU(_Layer):
-    """Gated recurrent units, the reset after the product, see `gru_cell`.
+class GRU(_Gated):
+    """Gated recurrent units whose reset comes after the product, as cuDNN has it; gates r, z, n.
+
+    n = tanh(x_n + r (U_n h + b)),  h' = (1 - z) n + z h.
 
     3 (D units + units^2 + 2 units) parameters: the product has a bias of its own.
     """
 
     recurrent_bias: bool = True
 
-    def _kind(self) -> tuple[Cell, int, tuple[int, ...], int]:
-        return gru_cell, 3, (3,), 1
+    def _sizes(self) -> tuple[int, int]:
+        return 3, 1
+
+    def _cell(self) -> Gated:
+        return gru
 
 
-class GRUBefore(_Layer):
+class GRUBefore(_Traced):
     """Gated recurrent units as published, the reset before the product, see `gru_before_cell`.
 
     3 (D units + units^2 + units) parameters.
     """
 
-    def _kind(self) -> tuple[Cell, int, tuple[int, ...], int]:
-        return gru_before_cell, 3, (2, 1), 1
+    def _sizes(self) -> tuple[int, int]:
+        return 3, 1
+
+    def _groups(self) -> tuple[int, ...]:
+        return (2, 1)
+
+    def _cell(self) -> Cell:
+        return gru_before_cell
 
 
 def forget_ones(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:

@@ -51,7 +51,7 @@ def test_every_token_of_a_text_is_predicted():
         throughput.study, resolve(throughput.study, 'tiny', {'network': 'text', 'batch': 3})
     )
     batch = phase.train.make(jax.random.key(0), phase.train.resident, next(phase.train.open(0, 0)))
-    assert batch['x'].shape == batch['y'].shape == (3, 8) and batch['x'].max() == 8
+    assert batch['x'].shape == batch['y'].shape == (3, 8) and batch['x'].max() < 9
     state = jax.eval_shape(phase.task.init, jax.random.key(0), batch)
     jax.eval_shape(phase.task.step, jax.random.key(1), state, batch)
 
