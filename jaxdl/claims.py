@@ -154,7 +154,7 @@ def in_seeds(
     """
     given: dict[str, Any] = {'seeds': seeds, 'of': of}
     for what, count in given.items():
-        if not isinstance(count, Integral) or isinstance(count, bool):
+        if isinstance(count, bool) or not isinstance(count, Integral):
             raise UsageError(f'in_seeds: {what} is {count!r:.80}; it is a whole number')
     if not 1 <= seeds <= of:
         raise UsageError(f'in_seeds: seeds is {seeds}; it must be from 1 to of={of}')
@@ -217,7 +217,7 @@ def _two(name: str, a: str, b: str) -> None:
 
 def _finite(name: str, what: str, value: Any) -> float:
     """The same bound. Raises UsageError for what no number can lie beside, as NaN."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise UsageError(f'{name}: {what} is {value!r:.80}; it is a number, and finite')
     return float(value)
 
