@@ -152,8 +152,9 @@ def in_seeds(
     of 5 have the interval [0.48, 1]. It takes 17 of 17 to show 0.8, 6 of 6 for 0.5, 36 of 36 for
     0.9; and no number of seeds shows a share of 1.
     """
-    for what, count in (('seeds', seeds), ('of', of)):
-        if not isinstance(count, Integral) or isinstance(count, bool):
+    given: dict[str, Any] = {'seeds': seeds, 'of': of}  # whatever they are
+    for what, count in given.items():
+        if isinstance(count, bool) or not isinstance(count, Integral):
             raise UsageError(f'in_seeds: {what} is {count!r:.80}; it is a whole number')
     if not 1 <= seeds <= of:
         raise UsageError(f'in_seeds: seeds is {seeds}; it must be from 1 to of={of}')
@@ -216,8 +217,9 @@ def _two(name: str, a: str, b: str) -> None:
 
 def _finite(name: str, what: str, value: float) -> float:
     """The same bound. Raises UsageError for what no number can lie beside, as NaN."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
-        raise UsageError(f'{name}: {what} is {value!r:.80}; it is a number, and finite')
+    given: Any = value  # whatever it is
+    if isinstance(given, bool) or not isinstance(given, Real) or not math.isfinite(given):
+        raise UsageError(f'{name}: {what} is {given!r:.80}; it is a number, and finite')
     return value
 
 
