@@ -152,7 +152,7 @@ def in_seeds(
     of 5 have the interval [0.48, 1]. It takes 17 of 17 to show 0.8, 6 of 6 for 0.5, 36 of 36 for
     0.9; and no number of seeds shows a share of 1.
     """
-    given: dict[str, Any] = {'seeds': seeds, 'of': of}
+    given: dict[str, Any] = {'seeds': seeds, 'of': of}  # whatever they are
     for what, count in given.items():
         if isinstance(count, bool) or not isinstance(count, Integral):
             raise UsageError(f'in_seeds: {what} is {count!r:.80}; it is a whole number')
@@ -215,11 +215,12 @@ def _two(name: str, a: str, b: str) -> None:
         raise UsageError(f'{name}: {a!r} is compared with itself; a claim compares two arms')
 
 
-def _finite(name: str, what: str, value: Any) -> float:
+def _finite(name: str, what: str, value: float) -> float:
     """The same bound. Raises UsageError for what no number can lie beside, as NaN."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise UsageError(f'{name}: {what} is {value!r:.80}; it is a number, and finite')
-    return float(value)
+    given: Any = value  # whatever it is
+    if isinstance(given, bool) or not isinstance(given, Real) or not math.isfinite(given):
+        raise UsageError(f'{name}: {what} is {given!r:.80}; it is a number, and finite')
+    return value
 
 
 def _said(claim: str, equal: Equal | None, text: str | None) -> str:

@@ -293,6 +293,8 @@ def _judge(words: list[str]) -> None:
     _show(verdict_lines(after))
     for line in changed_verdicts(before, after):
         print(line)
+    for line in after['stale']:
+        print(f'stale: {line}')
 
 
 def _convert(words: list[str]) -> None:

@@ -362,13 +362,14 @@ def test_judge_judges_the_record_again_and_says_what_has_changed(here, finished)
     code, out, _ = typed('judge', 'mine.py')
     assert code == 0 and 'Is wider better?' in out
     again = json.loads((here / 'experiments/results/mine.json').read_text())
-    assert again.pop('stale') == [] and again == recorded
+    assert again.pop('stale') == [] and again == recorded and 'stale' not in out
     changed = MINE.replace('optax.sgd(lr)', 'optax.sgd(lr, momentum=0.5)').replace(
         "'test/accuracy')],", "'test/accuracy'), better('narrow', 'wide', 'test/loss')],"
     )
     (here / 'mine.py').write_text(changed.replace('lr: Rate = 0.1', 'lr: Rate = 0.2'))
     code, out, _ = typed('judge', 'mine.py')
     assert code == 0 and 'narrow has a better test/loss than wide: undecided, a claim that' in out
+    assert 'stale: lr of narrow is 0.2 now, and was 0.1\n' in out
     again = json.loads((here / 'experiments/results/mine.json').read_text())
     assert again['stale'] == [
         'lr of narrow is 0.2 now, and was 0.1',
