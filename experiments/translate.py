@@ -27,7 +27,7 @@ from jaxdl.metrics.text import TRANSLATION
 from jaxdl.models.seq2seq import Additive, NoAttention, Seq2Seq
 from jaxdl.models.transformer import Transformer, pre_norm
 from jaxdl.objectives.seq2seq import decoded, seq2seq, show_said
-from jaxdl.study import BatchSize, Eval, Fraction, Peak, Phase, Steps, Study, each
+from jaxdl.study import BatchSize, Count, Eval, Fraction, Peak, Phase, Steps, Study, each
 
 LENGTH = 48  # pieces of a sentence, with its marks
 LONG = 16  # pieces of a source from which on it is a long one
@@ -69,18 +69,20 @@ def trial(
     lr: Peak = 1e-3,
     dropout: Fraction = 0.2,
     smoothing: Fraction = 0.1,
+    sentences: Count = 1000,
 ) -> Phase:
     """One translator.
 
     Args:
         network: what is trained.
+        sentences: of the test, the first ones.
         smoothing: label smoothing.
     """
     tokenizer = pieces()
     module = build(network, tokenizer.vocabulary, dropout=dropout)
     rate = optax.warmup_cosine_decay_schedule(0.0, lr, max(1, steps // 10), steps)
     opt = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, b2=0.98))
-    test = pairs('test')
+    test = pairs('test').take(slice(sentences))
     short = test.column('source_lengths') < LONG
     say = partial(decoded, length=LENGTH, decode=tokenizer.decode, scores=TRANSLATION)
     show = partial(
@@ -113,7 +115,7 @@ study = Study(
     tune={'lr': (5e-4, 1e-3, 2e-3)},
     tuned_by='valid/loss',
     tuning_seeds=1,
-    tiny={'steps': 2, 'batch': 2},
+    tiny={'steps': 2, 'batch': 2, 'sentences': 8},
     claims=[
         better('attention', 'plain', 'greedy/bleu'),
         better('attention', 'plain', 'long/bleu'),

@@ -26,6 +26,10 @@ def check_grid(study: Study) -> Study:
     """
     given: Any = study.tune  # whatever it is
     if given is None:
+        if study.tuned_by is not None:
+            raise UsageError(
+                f"tuned_by: {study.tuned_by!r}, and there is nothing to choose: tune={{'lr': ...}}"
+            )
         return study
     if not isinstance(given, Mapping):
         raise UsageError(
