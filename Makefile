@@ -22,7 +22,7 @@ TORCHVISION ?= torchvision==0.28.0
 help:
 	@echo 'make demo   install, run the digits study, say where the report is'
 	@echo 'make test   install, check style and types, run the tests'
-	@echo 'make laws   run the laws over every experiment, and the gradient of every network'
+	@echo 'make laws   run the laws over every kind of experiment, and the gradient of every network'
 	@echo 'make chaos  kill, starve and damage runs for ten minutes; they must end bit for bit (Linux)'
 	@echo 'make parity install PyTorch and Keras, compare every network with theirs, full size'
 	@echo 'make bench  install PyTorch, time training steps of ours and of PyTorch in turn'

@@ -23,6 +23,12 @@ from jaxdl.metrics import finish
 from jaxdl.net import Net
 from jaxdl.study import Phase, evaluations
 
+# Whose task, data or phases are of a kind of their own. The laws hold over all of the others too,
+# which are trained as these are: `make laws WHICH='slow or thorough'`.
+KINDS_OF_STUDIES = [
+    *('catch_dqn', 'char_lm', 'detect_bccd', 'digits', 'forecast', 'regularisation', 'ring_gan'),
+    *('scan', 'speech_digits', 'tagging', 'transfer', 'unet_isbi'),
+]
 STEPS = 4
 SEEDS = [0, 1, 2, 3]
 LAYOUTS = mostly_slow(['seeds+batch', 'loop', 'pmap', 'seeds', 'batch'])
@@ -83,8 +89,9 @@ def seed(tree, i):
     scope='module',
     params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in KINDS]
     + [
-        pytest.param(name, marks=[pytest.mark.xdist_group(name), pytest.mark.slow])
+        pytest.param(name, marks=[pytest.mark.xdist_group(name), mark])
         for name in sorted(names())
+        for mark in [pytest.mark.slow if name in KINDS_OF_STUDIES else pytest.mark.thorough]
     ],
 )
 def study(request):
