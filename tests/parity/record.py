@@ -10,6 +10,7 @@ import argparse
 import fnmatch
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault('KERAS_BACKEND', 'jax')
@@ -27,20 +28,43 @@ def of_keras(case: Case, model: Any) -> Golden:
     state_dict = golden.drawn(case, shapes)
     for weight in model.weights:
         weight.assign(state_dict[weight.path])
-    ys = model(*golden.inputs(case), training=False)
-    ys = ys if isinstance(ys, list | tuple) else [ys]
-    return Golden(shapes, [np.asarray(y) for y in ys], [])
+    xs = golden.inputs(case)
+    outputs = [np.asarray(y) for y in flat(model(xs if len(xs) > 1 else xs[0], training=False))]
+    training = [
+        trained_in_keras(model, golden.inputs(case, again=again))
+        for again in (False, True)
+        if case.train and (case.again or not again)
+    ]
+    return Golden(shapes, outputs, training)
+
+
+def trained_in_keras(model: Any, inputs: list[np.ndarray]) -> Training:
+    """The gradients of a Keras model on jax, which has no statistics."""
+    import jax
+
+    fixed = [weight.value for weight in model.non_trainable_variables]
+
+    def loss(weights: list[Any]) -> tuple[Any, int]:
+        ys, _ = model.stateless_call(weights, fixed, inputs, training=False)
+        ys = flat(ys)
+        return sum((y * golden.cotangent(i, y.shape)).sum() for i, y in enumerate(ys)), len(ys)
+
+    weights = [weight.value for weight in model.trainable_variables]
+    gradients, count = jax.grad(loss, has_aux=True)(weights)
+    paths = [weight.path for weight in model.trainable_variables]
+    found = {p: golden.projection(p, np.asarray(g)) for p, g in zip(paths, gradients, strict=True)}
+    return Training(count, found, {})
 
 
 def of_torch(case: Case, model: Any) -> Golden:
     """The golden of a PyTorch module."""
     import torch
 
-    skipped = 'num_batches_tracked'
-    shapes = {n: tuple(t.shape) for n, t in model.state_dict().items() if not n.endswith(skipped)}
+    skipped = set(skipped_of(model))
+    shapes = {n: tuple(t.shape) for n, t in model.state_dict().items() if n not in skipped}
     weights = {n: torch.from_numpy(x) for n, x in golden.drawn(case, shapes).items()}
     missing, unknown = model.load_state_dict(weights, strict=False)
-    assert not unknown and all(name.endswith(skipped) for name in missing), (missing, unknown)
+    assert not unknown and skipped.issuperset(missing), (missing, unknown)
     model.eval()
     with torch.no_grad():
         outputs = [y.numpy() for y in called(model, golden.inputs(case), torch.float32)]
@@ -53,12 +77,23 @@ def of_torch(case: Case, model: Any) -> Golden:
     return Golden(shapes, outputs, training)
 
 
+def skipped_of(model: Any) -> Iterator[str]:
+    """Tensors that no golden has: counters, fixed positions, and those that are another again."""
+    seen = set()
+    for name, tensor in model.state_dict().items():
+        if name.endswith(('num_batches_tracked', 'embed_positions.weight')):
+            yield name
+        elif tensor.data_ptr() in seen:
+            yield name
+        seen.add(tensor.data_ptr())
+
+
 def called(model: Any, inputs: list[np.ndarray], dtype: Any) -> list[Any]:
-    """The outputs of a module on images with their channels last, theirs last too."""
+    """The outputs of a module on images with their channels last, theirs last too, or on tokens."""
     import torch
 
     xs = [torch.from_numpy(x) for x in inputs]
-    xs = [x.to(dtype) if x.is_floating_point() else x for x in xs]
+    xs = [x.to(dtype) if x.is_floating_point() else x.long() for x in xs]
     xs = [x.permute(0, 3, 1, 2) if x.ndim == 4 else x for x in xs]
     return [y.permute(0, 2, 3, 1) if y.ndim == 4 else y for y in flat(model(*xs))]
 
@@ -96,6 +131,7 @@ def trained(model: Any, weights: dict[str, Any], inputs: list[np.ndarray]) -> Tr
     gradients = {
         n: golden.projection(n, np.zeros(p.shape) if p.grad is None else p.grad.numpy())
         for n, p in model.named_parameters()
+        if n in weights
     }
     statistics = {}
     for name, buffer in model.named_buffers():
