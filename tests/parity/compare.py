@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from as_users import AS_USERS
+from cases.decoding import Decoding
 from golden import Case
 
 from jaxdl import interop
+from jaxdl.decoding import beam, greedy
 from jaxdl.net import takes_train
 
 # What a detector draws its examples from; where it takes all of them nothing depends on it.
@@ -42,6 +44,34 @@ def check(case: Case, *, training: bool = True) -> None:
         for number, again in enumerate((False, True)[: 1 + bool(case.again)]):
             xs = [jnp.asarray(x) for x in golden.inputs(case, again=again)]
             _check_training(case, module, variables, xs, want, f'training {number}')
+
+
+def check_decoding(it: Decoding) -> None:
+    """Assert that our model goes on with the same tokens, row by row."""
+    case = it.case
+    drawn = golden.drawn(case, interop.tensors(case.arch, case.layout, **case.config))
+    variables = interop.from_state_dict(case.arch, case.layout, drawn, **case.config)
+    model = interop.build(case.arch, case.layout, **case.config).bind(variables)
+    tokens, *lengths = [jnp.asarray(x) for x in golden.inputs(case)]
+    room = tokens.shape[1] + it.length
+    if lengths:
+        state = model.empty(model.encode(tokens, *lengths), *lengths, steps=room)
+        first = jnp.zeros(len(tokens), jnp.int32)  # its decoder begins with padding
+    else:
+        _, state = model.extend(tokens[:, :-1], model.empty(len(tokens), room))
+        first = tokens[:, -1]
+
+    def step(state: Any, token: Any) -> Any:
+        logits, state = model.extend(token[:, None], state)
+        return logits[:, 0], state
+
+    options: dict[str, Any] = {'length': it.length, 'end': it.end}
+    if it.width > 1:
+        options |= {'width': it.width, 'penalty': lambda length: length**it.penalty}
+    search = partial(beam if it.width > 1 else greedy, step, **options)
+    found = jax.jit(search)(state, first)
+    rows = [row[:n].tolist() for row, n in zip(found.tokens, found.lengths, strict=True)]
+    assert rows == golden.decoded(it.name)
 
 
 def _call(case: Case) -> dict[str, Any]:

@@ -189,6 +189,16 @@ def load(case: Case) -> dict[str, Any]:
     return arrays
 
 
+def decoded(name: str) -> list[list[int]]:
+    """The rows of tokens of a golden of decoding."""
+    return json.loads((FOLDER / f'{name}.json').read_text())
+
+
+def save_decoded(name: str, rows: list[list[int]]) -> None:
+    """Write rows of tokens to their file."""
+    (FOLDER / f'{name}.json').write_text(json.dumps(rows) + '\n')
+
+
 def error(got: np.ndarray, want: np.ndarray) -> float:
     """max|a - b| / max|b|, NaN where either has one."""
     return float(np.abs(got - want).max() / max(np.abs(want).max(), 1e-12))

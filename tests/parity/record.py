@@ -18,6 +18,7 @@ os.environ.setdefault('KERAS_BACKEND', 'jax')
 import golden  # noqa: E402
 import numpy as np  # noqa: E402
 from cases import CASES  # noqa: E402
+from cases.decoding import DECODINGS, Decoding  # noqa: E402
 from golden import Case, Golden, Training  # noqa: E402
 from originals import original  # noqa: E402
 
@@ -75,6 +76,21 @@ def of_torch(case: Case, model: Any) -> Golden:
         if case.train and (case.again or not again)
     ]
     return Golden(shapes, outputs, training)
+
+
+def of_decoding(it: Decoding) -> list[list[int]]:
+    """The rows of tokens that a model goes on with, each up to its end."""
+    import torch
+    from originals.language import generated
+
+    model = original(it.case)
+    skipped = set(skipped_of(model))
+    shapes = {n: tuple(t.shape) for n, t in model.state_dict().items() if n not in skipped}
+    drawn = golden.drawn(it.case, shapes)
+    model.load_state_dict({n: torch.from_numpy(x) for n, x in drawn.items()}, strict=False)
+    xs = [torch.from_numpy(x).long() for x in golden.inputs(it.case)]
+    rows = generated(model, xs, width=it.width, penalty=it.penalty, end=it.end, length=it.length)
+    return [row[: row.index(it.end) + 1 if it.end in row else None] for row in rows.tolist()]
 
 
 def skipped_of(model: Any) -> Iterator[str]:
@@ -192,6 +208,16 @@ def main() -> None:
         else:
             new.save(case)
             print(case.name, f'{golden.path(case).stat().st_size / 1024:.1f} kB', flush=True)
+    for it in DECODINGS:
+        if not any(fnmatch.fnmatchcase(it.name, name) for name in options.names):
+            continue
+        rows = of_decoding(it)
+        if options.check:
+            failed |= rows != golden.decoded(it.name)
+            print(it.name, 'equal' if rows == golden.decoded(it.name) else 'differs', flush=True)
+        else:
+            golden.save_decoded(it.name, rows)
+            print(it.name, rows, flush=True)
     sys.exit(failed)
 
 

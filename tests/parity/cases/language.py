@@ -13,6 +13,15 @@ HEADS = ('bert_pretraining', 'bert_sequence', 'bert_tokens')
 IMAGE = {'image': 32, 'patch': 8, **SIZE, 'classes': 5}
 TOLERANCE = 2e-5
 
+# '[CLS] deep learning is amazing! [SEP]' by the vocabulary of tests/interop/test_hub.py.
+SENTENCE = Case(
+    'bert',
+    'hf',
+    (Exactly(((2, 4, 5, 6, 7, 8, 3),)), Exactly((7,))),
+    {'vocabulary': 9, 'context': 8, **SIZE},
+    TOLERANCE,
+)
+
 
 def text(rows: int, steps: int, below: int = WORDS) -> tuple[Tokens, Exactly, Tokens]:
     """Tokens, how many of each row count, and which sentence each is of."""
@@ -66,6 +75,7 @@ CASES = [
     ),
     small('gpt2', 'hf', text(3, 7)[:1], BERT, text(2, 11)[:1]),
     small('vit_b_16', 'hf', ((2, 32, 32, 3),), IMAGE),
+    SENTENCE,
     Case('attention', 'torch', ((2, 40, 512), (2, 50, 512), Exactly((50, 3))), {}, full=True),
     Case('transformer', 'torch', pair(2, (40, 30), 32_000), {}, TOLERANCE, full=True),
     Case('transformer', 'hf', pair(2, (40, 30), 58_101), {}, TOLERANCE, full=True),

@@ -104,10 +104,9 @@ def bert(make: Any) -> Callable[..., nn.Module]:
     class Called(make):  # type: ignore[misc, valid-type]
         """BERT on tokens, lengths and sentences."""
 
-        def forward(self, tokens: Any = None, *more: Any, **options: Any) -> Any:
-            if options:  # its own call of itself
-                return super().forward(**options)
-            lengths, sentences = more or (None, None)
+        def forward(self, tokens: Any, *more: Any) -> Any:
+            """[B, T] -> hidden states or logits."""
+            lengths, sentences = (*more, None, None)[:2]
             mask = None if lengths is None else present(lengths, tokens.shape[1])
             found = super().forward(input_ids=tokens, attention_mask=mask, token_type_ids=sentences)
             return tuple(found.values())
@@ -142,10 +141,8 @@ def bert(make: Any) -> Callable[..., nn.Module]:
 class GPT2(transformers.GPT2LMHeadModel):
     """GPT-2 on tokens."""
 
-    def forward(self, tokens: Any = None, **options: Any) -> Any:  # type: ignore[override]
-        """[B, T] -> logits; with options it is its own call, when it generates."""
-        if options:
-            return super().forward(tokens, **options)
+    def forward(self, tokens: Any) -> Any:  # type: ignore[override]
+        """[B, T] -> logits."""
         return super().forward(tokens).logits
 
 
@@ -182,11 +179,8 @@ class Marian(transformers.MarianMTModel):
         del self.final_logits_bias
         self.final_logits_bias = nn.Parameter(torch.zeros(1, config.vocab_size))
 
-    def forward(self, source: Any = None, *more: Any, **options: Any) -> Any:  # type: ignore[override]
-        """Tokens -> logits; with options it is its own call, when it generates."""
-        if options:
-            return super().forward(source, **options)
-        target, lengths = more
+    def forward(self, source: Any, target: Any, lengths: Any) -> Any:  # type: ignore[override]
+        """Tokens -> logits."""
         mask = present(lengths, source.shape[1])
         return super().forward(source, mask, decoder_input_ids=target).logits
 
@@ -220,6 +214,32 @@ def marian(
         decoder_start_token_id=0,
     )
     return trains_padding(Marian(config))
+
+
+def generated(model: Any, inputs: list[Any], **options: Any) -> Any:
+    """The tokens [B, length] that the transformers library goes on with, greedy or by a beam.
+
+    options: `width`, `penalty`, `end` and `length` of a `Decoding`.
+    """
+    kind = type(model).__mro__[1]  # without the call that is ours
+    plain = kind(model.config)
+    plain.load_state_dict(model.state_dict())
+    tokens, *lengths = inputs
+    mask = present(lengths[0], tokens.shape[1]) if lengths else torch.ones_like(tokens)
+    search = {}
+    if options['width'] > 1:
+        search = {'length_penalty': options['penalty'], 'early_stopping': 'never'}
+    found = plain.eval().generate(
+        tokens,
+        attention_mask=mask,
+        do_sample=False,
+        num_beams=options['width'],
+        **search,
+        eos_token_id=options['end'],
+        pad_token_id=0,
+        max_new_tokens=options['length'],
+    )
+    return found[:, 1 if lengths else tokens.shape[1] :]
 
 
 FILE_NAMES = {
