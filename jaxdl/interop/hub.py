@@ -259,12 +259,15 @@ def _tensors(folder: Path, said: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return read_arrays(folder / WHOLE)
     if (folder / INDEX).is_file():
         return _of_shards(folder)
-    if (folder / 'pytorch_model.bin').exists() or list(folder.glob('pytorch_model*.bin')):
+    if list(folder.glob('pytorch_model*.bin')):
         kind = (said.get('architectures') or ['AutoModel'])[0]
+        program = (
+            f"import transformers as t; t.{kind}.from_pretrained('{folder}')"
+            f".save_pretrained('{folder}')"
+        )
         raise UsageError(
-            f'{folder} has files of PyTorch, which are not read here; where transformers is: python '
-            f"-c \"import transformers as t; t.{kind}.from_pretrained('{folder}')"
-            f".save_pretrained('{folder}')\""
+            f'{folder} has files of PyTorch, which are not read here; where transformers is: '
+            f'python -c "{program}"'
         )
     raise UsageError(f'{folder} has no {WHOLE}, and no {INDEX}')
 

@@ -76,7 +76,11 @@ CASES = [
     small('gpt2', 'hf', text(3, 7)[:1], BERT, text(2, 11)[:1]),
     small('vit_b_16', 'hf', ((2, 32, 32, 3),), IMAGE),
     SENTENCE,
-    Case('attention', 'torch', ((2, 40, 512), (2, 50, 512), Exactly((50, 3))), {}, full=True),
+    Case(
+        *('attention', 'torch', ((2, 40, 512), (2, 50, 512), Exactly((50, 3)))),
+        full=True,
+        call=looking,
+    ),
     Case('transformer', 'torch', pair(2, (40, 30), 32_000), {}, TOLERANCE, full=True),
     Case('transformer', 'hf', pair(2, (40, 30), 58_101), {}, TOLERANCE, full=True),
     Case('bert', 'hf', text(2, 60, 30_522), {}, TOLERANCE, full=True),
