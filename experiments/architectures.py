@@ -1,11 +1,12 @@
 """How large is every architecture: parameters, multiply-adds, memory, and how fast is it here?
 
-Everything is counted for one image of the size that the architecture was published with, next to
-the numbers that were published. Multiply-adds are those of convolutions and matrix products.
-Memory is XLA's own account of the compiled forward pass in float32: its weights, and the most bytes
-that activations take at one time. Images per second of inference are measured if asked for.
+Everything is counted for one image of the size that the architecture was published with, or for one
+text, next to the numbers that were published. Multiply-adds are those of convolutions and matrix
+products. Memory is XLA's own account of the compiled forward pass in float32: its weights, and the
+most bytes that activations take at one time. Examples per second of inference are measured if asked
+for.
 
-    python -m experiments.architectures                      a minute on two CPU cores
+    python -m experiments.architectures                      two minutes on two CPU cores
     python -m experiments.architectures --only vgg16 resnet50 --measure
     python -m experiments.architectures --measure --record   the table in README.md
 """
@@ -27,10 +28,12 @@ from jaxdl.engine import cost
 from jaxdl.errors import UsageError, nearest
 from jaxdl.files import write_bytes, write_json
 from jaxdl.models.alexnet import AlexNet, alexnet2014
+from jaxdl.models.bert import bert_base, bert_large
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
 from jaxdl.models.faster_rcnn import fasterrcnn_resnet50_fpn
 from jaxdl.models.fcn import FCNHead, fcn8s, fcn16s, fcn32s, fcn_resnet50
 from jaxdl.models.googlenet import GoogLeNet, googlenet_bn
+from jaxdl.models.gpt import gpt2, gpt2_large, gpt2_medium, gpt2_xl
 from jaxdl.models.inception import InceptionV3
 from jaxdl.models.lenet import LeNet, LeNet5
 from jaxdl.models.mlp import MLP
@@ -51,6 +54,9 @@ from jaxdl.models.resnet import (
     resnet110,
     resnet152,
 )
+from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, TextCNN
+from jaxdl.models.seq2seq import Seq2Seq
+from jaxdl.models.transformer import transformer_base, transformer_big
 from jaxdl.models.unet import UNet, unet_original
 from jaxdl.models.vgg import (
     vgg11,
@@ -65,6 +71,7 @@ from jaxdl.models.vgg import (
 from jaxdl.models.vit import vit_b_16, vit_b_32, vit_l_16, vit_l_32, vit_s_16, vit_s_32
 from jaxdl.models.yolo import TinyYOLOv3, YOLOv3
 from jaxdl.nn.attention_blocks import CBAM, SqueezeExcitation
+from jaxdl.nn.recurrent import GRU, LSTM, GRUBefore, SimpleRNN
 from jaxdl.report.figures import png, scatter
 from jaxdl.report.recorded import markdown_table, write_between
 from jaxdl.run import machine
@@ -72,23 +79,38 @@ from jaxdl.study import Count, Rate
 
 
 class Architecture(NamedTuple):
-    """A network at the image size it was published with.
+    """A network at the size of input it was published with.
 
+    input: (H, W, C) of an image, (T, D) of steps, or (T,) of tokens. inputs: how many of them it
+        takes, 2 for source and target.
     parameters, gmacs: as they were published, to as many digits; '' where they were not. source:
     where. gmacs are 10^9 multiply-adds.
     """
 
     build: Callable[[], nn.Module]
-    image: tuple[int, int, int]
+    input: tuple[int, ...]
     parameters: str = ''
     gmacs: str = ''
     source: str = ''
+    inputs: int = 1
+
+    def shapes(self, batch: int) -> list[jax.ShapeDtypeStruct]:
+        """What it is called on."""
+        kind = np.int32 if len(self.input) == 1 else np.float32
+        return [jax.ShapeDtypeStruct((batch, *self.input), kind)] * self.inputs
+
+    def size(self) -> str:
+        """Its input in words."""
+        if len(self.input) > 1:
+            return 'x'.join(map(str, self.input))
+        return ' + '.join([str(*self.input)] * self.inputs) + ' tokens'
 
 
 FOLDER = Path(__file__).parent
 DIGIT, SMALL, IMAGE = (28, 28, 1), (32, 32, 3), (224, 224, 3)
+STEPS, TEXT = (100, 64), (128,)
 without_heads = partial(googlenet_bn, auxiliary=None)
-A, TV = Architecture, 'torchvision'
+A, TV, HF = Architecture, 'torchvision', 'transformers'
 
 TABLE: Mapping[str, Mapping[str, Architecture]] = {
     'first': {
@@ -162,15 +184,38 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         'yolov3': A(YOLOv3, (416, 416, 3), gmacs='32.93', source='Darknet'),
         'yolov3_tiny': A(TinyYOLOv3, (416, 416, 3), gmacs='2.78', source='Darknet'),
     },
+    'recurrent': {
+        # gates (D units + units^2 + units), and as many biases more where they are twice.
+        'simple_rnn_128': A(partial(SimpleRNN, 128), STEPS, '24,704', source='formula'),
+        'lstm_128': A(partial(LSTM, 128), STEPS, '98,816', source='formula'),
+        'gru_128': A(partial(GRU, 128), STEPS, '74,496', source='formula'),
+        'gru_before_128': A(partial(GRUBefore, 128), STEPS, '74,112', source='formula'),
+        'lstm_2x256': A(partial(LanguageModel, 65), TEXT),
+        'text_classifier': A(partial(RNNClassifier, 10_000, 2), TEXT),
+        'text_generator': A(partial(Generator, 65), (40,)),
+        'seq2seq': A(partial(Seq2Seq, 8000, 8000), (32,), inputs=2),
+    },
+    'text': {
+        'text_cnn': A(partial(TextCNN, 18_765, 2), (56,)),
+        # The paper has 65 M and 213 M for a vocabulary of about 37,000, and no formula.
+        'transformer_base': A(partial(transformer_base, 37_000), TEXT, inputs=2),
+        'transformer_big': A(partial(transformer_big, 37_000), TEXT, inputs=2),
+        'bert_base': A(bert_base, TEXT, '109,482,240', source=HF),
+        'bert_large': A(bert_large, TEXT, '335,141,888', source=HF),
+        'gpt2': A(gpt2, TEXT, '124,439,808', source=HF),
+        'gpt2_medium': A(gpt2_medium, TEXT, '354,823,168', source=HF),
+        'gpt2_large': A(gpt2_large, TEXT, '774,030,080', source=HF),
+        'gpt2_xl': A(gpt2_xl, TEXT, '1,557,611,200', source=HF),
+    },
 }
 
 
 class Row(NamedTuple):
-    """What one architecture costs: bytes are of one image in float32, speed is images/s."""
+    """What one architecture costs: bytes are of one input in float32, speed is examples/s."""
 
     name: str
     family: str
-    image: tuple[int, int, int]
+    input: str
     parameters: int
     macs: int
     weights: int
@@ -190,42 +235,44 @@ def agrees(parameters: int, macs: int, it: Architecture) -> bool:
 def row(name: str, family: str, it: Architecture, *, batch: int, seconds: float | None) -> Row:
     """Count one architecture, and measure it for `seconds` where that is asked for."""
     module = it.build()
-    x = jax.ShapeDtypeStruct((1, *it.image), np.float32)
-    variables: Any = jax.eval_shape(module.init, jax.random.key(0), x)
-    weights, activations = memory(module, variables, x)
+    xs = it.shapes(1)
+    variables: Any = jax.eval_shape(module.init, jax.random.key(0), *xs)
+    weights, activations = memory(module, variables, xs)
     parameters = cost.parameters(variables['params'])
-    macs = cost.flops(module.apply, variables, x) // 2
+    macs = cost.flops(module.apply, variables, *xs) // 2
     said = [it.parameters, it.gmacs and f'{it.gmacs} G', it.source and f'({it.source})']
     if not agrees(parameters, macs, it):
         said.append('≠ ours')
     return Row(
         name,
         family,
-        it.image,
+        it.size(),
         parameters,
         macs,
         weights,
         activations,
-        throughput(module, variables, (batch, *it.image), seconds) if seconds else None,
+        throughput(module, variables, it.shapes(batch), seconds) if seconds else None,
         ' '.join(part for part in said if part),
     )
 
 
-def memory(module: nn.Module, variables: Any, x: Any) -> tuple[int, int]:
+def memory(module: nn.Module, variables: Any, xs: Sequence[Any]) -> tuple[int, int]:
     """(bytes of weights, most bytes of activations at one time) of the compiled forward pass.
 
-    The image and the output count among the activations.
+    The inputs and the output count among the activations.
     """
     # Buffers are laid out alike at every level of optimisation, and this one compiles fast.
     fast = {'xla_backend_optimization_level': 0}
-    found = jax.jit(module.apply).lower(variables, x).compile(fast).memory_analysis()
+    found = jax.jit(module.apply).lower(variables, *xs).compile(fast).memory_analysis()
     weights = cost.nbytes(variables)
-    arguments = cost.nbytes((variables, x))
+    arguments = cost.nbytes((variables, xs))
     return weights, arguments - weights + found.temp_size_in_bytes + found.output_size_in_bytes
 
 
-def throughput(module: nn.Module, variables: Any, shape: tuple[int, ...], seconds: float) -> float:
-    """Images per second of the forward pass, compiled, over about `seconds`."""
+def throughput(
+    module: nn.Module, variables: Any, shapes: Sequence[jax.ShapeDtypeStruct], seconds: float
+) -> float:
+    """Examples per second of the forward pass, compiled, over about `seconds`."""
     rng = np.random.default_rng(0)
 
     def drawn(path: Any, leaf: Any) -> jax.Array:
@@ -234,13 +281,20 @@ def throughput(module: nn.Module, variables: Any, shape: tuple[int, ...], second
         return jax.device_put(rng.standard_normal(leaf.shape, np.float32) * 0.02)
 
     weights = jax.tree_util.tree_map_with_path(drawn, variables)
-    x = jax.device_put(rng.standard_normal(shape, np.float32))
+    xs = [
+        # Of tokens every vocabulary has the first two.
+        rng.integers(2, size=x.shape, dtype=np.int32)
+        if x.dtype == np.int32
+        else rng.standard_normal(x.shape, np.float32)
+        for x in shapes
+    ]
+    xs = jax.device_put(xs)
     forward = jax.jit(module.apply)
-    jax.block_until_ready(forward(weights, x))  # compiles
+    jax.block_until_ready(forward(weights, *xs))  # compiles
     done, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < seconds:
-        jax.block_until_ready(forward(weights, x))
-        done += len(x)
+        jax.block_until_ready(forward(weights, *xs))
+        done += len(xs[0])
     return done / (time.perf_counter() - begun)
 
 
@@ -255,14 +309,14 @@ def chosen(only: Sequence[str]) -> Iterator[tuple[str, str, Architecture]]:
             yield name, family, TABLE[family][name]
 
 
-HEAD = ('architecture', 'image', 'parameters', 'multiply-adds', 'published', 'weights', 'acts.')
+HEAD = ('architecture', 'input', 'parameters', 'multiply-adds', 'published', 'weights', 'acts.')
 
 
 def cells(each: Row) -> list[str]:
     """A row as text."""
     found = [
         each.name,
-        'x'.join(map(str, each.image)),
+        each.input,
         f'{each.parameters:,}',
         cost.quantity(each.macs).strip(),
         each.published,
@@ -274,7 +328,7 @@ def cells(each: Row) -> list[str]:
 
 def markdown(rows: Sequence[Row], about: str) -> str:
     """The table of README.md."""
-    head = [*HEAD, 'images/s'][: len(cells(rows[0]))]
+    head = [*HEAD, 'examples/s'][: len(cells(rows[0]))]
     return '\n'.join([about, '', *markdown_table(head, map(cells, rows), words=2), ''])
 
 
@@ -282,8 +336,8 @@ BEGIN = '<!-- architectures: written by `python -m experiments.architectures --r
 END = '<!-- end of architectures -->'
 OPTIONS = [
     Option('only', tuple[str, ...], (), 'which architectures; all if none is named'),
-    Option('measure', bool, False, 'measure images per second of inference on this device too'),
-    Option('batch', Count, 8, 'images of a measured batch'),
+    Option('measure', bool, False, 'measure examples per second of inference on this device too'),
+    Option('batch', Count, 8, 'examples of a measured batch'),
     Option('seconds', Rate, 3.0, 'how long each is measured, after compilation'),
     Option('record', bool, False, 'rewrite the table and its picture in experiments/'),
     Option('workdir', Path, Path('runs/architectures'), 'where table and picture are written'),
@@ -302,9 +356,9 @@ def main(words: list[str]) -> None:
     if seconds and (line := machine.tune_memory()):
         print(line)
     device = surroundings()['devices'][0]
-    about = f'Of one image in float32; activations as XLA lays them out on {device}.'
+    about = f'Of one input in float32; activations as XLA lays them out on {device}.'
     if seconds:
-        about += f' Images/s: inference in batches of {values["batch"]} there.'
+        about += f' Examples/s: inference in batches of {values["batch"]} there.'
     console, rows = Console(), []
     if not console.is_terminal:
         console = Console(width=max(console.width, 130))
@@ -312,7 +366,7 @@ def main(words: list[str]) -> None:
         for name, family, each in chosen(values['only']):
             status.update(name)
             rows.append(row(name, family, each, batch=values['batch'], seconds=seconds))
-    table = Table(*[*HEAD, 'images/s'][: len(cells(rows[0]))], caption=about)
+    table = Table(*[*HEAD, 'examples/s'][: len(cells(rows[0]))], caption=about)
     for each in rows:
         table.add_row(*cells(each))
     console.print(table)

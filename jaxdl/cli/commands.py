@@ -56,6 +56,7 @@ RECORD_OPTIONS = [
 ]
 
 CONVERT_OPTIONS = [
+    Option('hf', str | None, None, 'instead of FILE: a model folder of transformers, or its name'),
     Option('arch', str | None, None, 'which network it is, by the names of --list'),
     Option('layout', str | None, None, 'whose names its tensors have there'),
     Option('config', tuple[str, ...], (), 'options of the network: classes=10'),
@@ -301,17 +302,29 @@ def _convert(words: list[str]) -> None:
     if words == ['--list']:
         _show(_architectures())
         return
-    word, rest = _positional(
-        'convert', words, CONVERT_OPTIONS, 'resnet50.safetensors --arch resnet50 --layout ...'
-    )
+    if words and words[0].split('=')[0] == '--hf':
+        word, rest = '', words
+    else:
+        word, rest = _positional(
+            'convert', words, CONVERT_OPTIONS, 'resnet50.safetensors --arch resnet50 --layout ...'
+        )
     values = _parse('convert', CONVERT_OPTIONS, rest).values
     if values.pop('list'):
         raise UsageError('--list: it stands alone, as in: jaxdl convert --list')
     values.pop('debug')
+    name = values.pop('hf')
+    if name is not None and word:
+        raise UsageError(f'--hf: it stands instead of {word!r}, as in: jaxdl convert --hf FOLDER')
 
-    from jaxdl.cli.convert import convert
+    from jaxdl.cli.convert import convert, convert_hub
 
-    print(convert(Path(word), **values))
+    if name is None:
+        print(convert(Path(word), **values))
+        return
+    for option in ('layout', 'config', 'seed', 'net'):
+        if values.pop(option) not in (None, ()):
+            raise UsageError(f'--{option}: it does not go with --hf, which says it itself')
+    print(convert_hub(name, **values))
 
 
 def _architectures() -> Any:
@@ -461,7 +474,7 @@ COMMANDS = {
         'judge a recorded result again, and say whether its code has changed',
     ),
     'convert': Command(
-        _convert, 'FILE|ARM_FOLDER', "another implementation's weights to ours, and back"
+        _convert, 'FILE|ARM_FOLDER|--hf NAME', "another implementation's weights to ours, and back"
     ),
     'summary': Command(
         _summary, 'NAME|FILE.py', 'parameters, FLOPs, memory, and a table of layers'

@@ -29,6 +29,7 @@ from jaxdl.interop.files import (
     write_arrays,
     write_weights,
 )
+from jaxdl.interop.hub import LAYOUT, read
 from jaxdl.interop.reference import floats
 from jaxdl.paths import matching
 from jaxdl.run.config import read_config
@@ -101,6 +102,35 @@ def convert(
     return (
         f'wrote {out}: {len(flatten_dict(kept))} arrays of {arch} ({layout}), '
         f'sha256 {digest[:12]}; `jaxdl run NAME --init-from {out}` starts from them'
+    )
+
+
+def convert_hub(
+    name: str,
+    *,
+    arch: str | None = None,
+    out: Path | None = None,
+    without: Sequence[str] = (),
+    strict: bool = True,
+) -> str:
+    """Make a weights file of a model that the transformers library saved, see `interop.hub.read`.
+
+    out: None is NAME.jaxdl.npz beside the folder, or here for a model from the hub.
+    Returns a line that says what was written; raises UsageError for whatever does not fit.
+    """
+    model = read(name, arch=arch, strict=strict)
+    folder = Path(name).expanduser()
+    if out is None:
+        out = (folder.resolve().parent if folder.is_dir() else Path()) / f'{folder.name}.jaxdl.npz'
+    out = out.expanduser()
+    if out.suffix != '.npz':
+        raise UsageError(f'--out: {str(out)!r} is not allowed; it must be a file, .npz')
+    kept = _without(model.variables, without)
+    digest = write_weights(out, Weights(kept, model.arch, LAYOUT, model.config, tuple(without)))
+    files = f'; its tokenizer: {_listed(model.tokenizer)}' if model.tokenizer else ''
+    return (
+        f'wrote {out}: {len(flatten_dict(kept))} arrays of {model.arch} ({LAYOUT}), '
+        f'sha256 {digest[:12]}; `jaxdl run NAME --init-from {out}` starts from them{files}'
     )
 
 

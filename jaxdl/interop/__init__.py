@@ -13,7 +13,16 @@ import flax.linen as nn
 import numpy as np
 
 from jaxdl.errors import UsageError, nearest
-from jaxdl.interop import convnets, darknet, faster_rcnn, residual, segmentation
+from jaxdl.interop import (
+    attention,
+    convnets,
+    darknet,
+    faster_rcnn,
+    language,
+    recurrent,
+    residual,
+    segmentation,
+)
 from jaxdl.interop.reference import Reference, Shape, decode, encode, expected, places
 
 REFERENCES: Mapping[tuple[str, str], Reference] = {
@@ -22,6 +31,9 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     **segmentation.REFERENCES,
     **darknet.REFERENCES,
     **faster_rcnn.REFERENCES,
+    **recurrent.REFERENCES,
+    **attention.REFERENCES,
+    **language.REFERENCES,
 }
 
 

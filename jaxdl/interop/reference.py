@@ -36,6 +36,7 @@ def transposed(*order: int) -> Axes:
 SAME = Axes(lambda x: x, lambda x: x)
 KERNEL = transposed(2, 3, 1, 0)  # OIHW -> HWIO
 DENSE = transposed(1, 0)
+ROW = Axes(lambda x: x[0], lambda x: x[None])  # [1, n] -> [n]
 # A transposed convolution is a convolution of the input spread out: IOHW -> HWIO, kernel flipped.
 UPWARDS = Axes(
     lambda x: x.transpose(2, 3, 0, 1)[::-1, ::-1],
@@ -71,12 +72,13 @@ def reshaped(ours: Shape, theirs: Shape, axes: Axes = SAME) -> Axes:
 
 
 class Place(NamedTuple):
-    """Where an array stands: the name of the tensor, and part `part` of `parts` of its axis 0."""
+    """Where an array stands: the name of the tensor, and part `part` of `parts` of its `axis`."""
 
     name: str
     axes: Axes = SAME
     part: int = 0
     parts: int = 1
+    axis: int = 0
 
 
 Rule = Callable[[str, Shape], Place]
@@ -136,10 +138,9 @@ def layered(
         layer, _, leaf = path.rpartition('/')
         if leaf not in words.names:
             raise KeyError(f'{path} needs a place of its own')
-        lie = words.kernels[len(shape)] if leaf == 'kernel' else SAME
-        for pattern, special in (axes or {}).items():
-            if re.fullmatch(pattern, path):
-                lie = special
+        special = [lie for pattern, lie in (axes or {}).items() if re.fullmatch(pattern, path)]
+        usual = words.kernels.get(len(shape), SAME) if leaf == 'kernel' else SAME
+        lie = special[-1] if special else usual
         return Place(f'{rename(layer)}{separator}{words.names[leaf]}', lie)
 
     return rule
@@ -149,15 +150,23 @@ class Reference(NamedTuple):
     """A network of ours and its counterpart elsewhere.
 
     build(**config): the module. Its keywords are what `from_state_dict` takes as `config`.
-    inputs(**config): the shapes of the arrays it is initialised on.
+    inputs(**config): the shapes of the arrays it is initialised on; those of `tokens` are integers.
     rule(**config): where each of its arrays stands.
     ignored: a pattern of tensors of theirs that carry no weight, such as counters.
+    tied: tensors that are others again, by the names of those; files may leave them out, and
+        `encode` does.
     """
 
     build: Callable[..., nn.Module]
-    inputs: Callable[..., tuple[Shape, ...]]
+    inputs: Callable[..., tuple[Shape | jax.ShapeDtypeStruct, ...]]
     rule: Callable[..., Rule]
     ignored: str = r'.*num_batches_tracked'
+    tied: Mapping[str, str] = {}
+
+
+def tokens(*shape: int) -> jax.ShapeDtypeStruct:
+    """Integers of that shape."""
+    return jax.ShapeDtypeStruct(shape, np.int32)
 
 
 Places = dict[tuple[str, ...], tuple[Shape, Place]]
@@ -166,7 +175,10 @@ Places = dict[tuple[str, ...], tuple[Shape, Place]]
 def places(reference: Reference, config: Mapping[str, Any]) -> Places:
     """(shape, Place) of each array of a network, by its path in the variables."""
     module = reference.build(**config)
-    inputs = [jax.ShapeDtypeStruct(s, np.float32) for s in reference.inputs(**config)]
+    inputs = [
+        jax.ShapeDtypeStruct(x, np.float32) if isinstance(x, tuple) else x
+        for x in reference.inputs(**config)
+    ]
     shapes = jax.eval_shape(lambda *x: module.init(jax.random.key(0), *x), *inputs)
     rule = reference.rule(**config)
     return {
@@ -180,8 +192,10 @@ def expected(places: Places) -> dict[str, Shape]:
     """The shape of every tensor of their state dict, by name."""
     found: dict[str, Shape] = {}
     for shape, place in places.values():
-        theirs = place.axes.theirs(np.broadcast_to(np.float32(0), shape)).shape
-        found[place.name] = (theirs[0] * place.parts, *theirs[1:]) if place.parts > 1 else theirs
+        theirs = list(place.axes.theirs(np.broadcast_to(np.float32(0), shape)).shape)
+        if place.parts > 1:
+            theirs[place.axis] *= place.parts
+        found[place.name] = tuple(theirs)
     return found
 
 
@@ -213,13 +227,18 @@ def decode(
         if (there := tuple(np.shape(state_dict[name]))) != shape:
             raise UsageError(f'tensor {name!r} has shape {list(there)}, not {list(shape)}')
     for name in state_dict:
-        if strict and name not in shapes and not re.fullmatch(reference.ignored, name):
+        if source := reference.tied.get(name):
+            if not np.array_equal(
+                floats(name, state_dict[name]), floats(source, state_dict[source])
+            ):
+                raise UsageError(f'tensor {name!r} is not {source!r}, which it is in the network')
+        elif strict and name not in shapes and not re.fullmatch(reference.ignored, name):
             raise UsageError(f'the network has no tensor {name!r}{nearest(name, shapes)}')
 
     def ours(place: Place) -> Array:
         whole = floats(place.name, state_dict[place.name])
-        part = np.split(whole, place.parts)[place.part] if place.parts > 1 else whole
-        return np.ascontiguousarray(place.axes.ours(part))
+        parts = np.split(whole, place.parts, place.axis) if place.parts > 1 else [whole]
+        return np.ascontiguousarray(place.axes.ours(parts[place.part]))
 
     return unflatten_dict({path: ours(place) for path, (_, place) in found.items()})
 
@@ -230,6 +249,7 @@ def encode(
     """Their state dict from our variables: the inverse of `decode`."""
     flat = flatten_dict(dict(variables))
     parts: dict[str, dict[int, Array]] = {}
+    axis: dict[str, int] = {}
     for path, (shape, place) in places(reference, config).items():
         name = '/'.join(path)
         if path not in flat:
@@ -238,7 +258,10 @@ def encode(
             raise UsageError(f'array {name!r} has shape {list(there)}, not {list(shape)}')
         array = place.axes.theirs(floats(name, flat[path]))
         parts.setdefault(place.name, {})[place.part] = np.ascontiguousarray(array)
+        axis[place.name] = place.axis
     return {
-        name: np.concatenate([found[i] for i in sorted(found)]) if len(found) > 1 else found[0]
+        name: np.concatenate([found[i] for i in sorted(found)], axis[name])
+        if len(found) > 1
+        else found[0]
         for name, found in parts.items()
     }

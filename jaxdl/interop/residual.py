@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from jaxdl.interop.reference import DENSE, KERAS, TORCH, Place, Reference, Rule, layered, reshaped
+from jaxdl.interop.attention import Heads, apart, headed, side_by_side
+from jaxdl.interop.reference import KERAS, TORCH, Place, Reference, Rule, layered
 from jaxdl.models import resnet
 from jaxdl.models.resnet import Bottleneck, ResNet
 from jaxdl.models.vit import ViT
 from jaxdl.nn.attention_blocks import CBAM, SqueezeExcitation
-from jaxdl.nn.layers import BatchNorm, Conv
+from jaxdl.nn.layers import BatchNorm, Conv, LayerNorm
 
 SIZES: Mapping[str, Callable[..., ResNet]] = {
     'resnet18': resnet.resnet18,
@@ -109,35 +110,64 @@ def vit_name(path: str) -> str:
     )
 
 
-def vit_rule(*, width: int, heads: int) -> Rule:
-    """PyTorch keeps the projections to queries, keys and values in one matrix."""
-    each = (heads, width // heads)
-    axes = {
-        'weight': reshaped((width, *each), (width, width), DENSE),
-        'bias': reshaped(each, (width,)),
-    }
-    out = reshaped((*each, width), (width, width), DENSE)
-
-    def projection(layer: str, which: str, leaf: str) -> Place:
-        part = ('query', 'key', 'value').index(which)
-        kind = TORCH.names[leaf]
-        return Place(f'{vit_name(layer)}.in_proj_{kind}', axes[kind], part, 3)
-
+def vit_rule(lie: Heads) -> Rule:
+    """torchvision's names; PyTorch keeps queries, keys and values in one matrix."""
     return layered(
         TORCH,
         vit_name,
         places={
-            '(.*)/(query|key|value)/(.*)': projection,
-            '(.*/out)/kernel': lambda layer: Place(f'{vit_name(layer)}.weight', out),
+            **side_by_side(vit_name, lie),
             '(class_token|pos_embedding)': lambda name: Place(vit_name(name)),
         },
     )
 
 
-def vit(*, width: int, depth: int, heads: int, mlp: int, patch: int) -> Reference:
+HF_VIT = {
+    'encoder_layer_': 'vit.encoder.layer.',
+    'self_attention/out': 'attention.output.dense',
+    'self_attention/': 'attention.attention.',
+    'mlp_0': 'intermediate.dense',
+    'mlp_3': 'output.dense',
+    'ln_1': 'layernorm_before',
+    'ln_2': 'layernorm_after',
+    '^ln$': 'vit.layernorm',
+    '^head$': 'classifier',
+    'conv_proj': 'vit.embeddings.patch_embeddings.projection',
+    'class_token': 'vit.embeddings.cls_token',
+    'pos_embedding': 'vit.embeddings.position_embeddings',
+}
+
+
+def hf_vit_name(path: str) -> str:
+    """'encoder_layer_0/mlp_3' -> 'vit.encoder.layer.0.output.dense'."""
+    for ours, theirs in HF_VIT.items():
+        path = re.sub(ours, theirs, path)
+    return path.replace('/', '.')
+
+
+def hf_vit_rule(lie: Heads) -> Rule:
+    """The names in files of the transformers library."""
+    return layered(
+        TORCH,
+        hf_vit_name,
+        axes=apart(lie, '.*/self_attention'),
+        places={'(class_token|pos_embedding)': lambda name: Place(hf_vit_name(name))},
+    )
+
+
+def vit(
+    rule: Callable[[Heads], Rule],
+    *,
+    width: int,
+    depth: int,
+    heads: int,
+    mlp: int,
+    patch: int,
+    epsilon: float,
+) -> Reference:
     """A reference of a vision transformer, of which everything may be another size.
 
-    image: its side, which decides the number of positions.
+    image: its side, which decides the number of positions. epsilon: of its norms.
     """
 
     def build(
@@ -149,24 +179,33 @@ def vit(*, width: int, depth: int, heads: int, mlp: int, patch: int) -> Referenc
         heads: int = heads,
         mlp: int = mlp,
         classes: int = 1000,
+        epsilon: float = epsilon,
     ) -> ViT:
-        return ViT(width=width, depth=depth, heads=heads, mlp=mlp, patch=patch, classes=classes)
+        norm = partial(LayerNorm, epsilon=epsilon)
+        return ViT(width, depth, heads, mlp, patch, classes, norm=norm)
 
     def inputs(*, image: int = 224, **_: Any) -> tuple[tuple[int, ...], ...]:
         return ((1, image, image, 3),)
 
-    def rule(*, width: int = width, heads: int = heads, **_: Any) -> Rule:
-        return vit_rule(width=width, heads=heads)
+    def lie(*, width: int = width, heads: int = heads, **_: Any) -> Rule:
+        return rule(headed(width, heads))
 
-    return Reference(build, inputs, rule)
+    return Reference(build, inputs, lie)
 
 
 def _vits(letter: str, *, width: int, depth: int, heads: int) -> dict[tuple[str, str], Reference]:
     return {
-        (f'vit_{letter}_{patch}', 'torchvision'): vit(
-            width=width, depth=depth, heads=heads, mlp=4 * width, patch=patch
+        (f'vit_{letter}_{patch}', layout): vit(
+            rule,
+            width=width,
+            depth=depth,
+            heads=heads,
+            mlp=4 * width,
+            patch=patch,
+            epsilon=epsilon,
         )
         for patch in (16, 32)
+        for layout, rule, epsilon in (('torchvision', vit_rule, 1e-6), ('hf', hf_vit_rule, 1e-12))
     }
 
 

@@ -18,6 +18,7 @@ from jaxdl.nn import layers
 from jaxdl.nn.attention import Attention, padding_mask
 
 Array = jax.Array
+Layer = Callable[..., nn.Module]
 
 LayerNorm = partial(layers.LayerNorm, epsilon=1e-12)
 NORMAL = initializers.normal(0.02)
@@ -35,7 +36,7 @@ class BERT(nn.Module):
     """Words, positions and sentences embedded, then blocks as published, norms last.
 
     vocabulary, context, sentences: how many words, positions and kinds of sentence there are.
-    dropout: everywhere in training, as in the paper.
+    dropout: everywhere in training, as in the paper. norm(name=) -> module.
     remat: whether a block's inside is computed again for its gradient, which saves memory.
     """
 
@@ -48,6 +49,7 @@ class BERT(nn.Module):
     mlp: int = 3072
     dropout: float = 0.1
     activation: Callable[[Array], Array] = gelu
+    norm: Layer = LayerNorm
     remat: bool = False
 
     def setup(self) -> None:
@@ -56,7 +58,7 @@ class BERT(nn.Module):
         self.word = embed(self.vocabulary)
         self.position = embed(self.context)
         self.sentence = embed(self.sentences)
-        self.norm = LayerNorm()
+        self.embedding_norm = self.norm()
         attention = partial(
             Attention,
             self.heads,
@@ -75,7 +77,7 @@ class BERT(nn.Module):
         )
         block = nn.remat(Block, static_argnums=(3, 4)) if self.remat else Block
         self.layer = [
-            block(attention, mlp, norm=LayerNorm, residual=post_norm, dropout=self.dropout)
+            block(attention, mlp, norm=self.norm, residual=post_norm, dropout=self.dropout)
             for _ in range(self.depth)
         ]
         self.pooler = Dense(self.width)
@@ -90,16 +92,28 @@ class BERT(nn.Module):
         train: bool = False,
     ) -> Encoded:
         """Tokens int [B, T], the first `lengths` [B] of each row; sentences int [B, T], 0 or 1."""
+        x = self.encode(tokens, lengths, sentences, train=train)
+        return Encoded(x, jnp.tanh(self.pooler(x[:, 0])))
+
+    def encode(
+        self,
+        tokens: Array,
+        lengths: Array | None = None,
+        sentences: Array | None = None,
+        *,
+        train: bool = False,
+    ) -> Array:
+        """The hidden states [B, T, width] alone: what needs no pooler has none."""
         batch, steps = tokens.shape
         if steps > self.context:
             raise ValueError(f'{steps} tokens, and a context of {self.context}')
         kinds = jnp.zeros_like(tokens) if sentences is None else sentences
         x = self.word(tokens) + self.position(jnp.arange(steps)[None]) + self.sentence(kinds)
-        x = self.drop(self.norm(x), deterministic=not train)
+        x = self.drop(self.embedding_norm(x), deterministic=not train)
         mask = None if lengths is None else padding_mask(lengths, steps)
         for block in self.layer:
             x = block(x, mask, False, train)
-        return Encoded(x, jnp.tanh(self.pooler(x[:, 0])))
+        return x
 
     def words(self, x: Array) -> Array:
         """x [..., width] against every word's embedding: [..., vocabulary]."""
@@ -133,7 +147,7 @@ class PreTraining(nn.Module):
         """Tokens int [B, T] -> logits."""
         hidden, pooled = self.bert(tokens, lengths, sentences, train=train)
         x = self.bert.activation(Dense(self.bert.width, name='transform')(hidden))
-        x = self.bert.words(LayerNorm(name='transform_norm')(x))
+        x = self.bert.words(self.bert.norm(name='transform_norm')(x))
         bias = self.param('bias', initializers.zeros, (self.bert.vocabulary,))
         return Predictions(x + bias[None, None], Dense(2, name='follows')(pooled))
 
@@ -177,7 +191,7 @@ class TokenClassifier(nn.Module):
         train: bool = False,
     ) -> Array:
         """Tokens int [B, T] -> logits [B, T, classes]."""
-        hidden, _ = self.bert(tokens, lengths, sentences, train=train)
+        hidden = self.bert.encode(tokens, lengths, sentences, train=train)
         x = nn.Dropout(self.dropout)(hidden, deterministic=not train)
         return Dense(self.classes, name='classifier')(x)
 
@@ -204,7 +218,7 @@ class SpanAnswers(nn.Module):
         train: bool = False,
     ) -> Span:
         """Tokens int [B, T], the question and then the text -> a span."""
-        hidden, _ = self.bert(tokens, lengths, sentences, train=train)
+        hidden = self.bert.encode(tokens, lengths, sentences, train=train)
         x = Dense(2, name='outputs')(hidden)
         if lengths is not None:
             x = jnp.where((jnp.arange(x.shape[1])[None] < lengths[:, None])[..., None], x, -jnp.inf)

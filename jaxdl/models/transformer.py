@@ -165,6 +165,8 @@ class Transformer(nn.Module):
     the embeddings, 512 for each word.
 
     norm_last: a norm after the last block, which `pre_norm` needs and `post_norm` has already.
+    positions(steps, width) -> [steps, width]: what is added to the embeddings.
+    bias: whether each word's logit has a bias of its own, as Marian's have.
     """
 
     vocabulary: int
@@ -175,6 +177,9 @@ class Transformer(nn.Module):
     dropout: float = 0.1
     residual: Residual = post_norm
     norm_last: bool = False
+    activation: Callable[[Array], Array] = nn.relu
+    positions: Callable[[int, int], Array] = sinusoids
+    bias: bool = False
     longest: int = 1024
 
     def setup(self) -> None:
@@ -184,7 +189,7 @@ class Transformer(nn.Module):
         )
         parts: dict[str, Any] = {
             'attention': partial(Attention, self.heads, self.width),
-            'mlp': partial(Perceptron, self.mlp, self.width),
+            'mlp': partial(Perceptron, self.mlp, self.width, activation=self.activation),
             'residual': self.residual,
             'dropout': self.dropout,
         }
@@ -192,6 +197,8 @@ class Transformer(nn.Module):
         self.decoder = [CrossBlock(**parts) for _ in range(self.depth)]
         if self.norm_last:
             self.encoder_norm, self.decoder_norm = LayerNorm(), LayerNorm()
+        if self.bias:
+            self.word_bias = self.param('word_bias', initializers.zeros, (self.vocabulary,))
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(
@@ -234,12 +241,13 @@ class Transformer(nn.Module):
         return self._logits(x), grown
 
     def _embedded(self, tokens: Array, positions: Array, *, train: bool) -> Array:
-        waves = sinusoids(self.longest, self.width)[positions]
+        waves = self.positions(self.longest, self.width)[positions]
         x = self.embedding(tokens) * math.sqrt(self.width) + waves
         return self.drop(x, deterministic=not train)
 
     def _logits(self, x: Array) -> Array:
-        return self.embedding.attend(self.decoder_norm(x) if self.norm_last else x)
+        logits = self.embedding.attend(self.decoder_norm(x) if self.norm_last else x)
+        return logits + self.word_bias[None, None] if self.bias else logits
 
 
 transformer_base = partial(Transformer, width=512, depth=6, heads=8, mlp=2048)

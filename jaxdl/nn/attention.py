@@ -58,11 +58,23 @@ def sinusoids(steps: int, width: int) -> Array:
 
     w_i = 10000^(-2i / width).
     """
-    half = (width + 1) // 2
-    rates = 10_000.0 ** (-2 * jnp.arange(half) / width)
+    waves = jnp.stack(_waves(steps, width), axis=-1)
+    return waves.reshape(steps, -1)[:, :width]
+
+
+def sinusoid_halves(steps: int, width: int) -> Array:
+    """Fixed positions [steps, width] as Marian has them: all sines first, then the cosines.
+
+    `sinusoids` with its columns in another order (Junczys-Dowmunt et al. 2018).
+    """
+    return jnp.concatenate(_waves(steps, width), axis=-1)[:, :width]
+
+
+def _waves(steps: int, width: int) -> tuple[Array, Array]:
+    """sin(t w_i) and cos(t w_i), each [steps, width / 2]."""
+    rates = 10_000.0 ** (-2 * jnp.arange((width + 1) // 2) / width)
     angles = jnp.arange(steps)[:, None] * rates[None]
-    waves = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-    return waves.reshape(steps, 2 * half)[:, :width]
+    return jnp.sin(angles), jnp.cos(angles)
 
 
 def rotary(x: Array, positions: Array, *, base: float = 10_000.0) -> Array:

@@ -16,23 +16,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.architectures import TABLE
+from experiments.architectures import TABLE, Architecture
 from jaxdl.cli.library import load, names, phases_of, resolve
 from jaxdl.errors import DataMissingError
 from jaxdl.models import googlenet
 from jaxdl.models.alexnet import AlexNet
+from jaxdl.models.bert import BERT
 from jaxdl.models.faster_rcnn import BoxHead, BoxHidden, FasterRCNN
 from jaxdl.models.fcn import FCN, DilatedFCN
 from jaxdl.models.googlenet import GoogLeNet
+from jaxdl.models.gpt import GPT
 from jaxdl.models.inception import InceptionV3
 from jaxdl.models.lenet import LeNet, LeNet5
 from jaxdl.models.mlp import MLP
 from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet, Stages, cifar_stem, resnet18
+from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, TextCNN
+from jaxdl.models.seq2seq import Seq2Seq
+from jaxdl.models.transformer import Transformer
 from jaxdl.models.unet import UNet, no_norm
 from jaxdl.models.vgg import VGG, vgg11_bn
 from jaxdl.models.vit import ViT
 from jaxdl.models.yolo import Darknet, TinyYOLOv3, YOLOv3
 from jaxdl.nn.fpn import FeaturePyramid
+from jaxdl.nn.recurrent import GRU, LSTM, GRUBefore, SimpleRNN
 
 Shape = tuple[int, ...]
 KEY = jax.random.key(0)
@@ -40,6 +46,8 @@ KEY = jax.random.key(0)
 # Batches, heights and widths, odd ones among them.
 IMAGES = ((2, 64, 64), (3, 49, 75), (4, 96, 96))
 DIGITS = ((8, 28, 28), (3, 31, 29), (16, 32, 32))
+SEQUENCES = ((3, 12), (2, 7), (5, 20))
+WORDS = 11
 LARGE = ((1, 224, 224), (2, 227, 235), (3, 192, 256))
 
 
@@ -58,14 +66,53 @@ def few_modules(monkeypatch):
 
 
 class Narrow(NamedTuple):
-    """A network of few maps and blocks, which keeps its kinds of layers, and images for it."""
+    """A network of few maps and blocks, which keeps its kinds of layers, and inputs for it.
+
+    sizes: batches, with heights and widths or with steps. tail: features of each place. words: how
+    many there are, of tokens. inputs: how many of them it takes.
+    """
 
     module: nn.Module
     sizes: tuple[Shape, ...]
+    tail: Shape = ()
+    words: int = 0
+    inputs: int = 1
 
 
-def narrow(module: Any, image: Shape) -> Narrow:
-    """A narrow and shallow network of the same family, for images of `image`'s channels."""
+def narrow(it: Architecture) -> Narrow:
+    """A narrow and shallow network of the same family."""
+    if len(it.input) == 3:
+        return narrow_image(it.build(), it.input)._replace(tail=it.input[2:])
+    words = WORDS if len(it.input) == 1 else 0
+    return Narrow(narrow_sequence(it.build()), SEQUENCES, it.input[1:], words, it.inputs)
+
+
+def narrow_sequence(module: Any) -> nn.Module:
+    """A narrow network of the same family, for steps or for tokens."""
+    few = {'vocabulary': WORDS, 'width': 12, 'depth': 2, 'heads': 3}
+    match module:
+        case SimpleRNN() | LSTM() | GRU() | GRUBefore():
+            return module.clone(units=12)
+        case LanguageModel():
+            return module.clone(vocabulary=WORDS, units=(12, 8), embedding=6)
+        case RNNClassifier():
+            layers = (SimpleRNN(12), SimpleRNN(8))
+            return module.clone(vocabulary=WORDS, embedding=6, layers=layers)
+        case Generator():
+            return module.clone(vocabulary=WORDS, units=12)
+        case Seq2Seq():
+            return module.clone(source_words=WORDS, target_words=WORDS, embedding=6, units=8)
+        case TextCNN():
+            return module.clone(vocabulary=WORDS, embedding=6, features=5)
+        case Transformer() | BERT():
+            return module.clone(**few, mlp=20)
+        case GPT():
+            return module.clone(**few)
+    raise NotImplementedError(type(module).__name__)
+
+
+def narrow_image(module: Any, image: Shape) -> Narrow:
+    """The same for images, and sizes of images that it takes."""
     few = {'classes': 10}
     match module:
         case MLP():
@@ -139,33 +186,38 @@ def narrow(module: Any, image: Shape) -> Narrow:
     raise NotImplementedError(type(module).__name__)
 
 
-def kinds() -> dict[str, tuple[Narrow, int]]:
-    """The different networks of the table of architectures, narrow, with their channels."""
-    found: dict[str, tuple[Narrow, int]] = {}
+def kinds() -> dict[str, Narrow]:
+    """The different networks of the table of architectures, narrow."""
+    found: dict[str, Narrow] = {}
     for members in TABLE.values():
         for name, it in members.items():
-            each = narrow(it.build(), it.image), it.image[2]
-            if each not in found.values():
+            if (each := narrow(it)) not in found.values():
                 found[name] = each
-    found['inception_v3_alone'] = narrow(InceptionV3(auxiliary=None), (75, 75, 3)), 3
+    alone = Architecture(partial(InceptionV3, auxiliary=None), (75, 75, 3))
+    found['inception_v3_alone'] = narrow(alone)
     return found
 
 
-def check(module: nn.Module, shape: Shape, *, in_float64: bool = False) -> None:
-    """Assert the law for a network on images of a shape."""
+def check(
+    module: nn.Module, shape: Shape, *, words: int = 0, inputs: int = 1, in_float64: bool = False
+) -> None:
+    """Assert the law for a network on inputs of a shape: numbers, or tokens of so many words."""
     rng = np.random.default_rng(0)
-    inputs: list[Any] = [jnp.asarray(rng.normal(size=shape), jnp.float32)]
+    xs: list[Any] = [
+        jnp.asarray(rng.integers(words, size=shape) if words else rng.normal(size=shape))
+        for _ in range(inputs)
+    ]
     streams = {name: KEY for name in ('params', 'dropout', 'sampling')}
-    variables = gradients.stirred(jax.jit(module.init)(streams, *inputs))
+    variables = gradients.stirred(jax.jit(module.init)(streams, *xs))
     method = None
     if isinstance(module, FasterRCNN):
         high, wide = shape[1:3]
         boxes = np.array([[4, 6, 40, 44], [20, 10, wide - 2, high - 5]], np.float32)
         truth = np.broadcast_to(boxes, (shape[0], 2, 4)), np.tile([[0, 2]], (shape[0], 1))
-        inputs += [jnp.asarray(each) for each in (*truth, np.ones((shape[0], 2), bool))]
+        xs += [jnp.asarray(each) for each in (*truth, np.ones((shape[0], 2), bool))]
         method = 'losses'
     found = gradients.of_module(module, method)
-    gradients.law(found, (KEY, variables, inputs), in_float64=in_float64)
+    gradients.law(found, (KEY, variables, xs), in_float64=in_float64)
 
 
 REPRESENTATIVES: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
@@ -203,7 +255,7 @@ def test_a_compiled_gradient_is_as_exact_as_the_plain_one(name):
 def sized() -> list[Any]:
     """Every network at every size; the odd one of three stands for the others in `make laws`."""
     cases = []
-    for name, (each, _) in kinds().items():
+    for name, each in kinds().items():
         count = len(each.sizes)
         for i in range(count):
             first = i == (1 if count == 3 else 0) and max(each.sizes[i]) < 299
@@ -214,8 +266,9 @@ def sized() -> list[Any]:
 
 @pytest.mark.parametrize('name,size', sized())
 def test_the_gradient_of_every_network_of_the_table_is_exact(name, size):
-    each, channels = kinds()[name]
-    check(each.module, (*each.sizes[size], channels), in_float64=True)
+    each = kinds()[name]
+    shape = (*each.sizes[size], *each.tail)
+    check(each.module, shape, words=each.words, inputs=each.inputs, in_float64=True)
 
 
 ROWS = 2  # of an experiment's images, at their own sizes; its own number of them takes minutes

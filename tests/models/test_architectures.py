@@ -90,7 +90,7 @@ def test_the_command_writes_table_and_picture_and_records_both(tmp_path, monkeyp
     readme.write_text(f'a\n{architectures.BEGIN}\nold\n{architectures.END}\nb\n')
     main([*words, '--record'])
     out = capsys.readouterr().out
-    assert '266,610' in out and 'images/s' in out
+    assert '266,610' in out and 'examples/s' in out
     rows = json.loads((tmp_path / 'w' / 'architectures.json').read_text())['rows']
     assert [each['name'] for each in rows] == ['mlp_300_100', 'lenet5']
     assert (tmp_path / 'w' / 'architectures.png').read_bytes()[:4] == b'\x89PNG'

@@ -8,7 +8,7 @@ import fnmatch
 import json
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +18,26 @@ FOLDER = Path(__file__).parent / 'goldens'
 KEPT = 2048  # outputs larger than this are kept at as many drawn positions
 
 
+class Tokens(NamedTuple):
+    """An input of whole numbers of this shape, drawn from those below `below`."""
+
+    shape: tuple[int, ...]
+    below: int
+
+
+class Exactly(NamedTuple):
+    """An input of these whole numbers, such as the lengths of rows."""
+
+    values: Any
+
+
+Input = tuple[int, ...] | Tokens | Exactly
+
+
 class Case(NamedTuple):
     """One network to compare.
 
-    inputs: shapes, channels last.
+    inputs: shapes, channels last; or whole numbers.
     tolerance: of max|a - b| / max|b| of each output.
     train: compare training too: the gradients in training mode, and the running statistics after
         that step, on `inputs`, and on `again`.
@@ -30,18 +46,22 @@ class Case(NamedTuple):
     also: further arrays that it is called on, such as true boxes, as nested tuples.
     gains: what tensors are multiplied with, by patterns of their names: where the usual draw makes
         outputs so large that what follows them (an exponential, a softmax) hides mistakes.
+    zeros: patterns of tensors whose gradient a law makes zero, so that ours is rounding alone.
+    call(module, *arrays) -> outputs: how ours is called, where not by position.
     """
 
     arch: str
     layout: str
-    inputs: tuple[tuple[int, ...], ...]
+    inputs: tuple[Input, ...]
     config: Mapping[str, Any] = {}
     tolerance: float = 2e-4
     train: bool = False
-    again: tuple[tuple[int, ...], ...] = ()
+    again: tuple[Input, ...] = ()
     full: bool = False
     also: tuple[Any, ...] = ()
     gains: Mapping[str, float] = {}
+    zeros: tuple[str, ...] = ()
+    call: Callable[..., Any] | None = None
 
     @property
     def name(self) -> str:
@@ -82,12 +102,17 @@ def drawn(case: Case, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 def inputs(case: Case, *, again: bool = False) -> list[np.ndarray]:
     """The arrays a case is called on."""
-    drawn = [
-        rng(f'input {i}').standard_normal(shape).astype(np.float32)
-        for i, shape in enumerate(case.again if again else case.inputs)
-    ]
+    drawn = [_input(i, each) for i, each in enumerate(case.again if again else case.inputs)]
     also = [np.array(x) for x in case.also]
     return drawn + [x.astype(np.float32) if x.dtype == np.float64 else x for x in also]
+
+
+def _input(index: int, each: Input) -> np.ndarray:
+    if isinstance(each, Exactly):
+        return np.array(each.values, np.int32)
+    if isinstance(each, Tokens):
+        return rng(f'input {index}').integers(each.below, size=each.shape).astype(np.int32)
+    return rng(f'input {index}').standard_normal(each).astype(np.float32)
 
 
 def cotangent(index: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -162,6 +187,16 @@ def load(case: Case) -> dict[str, Any]:
     arrays['shapes'] = {name: tuple(shape) for name, shape in shapes.items()}
     arrays['output shapes'] = [tuple(s) for s in json.loads(arrays['output shapes'].tobytes())]
     return arrays
+
+
+def decoded(name: str) -> list[list[int]]:
+    """The rows of tokens of a golden of decoding."""
+    return json.loads((FOLDER / f'{name}.json').read_text())
+
+
+def save_decoded(name: str, rows: list[list[int]]) -> None:
+    """Write rows of tokens to their file."""
+    (FOLDER / f'{name}.json').write_text(json.dumps(rows) + '\n')
 
 
 def error(got: np.ndarray, want: np.ndarray) -> float:

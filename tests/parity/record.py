@@ -12,6 +12,7 @@ import fnmatch
 import multiprocessing
 import os
 import sys
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ os.environ.setdefault('KERAS_BACKEND', 'jax')
 import golden  # noqa: E402
 import numpy as np  # noqa: E402
 from cases import CASES  # noqa: E402
+from cases.decoding import DECODINGS, Decoding  # noqa: E402
 from golden import Case, Golden, Training  # noqa: E402
 from originals import original  # noqa: E402
 
@@ -30,20 +32,43 @@ def of_keras(case: Case, model: Any) -> Golden:
     state_dict = golden.drawn(case, shapes)
     for weight in model.weights:
         weight.assign(state_dict[weight.path])
-    ys = model(*golden.inputs(case), training=False)
-    ys = ys if isinstance(ys, list | tuple) else [ys]
-    return Golden(shapes, [np.asarray(y) for y in ys], [])
+    xs = golden.inputs(case)
+    outputs = [np.asarray(y) for y in flat(model(xs if len(xs) > 1 else xs[0], training=False))]
+    training = [
+        trained_in_keras(model, golden.inputs(case, again=again))
+        for again in (False, True)
+        if case.train and (case.again or not again)
+    ]
+    return Golden(shapes, outputs, training)
+
+
+def trained_in_keras(model: Any, inputs: list[np.ndarray]) -> Training:
+    """The gradients of a Keras model on jax, which has no statistics."""
+    import jax
+
+    fixed = [weight.value for weight in model.non_trainable_variables]
+
+    def loss(weights: list[Any]) -> tuple[Any, int]:
+        ys, _ = model.stateless_call(weights, fixed, inputs, training=False)
+        ys = flat(ys)
+        return sum((y * golden.cotangent(i, y.shape)).sum() for i, y in enumerate(ys)), len(ys)
+
+    weights = [weight.value for weight in model.trainable_variables]
+    gradients, count = jax.grad(loss, has_aux=True)(weights)
+    paths = [weight.path for weight in model.trainable_variables]
+    found = {p: golden.projection(p, np.asarray(g)) for p, g in zip(paths, gradients, strict=True)}
+    return Training(count, found, {})
 
 
 def of_torch(case: Case, model: Any) -> Golden:
     """The golden of a PyTorch module."""
     import torch
 
-    skipped = 'num_batches_tracked'
-    shapes = {n: tuple(t.shape) for n, t in model.state_dict().items() if not n.endswith(skipped)}
+    skipped = set(skipped_of(model))
+    shapes = {n: tuple(t.shape) for n, t in model.state_dict().items() if n not in skipped}
     weights = {n: torch.from_numpy(x) for n, x in golden.drawn(case, shapes).items()}
     missing, unknown = model.load_state_dict(weights, strict=False)
-    assert not unknown and all(name.endswith(skipped) for name in missing), (missing, unknown)
+    assert not unknown and skipped.issuperset(missing), (missing, unknown)
     model.eval()
     with torch.no_grad():
         outputs = [y.numpy() for y in called(model, golden.inputs(case), torch.float32)]
@@ -56,12 +81,38 @@ def of_torch(case: Case, model: Any) -> Golden:
     return Golden(shapes, outputs, training)
 
 
+def of_decoding(it: Decoding) -> list[list[int]]:
+    """The rows of tokens that a model goes on with, each up to its end."""
+    import torch
+    from originals.language import generated
+
+    model = original(it.case)
+    skipped = set(skipped_of(model))
+    shapes = {n: tuple(t.shape) for n, t in model.state_dict().items() if n not in skipped}
+    drawn = golden.drawn(it.case, shapes)
+    model.load_state_dict({n: torch.from_numpy(x) for n, x in drawn.items()}, strict=False)
+    xs = [torch.from_numpy(x).long() for x in golden.inputs(it.case)]
+    rows = generated(model, xs, width=it.width, penalty=it.penalty, end=it.end, length=it.length)
+    return [row[: row.index(it.end) + 1 if it.end in row else None] for row in rows.tolist()]
+
+
+def skipped_of(model: Any) -> Iterator[str]:
+    """Tensors that no golden has: counters, fixed positions, and those that are another again."""
+    seen = set()
+    for name, tensor in model.state_dict().items():
+        if name.endswith(('num_batches_tracked', 'embed_positions.weight')):
+            yield name
+        elif tensor.data_ptr() in seen:
+            yield name
+        seen.add(tensor.data_ptr())
+
+
 def called(model: Any, inputs: list[np.ndarray], dtype: Any) -> list[Any]:
-    """The outputs of a module on images with their channels last, theirs last too."""
+    """The outputs of a module on images with their channels last, theirs last too, or on tokens."""
     import torch
 
     xs = [torch.from_numpy(x) for x in inputs]
-    xs = [x.to(dtype) if x.is_floating_point() else x for x in xs]
+    xs = [x.to(dtype) if x.is_floating_point() else x.long() for x in xs]
     xs = [x.permute(0, 3, 1, 2) if x.ndim == 4 else x for x in xs]
     return [y.permute(0, 2, 3, 1) if y.ndim == 4 else y for y in flat(model(*xs))]
 
@@ -99,6 +150,7 @@ def trained(model: Any, weights: dict[str, Any], inputs: list[np.ndarray]) -> Tr
     gradients = {
         n: golden.projection(n, np.zeros(p.shape) if p.grad is None else p.grad.numpy())
         for n, p in model.named_parameters()
+        if n in weights
     }
     statistics = {}
     for name, buffer in model.named_buffers():
@@ -176,6 +228,16 @@ def main() -> None:
         for right, line in pool.imap(partial(recorded, check=options.check), cases):
             failed |= not right
             print(line, flush=True)
+    for it in DECODINGS:
+        if not any(fnmatch.fnmatchcase(it.name, name) for name in options.names):
+            continue
+        rows = of_decoding(it)
+        if options.check:
+            failed |= rows != golden.decoded(it.name)
+            print(it.name, 'equal' if rows == golden.decoded(it.name) else 'differs', flush=True)
+        else:
+            golden.save_decoded(it.name, rows)
+            print(it.name, rows, flush=True)
     sys.exit(failed)
 
 

@@ -1,6 +1,6 @@
 """Which networks are compared, family by family."""
 
-from cases import convnets, darknet, faster_rcnn, residual, segmentation
+from cases import convnets, darknet, faster_rcnn, language, recurrent, residual, segmentation
 
 CASES = [
     *convnets.CASES,
@@ -8,4 +8,6 @@ CASES = [
     *segmentation.CASES,
     *darknet.CASES,
     *faster_rcnn.CASES,
+    *recurrent.CASES,
+    *language.CASES,
 ]

@@ -5,13 +5,21 @@ from typing import Any
 import torch
 from golden import Case
 
-from originals import convnets, darknet, faster_rcnn, residual, segmentation
-
 # torchvision's compiled operators are absent beside a CPU-only PyTorch. Its networks do not need
-# them, but its import asks for their signatures.
+# them, but its import, also that by transformers, asks for their signatures.
 OPERATORS = torch.library.Library('torchvision', 'FRAGMENT')
 for operator in ('nms', 'qnms'):
     OPERATORS.define(f'{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+
+from originals import (  # noqa: E402
+    convnets,
+    darknet,
+    faster_rcnn,
+    language,
+    recurrent,
+    residual,
+    segmentation,
+)
 
 ORIGINALS = {
     **convnets.ORIGINALS,
@@ -19,6 +27,8 @@ ORIGINALS = {
     **segmentation.ORIGINALS,
     **darknet.ORIGINALS,
     **faster_rcnn.ORIGINALS,
+    **recurrent.ORIGINALS,
+    **language.ORIGINALS,
 }
 
 
