@@ -55,6 +55,7 @@ def trial(
         tests={'test': test},
         steps=steps,
         every=max(1, steps // 5),
+        tokenizer=tokenizer,
     )
 
 

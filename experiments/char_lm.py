@@ -83,6 +83,7 @@ def trial(
         tests={'test': Eval(test, show=show)},
         steps=steps,
         every=max(1, steps // 5),
+        tokenizer=tokenizer,
     )
 
 

@@ -89,6 +89,8 @@ def trial(
         },
         steps=steps,
         every=max(1, steps // 5),
+        tokenizer=actions,
+        source_tokenizer=words,
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from jaxdl.data.source import Source
+    from jaxdl.data.text import Tokenizer
     from jaxdl.keys import Key
     from jaxdl.metrics import Better
     from jaxdl.samples import Sample
@@ -74,6 +75,8 @@ class Phase(NamedTuple):
         None is 'phase 0'.
     best: the number whose best value, in the mean over seeds, names the checkpoint that is kept
         beside the newest ones ('valid/accuracy'); None keeps no other.
+    tokenizer: of what a language model writes, and of what it reads if there is no
+        `source_tokenizer`: `jaxdl sample` needs it.
     """
 
     task: Task
@@ -85,6 +88,8 @@ class Phase(NamedTuple):
     start: Callable[[State, State], State] | None = None
     name: str | None = None
     best: str | None = None
+    tokenizer: Tokenizer | None = None
+    source_tokenizer: Tokenizer | None = None
 
 
 Trial = Phase | tuple[Phase, ...]

@@ -11,6 +11,7 @@ from jaxdl.net import Net, is_net
 from jaxdl.run.arm import restore_arm
 from jaxdl.run.config import folder_of_seed, read_config
 from jaxdl.run.stage import Options
+from jaxdl.study import Phase
 
 
 def load_net(folder: Path | str, seed: int = 0, *, net: str | None = None) -> Net:
@@ -23,6 +24,19 @@ def load_net(folder: Path | str, seed: int = 0, *, net: str | None = None) -> Ne
     net: of which player, where there are several.
     Raises UsageError where there is no such arm, seed or net, CheckpointError where no checkpoint
     is valid.
+    """
+    _, found = load_outcome(folder, seed)
+    if net is None and len(found) == 1:
+        return next(iter(found.values()))
+    if net not in found:
+        raise UsageError(f'{folder}: which net? {net!r} is none of them{nearest(str(net), found)}')
+    return found[net]
+
+
+def load_outcome(folder: Path | str, seed: int = 0) -> tuple[Phase, dict[str, Net]]:
+    """The phase in which an arm's newest valid checkpoint is, and the networks there by player.
+
+    Arguments and errors as of `load_net`.
     """
     folder = Path(folder)
     if not (folder / 'config.json').is_file():
@@ -37,9 +51,4 @@ def load_net(folder: Path | str, seed: int = 0, *, net: str | None = None) -> Ne
     index, task = config.seeds.index(seed), stage.phase.task
     state = jax.tree.map(lambda x: x[index], saved.state['states'])
     nets = task.nets(task.outcome(state))
-    found = {str(name): each for name, each in dict(nets).items() if is_net(each)}
-    if net is None and len(found) == 1:
-        return next(iter(found.values()))
-    if net not in found:
-        raise UsageError(f'{folder}: which net? {net!r} is none of them{nearest(str(net), found)}')
-    return found[net]
+    return stage.phase, {str(name): each for name, each in dict(nets).items() if is_net(each)}

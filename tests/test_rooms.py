@@ -29,6 +29,7 @@ ROOMS = [
     ['report'],
     ['cli'],
     ['trained'],
+    ['cli.sampling', 'cli.commands', 'cli.main'],
 ]
 
 

@@ -8,13 +8,16 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+from annotated_types import Interval
 
 from jaxdl.blame import blaming_own
-from jaxdl.cli.options import Option, Parsed, parse, signature_options
+from jaxdl.cli.options import Option, Parsed, flag, parse, signature_options
 from jaxdl.errors import UsageError, nearest
 from jaxdl.study import Count, Natural, Rate, Study
 
+Share = Annotated[float, Interval(gt=0, le=1)]
 LayoutName = Literal['auto', 'vmap', 'loop', 'seeds', 'batch', 'seeds+batch', 'pmap']
 
 DEBUG = Option('debug', bool, False, 'show the traceback of an error')
@@ -67,6 +70,21 @@ CONVERT_OPTIONS = [
     Option('net', str | None, None, 'which net of an arm, where several fit'),
     Option('list', bool, False, 'show the networks and whose weights they take'),
 ]
+
+SAMPLE_OPTIONS = [
+    Option('arm', str | None, None, 'which arm; its first if you do not say'),
+    Option('seed', Natural, 0, 'trained with which seed'),
+    Option('prompt', str | None, None, 'text to go on with, or to answer to'),
+    Option('length', Count, 200, 'tokens at most'),
+    Option('count', Count, 1, 'how many texts'),
+    Option('temperature', Rate, 1.0, 'below 1 likelier texts, above 1 stranger ones'),
+    Option('top_k', Count | None, None, 'draw from so many likeliest tokens'),
+    Option('top_p', Share, 1.0, 'draw from the likeliest tokens that have this probability'),
+    Option('greedy', bool, False, 'take the likeliest token each time'),
+    Option('beam', Count | None, None, 'search the likeliest text, so many at a time'),
+    Option('key', Natural, 0, 'another draws other texts'),
+]
+DRAWS = ('temperature', 'top_k', 'top_p', 'count', 'key')  # what only drawing has a use for
 
 
 def _positional(
@@ -343,6 +361,39 @@ def _architectures() -> Any:
 
 
 @blaming_own()
+def _sample(words: list[str]) -> None:
+    word, rest = _positional('sample', words, SAMPLE_OPTIONS, 'char_lm --prompt "To be"')
+    values, given = _parse('sample', SAMPLE_OPTIONS, rest)
+    searching = [name for name in ('greedy', 'beam') if name in given]
+    for name in (*searching[1:], *(name for name in DRAWS if searching and name in given)):
+        raise UsageError(f'{flag(name)}: it has no use with {flag(searching[0])}')
+
+    from jaxdl.cli.plan import arms_in
+    from jaxdl.cli.sampling import Way, sample
+    from jaxdl.run.config import read_config
+
+    folder, _ = _run_folder(word)
+    arms = [arm for arm in arms_in(folder) if read_config(folder / arm).phases]
+    arm = values['arm'] or next(iter(arms), '')
+    if arm not in arms:
+        raise UsageError(f'--arm: no trained arm {arm!r} in {folder}{nearest(arm, arms)}')
+    way = Way(
+        values['length'],
+        values['beam'],
+        0.0 if values['greedy'] else values['temperature'],
+        values['top_k'],
+        values['top_p'],
+        values['key'],
+    )
+    texts, remarks = sample(
+        folder / arm, seed=values['seed'], prompt=values['prompt'], count=values['count'], way=way
+    )
+    for remark in (f'{folder / arm}, seed {values["seed"]}', *remarks):
+        _say(remark)
+    print('\n---\n'.join(texts))
+
+
+@blaming_own()
 def _summary(words: list[str]) -> None:
     _, study, parsed, overrides = _studied('summary', words, [ARM])
 
@@ -475,6 +526,9 @@ COMMANDS = {
     ),
     'convert': Command(
         _convert, 'FILE|ARM_FOLDER|--hf NAME', "another implementation's weights to ours, and back"
+    ),
+    'sample': Command(
+        _sample, 'NAME|FOLDER', 'text by the language model of a run: --prompt, --greedy, --beam'
     ),
     'summary': Command(
         _summary, 'NAME|FILE.py', 'parameters, FLOPs, memory, and a table of layers'

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import losses
-from jaxdl.decoding import decode, sampler
+from jaxdl.decoding import Step, decode, sampler
 from jaxdl.errors import UsageError
 from jaxdl.game import Nets, Shadow, supervised
 from jaxdl.keys import Key
@@ -112,6 +112,24 @@ def masked_language_model(
     )
 
 
+def started(net: Net, prompts: Array, *, room: int) -> tuple[Step, Any]:
+    """How a language model goes on from prompts int [B, P], as `jaxdl.decoding` wants it.
+
+    Returns step(state, tokens), whose first tokens are the prompts' last, and the state before
+    them, which has room for so many tokens more.
+    """
+    rows, read = prompts.shape
+    state, _ = net(rows, read + room, method='empty')
+    if read > 1:
+        (_, state), _ = net(prompts[:, :-1], state, method='extend')
+
+    def step(state: Any, token: Array) -> tuple[Array, Any]:
+        (logits, state), _ = net(token[:, None], state, method='extend')
+        return logits[:, 0], state
+
+    return step, state
+
+
 def continued(
     net: Net,
     prompts: Array,
@@ -128,15 +146,7 @@ def continued(
     temperature, top_k, top_p: as in `jaxdl.decoding.sampler`. end: the token that ends a text, -1
     where none does.
     """
-    rows, read = prompts.shape
-    state, _ = net(rows, read + length, method='empty')
-    if read > 1:
-        (_, state), _ = net(prompts[:, :-1], state, method='extend')
-
-    def step(state: Any, token: Array) -> tuple[Array, Any]:
-        (logits, state), _ = net(token[:, None], state, method='extend')
-        return logits[:, 0], state
-
+    step, state = started(net, prompts, room=length)
     choose = sampler(temperature=temperature, top_k=top_k, top_p=top_p)
     made = decode(step, state, prompts[:, -1], choose, key, length=length, end=end)
     return jnp.concatenate([prompts, made.tokens.astype(prompts.dtype)], axis=1)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import losses
-from jaxdl.decoding import Decoded, Penalty, beam, greedy, no_penalty
+from jaxdl.decoding import Decoded, Penalty, Step, beam, greedy, no_penalty
 from jaxdl.game import Nets, Shadow, supervised
 from jaxdl.keys import Key
 from jaxdl.metrics import Mean, Metric
@@ -78,6 +78,22 @@ def seq2seq(
     )
 
 
+def heard(net: Net, source: Array, lengths: Array, *, room: int) -> tuple[Step, Any]:
+    """How a network speaks of source int [B, S], as `jaxdl.decoding` wants it.
+
+    Returns step(state, tokens) and the state in which it has said nothing, which has room for so
+    many tokens.
+    """
+    memory, _ = net(source, lengths, method='encode')
+    state, _ = net(memory, lengths, room, method='empty')
+
+    def step(state: Any, token: Array) -> tuple[Array, Any]:
+        (logits, state), _ = net(token[:, None], state, method='extend')
+        return logits[:, 0], state
+
+    return step, state
+
+
 def say(
     net: Net,
     source: Array,
@@ -93,13 +109,7 @@ def say(
 
     width: of the beam (see `jaxdl.decoding.beam`); 1 takes the likeliest token at each step.
     """
-    memory, _ = net(source, lengths, method='encode')
-    state, _ = net(memory, lengths, length, method='empty')
-
-    def step(state: Any, token: Array) -> tuple[Array, Any]:
-        (logits, state), _ = net(token[:, None], state, method='extend')
-        return logits[:, 0], state
-
+    step, state = heard(net, source, lengths, room=length)
     first = jnp.full(source.shape[0], start, jnp.int32)
     if width == 1:
         return greedy(step, state, first, length=length, end=end)
