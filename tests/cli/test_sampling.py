@@ -126,6 +126,11 @@ def test_a_full_context_is_read_on_from_its_half():
     assert text == TOKENIZER.decode(tokens[:end]) and len(tokens[:end]) > 8
 
 
+def test_what_stands_after_an_end_is_not_text():
+    rows = np.array([TOKENIZER.encode('abc'), [4, 3, 5]])
+    assert sampling._texts(TOKENIZER, rows, 3, TOKENIZER.encode('h')) == ['habc', 'ha']
+
+
 def test_a_beam_does_not_outgrow_the_context():
     net = Net(params={}, memory={}, module=GPT(9, 6, width=8, depth=1, heads=2))
     with pytest.raises(sampling.UsageError, match='beam of 9 tokens after 2; .* reads 6 at most'):
@@ -137,9 +142,10 @@ def test_an_encoder_decoder_answers(monkeypatch, tmp_path):
     module = Seq2Seq(words.vocabulary, TOKENIZER.vocabulary, embedding=4, units=4)
     example = jnp.zeros((1, 3), jnp.int32)
     net = Net.init(module, jax.random.key(0), example, example)
+    net = net.replace(params=jax.tree.map(lambda x: 9 * x, net.params))
     phase = type('Phase', (), {'tokenizer': TOKENIZER, 'source_tokenizer': words})()
     monkeypatch.setattr(sampling, 'load_outcome', lambda arm, seed: (phase, {'net': net}))
-    way = Way(5, temperature=0)
+    way = Way(9, temperature=0)
     texts, _ = sampling.sample(tmp_path, seed=0, prompt='two one', count=2, way=way)
     assert texts == answers(net, [words.id('two'), words.id('one'), 3], TOKENIZER, count=2, way=way)
     assert len(texts) == 2 and texts[0] == texts[1]
