@@ -162,7 +162,8 @@ def _texts(tokenizer: Tokenizer, rows: np.ndarray, end: int, prompt: Sequence[in
 def _tokens(tokenizer: Tokenizer, prompt: str) -> tuple[list[int], list[str]]:
     """The tokens of a prompt, and a remark where the tokenizer does not know some."""
     tokens = tokenizer.encode(prompt)
-    strange = tokens.count(tokenizer.special.unknown)
+    unknown = tokenizer.special.unknown
+    strange = 0 if unknown is None else tokens.count(unknown)
     if not strange:
         return tokens, []
     return tokens, [f'{strange} of the {len(tokens)} tokens of the prompt are unknown to it']
