@@ -7,8 +7,10 @@ The LSTM has two layers and as many parameters. Its gates wait for each other, c
 character, where attention is a few large products: on a CPU of few cores the LSTM may still be the
 faster one.
 
-    jaxdl run char_lm                  half an hour on two CPU cores
-    jaxdl run char_lm --arm big        the larger setting, for an accelerator
+    jaxdl run char_lm        half an hour on two CPU cores
+    jaxdl run char_lm --arm gpt --big --context 256 --batch 64 --dropout 0.2 --steps 5000
+                             the larger setting, for an accelerator
+    jaxdl sample char_lm --arm gpt --prompt ROMEO: --length 50
 
 The last tenth is the test; what chooses the rate is the tenth before it.
 """

@@ -104,6 +104,7 @@ def trial(
         },
         steps=steps,
         every=max(1, steps // 5),
+        tokenizer=tokenizer,
     )
 
 
