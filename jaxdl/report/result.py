@@ -103,10 +103,12 @@ def verdict_lines(result: Mapping[str, Any], folder: Path | None = None) -> Rend
     # A terminal has no room for everything: what stands beside the tests is in the report, then
     # what training cost, and then what is derived, whose claims have its effects below.
     few = {**result, 'shown': [name for name in result['shown'] if derived(name) is None]}
-    asked = ((result, True, True), (result, False, True), (result, False, False))
-    grids = (arm_grid(of, beside=b, cost=c) for of, b, c in asked)
-    fits = (grid for grid in grids if grid.width() <= WIDE)
-    head, rows, _ = next(fits, None) or arm_grid(few, beside=False, cost=False)
+    claimed = {claim['metric'] for claim in result['claims']}
+    judged = {**few, 'shown': [name for name in few['shown'] if name in claimed]}
+    asked = [(result, True, True), (result, False, True), (result, False, False)]
+    asked += [(of, False, False) for of in (few, judged) if of['shown']]
+    grids = [arm_grid(of, beside=b, cost=c) for of, b, c in asked]
+    head, rows, _ = next((grid for grid in grids if grid.width() <= WIDE), grids[-1])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(head):
         table.add_column(name, justify='right' if i else 'left')
