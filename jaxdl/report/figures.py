@@ -27,7 +27,7 @@ from jaxdl.statistics import mean_ci
 
 # Okabe and Ito 2008: told apart by every kind of colour vision. Shapes say the same again.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8c8c8c')
-MARKERS = 'osD^vPX'
+MARKERS = 'osD^vPX*<'  # more than colours, so that no two groups of a picture look alike
 INK, MUTED, LINE, PAPER = '#1f2328', '#6a737d', '#e1e4e8', '#fffffe'
 SUPPORTED = '#1a7f4b'
 PAGE = {

@@ -193,6 +193,30 @@ def test_several_arrays_can_be_parts_of_one_tensor():
         np.testing.assert_array_equal(back[name], tensor)
 
 
+class Tied(nn.Module):
+    """Two kernels side by side in one tensor of theirs, which they have a second time."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3, use_bias=False, name='a')(x) * nn.Dense(3, use_bias=False, name='b')(x)
+
+
+def test_parts_lie_along_any_axis_and_a_tensor_may_be_another_again():
+    sides = {'([ab])/kernel': lambda name: Place('ab', part='ab'.index(name), parts=2, axis=1)}
+    reference = Reference(
+        Tied, lambda: ((1, 5),), lambda: layered(TORCH, str, places=sides), tied={'again': 'ab'}
+    )
+    assert expected(places(reference, {})) == {'ab': (5, 6)}
+    whole = np.arange(30, dtype=np.float32).reshape(5, 6)
+    found = decode(reference, {'ab': whole, 'again': whole}, {}, strict=True)
+    np.testing.assert_array_equal(found['params']['b']['kernel'], whole[:, 3:])
+    (name, back), *others = encode(reference, found, {}).items()
+    assert name == 'ab' and not others
+    np.testing.assert_array_equal(back, whole)
+    line = said(UsageError, decode, reference, {'ab': whole, 'again': -whole}, {}, strict=True)
+    assert line == "tensor 'again' is not 'ab', which it is in the network"
+
+
 def test_an_array_without_a_word_of_theirs_needs_a_place():
     rule = layered(TORCH, lambda path: path)
     with pytest.raises(KeyError, match='cls needs a place of its own'):

@@ -64,6 +64,15 @@ def test_memory_is_that_of_weights_and_of_what_lives_at_one_time():
     assert found.weights == 4 and 8000 <= found.activations < 12500  # image and output
 
 
+def test_texts_and_steps_are_counted_as_images_are():
+    found = counted('lstm_128')
+    assert found.input == '100x64' and found.macs == 100 * 4 * 128 * (64 + 128)
+    assert agrees(found.parameters, found.macs, ALL['lstm_128'])
+    assert ALL['gpt2'].size() == '128 tokens' and ALL['seq2seq'].size() == '32 + 32 tokens'
+    assert [(x.shape, x.dtype.name) for x in ALL['seq2seq'].shapes(3)] == [((3, 32), 'int32')] * 2
+    assert counted('text_generator', seconds=0.01).speed > 0
+
+
 def test_throughput_is_positive_and_only_measured_when_asked_for():
     assert counted('lenet').speed is None
     assert counted('lenet', seconds=0.01).speed > 0
