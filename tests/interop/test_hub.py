@@ -5,6 +5,7 @@ import re
 import sys
 from types import SimpleNamespace
 
+import flax.linen as nn
 import golden
 import jax
 import jax.numpy as jnp
@@ -145,12 +146,15 @@ def test_what_has_no_counterpart_is_named(config, arch, line, bert):
     assert line in said(hub.read, bert, arch=arch)
 
 
-def test_classes_are_as_many_as_the_head_has(bert):
+def test_settings_are_those_of_the_file_and_classes_as_many_as_the_head_has(bert):
     trunk = {f'bert.{name}': x for name, x in tensors(SENTENCE).items()}
     head = {'classifier.weight': np.ones((3, 12), np.float32)}
     head['classifier.bias'] = np.zeros(3, np.float32)
     config = {**BERT_CONFIG, 'architectures': ['BertForSequenceClassification']}
-    assert hub.read(saved(bert, config, trunk | head)).module.classes == 3
+    config |= {'layer_norm_eps': 1e-5, 'hidden_act': 'swish'}
+    module = hub.read(saved(bert, config, trunk | head)).module
+    assert module.classes == 3 and module.bert.activation is nn.silu
+    assert module.bert.norm.keywords == {'epsilon': 1e-5}
 
 
 def test_a_folder_without_what_it_needs_says_what_to_do(bert, tmp_path):
