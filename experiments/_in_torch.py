@@ -41,11 +41,12 @@ def trainer(
     model: Any = make().to(device, memory_format=layout)
     if isinstance(row, Text):
         x = torch.randint(row.words, (batch, row.tokens), device=device)
+        y = torch.randint(row.words, (batch * row.tokens,), device=device)
     else:
         x = torch.randn(batch, *row, device=device).contiguous(memory_format=layout)
-    with torch.no_grad():
-        shape = model(x).shape
-    y = torch.randint(shape[1], (batch, *shape[2:]), device=device)
+        with torch.no_grad():
+            shape = model(x).shape
+        y = torch.randint(shape[1], (batch, *shape[2:]), device=device)
     opt = torch.optim.AdamW(model.parameters(), lr, weight_decay=1e-4, fused=gpu)  # optax's decay
     forward = torch.compile(model) if compiled else model
 
@@ -210,8 +211,8 @@ class LSTM(nn.Module):
         self.out = nn.Linear(units, words)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens [B, T] -> logits [B, words, T]."""
-        return self.out(self.rnn(self.embed(tokens))[0]).transpose(1, 2)
+        """Tokens [B, T] -> logits [B T, words]."""
+        return self.out(self.rnn(self.embed(tokens))[0]).flatten(0, 1)
 
 
 class GPT(nn.Module):
@@ -225,10 +226,10 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens [B, T] -> logits [B, words, T]."""
+        """Tokens [B, T] -> logits [B T, words]."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         z = self.norm(self.blocks(self.words(tokens) + self.positions(places)))
-        return (z @ self.words.weight.T).transpose(1, 2)
+        return functional.linear(z, self.words.weight).flatten(0, 1)
 
 
 class BERT(nn.Module):
@@ -246,11 +247,11 @@ class BERT(nn.Module):
         self.pooler, self.follows = nn.Linear(width, width), nn.Linear(width, 2)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens [B, T] -> logits [B, words, T]."""
+        """Tokens [B, T] -> logits [B T, words]."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         z = self.words(tokens) + self.positions(places) + self.kinds(torch.zeros_like(tokens))
         z = self.transform(self.blocks(self.norm(z)))
-        return (z @ self.words.weight.T + self.bias).transpose(1, 2)
+        return functional.linear(z, self.words.weight, self.bias).flatten(0, 1)
 
 
 class Text(NamedTuple):
