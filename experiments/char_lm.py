@@ -55,6 +55,7 @@ def trial(
     steps: Steps = 2000,
     batch: BatchSize = 12,
     context: Count = 64,
+    characters: Count = 1_115_394,
     lr: Peak = 1e-3,
     dropout: Fraction = 0.0,
 ) -> Phase:
@@ -64,8 +65,10 @@ def trial(
         kind: of network.
         big: the larger of nanoGPT's settings.
         context: characters that it reads.
+        characters: of the text, the first ones.
     """
     tokenizer, tokens = text()
+    tokens = tokens[:characters]
     first, last = (int(len(tokens) * part) for part in (0.8, 0.9))
     words = tokenizer.vocabulary
     module = network(kind, words=words, context=context, big=big, dropout=dropout)
@@ -97,7 +100,7 @@ study = Study(
     tune={'lr': (1e-3, 3e-3)},
     tuned_by='valid/loss',
     tuning_seeds=1,
-    tiny={'steps': 4, 'batch': 2},
+    tiny={'steps': 4, 'batch': 2, 'characters': 20_000},
     claims=[
         better('gpt', 'lstm', 'test/loss', text='for the same steps gpt is the better one'),
         sooner('gpt', 'lstm', 'test/loss', at_most=2.2, by='seconds'),
