@@ -24,7 +24,7 @@ help:
 	@echo 'make test   install, check style and types, run the tests'
 	@echo 'make laws   run the laws over every kind of experiment, and the gradient of every network'
 	@echo 'make chaos  kill, starve and damage runs for ten minutes; they must end bit for bit (Linux)'
-	@echo 'make parity install PyTorch and Keras, compare every network with theirs, full size'
+	@echo 'make parity install PyTorch, Keras, transformers; compare every network, full size'
 	@echo 'make bench  install PyTorch, time training steps of ours and of PyTorch in turn'
 	@echo 'make clean  remove .venv, .venv-parity and caches; runs/ is left'
 

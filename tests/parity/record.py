@@ -1,4 +1,4 @@
-"""Records the goldens from PyTorch, torchvision and Keras, or compares them with what is recorded.
+"""Records the goldens from PyTorch, torchvision, Keras and transformers, or compares them with what is recorded.
 
     python tests/parity/record.py [--check] [NAME ...]
 
