@@ -1,4 +1,4 @@
-"""Records the goldens from PyTorch, torchvision, Keras and transformers, or compares them with what is recorded.
+"""Records goldens from PyTorch, torchvision, Keras and transformers, or compares them with these.
 
     python tests/parity/record.py [--check] [NAME ...]
 
