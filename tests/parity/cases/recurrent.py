@@ -1,6 +1,6 @@
 """Recurrent layers: with lengths, in both directions, from given states."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from golden import Case, Exactly
@@ -18,19 +18,15 @@ def steps(arch: str, config: dict[str, Any], rows: int, lengths: tuple[int, ...]
     return *first, *[(len(lengths), config['units'])] * count
 
 
-def resumed(arch: str, *, both: bool) -> Callable[..., Any]:
+def resumed(module: Any, x: Any, lengths: Any, *states: Any, arch: str, both: bool) -> Any:
     """Our network called on those."""
+    rest = iter(states)
 
-    def call(module: Any, x: Any, lengths: Any, *states: Any) -> Any:
-        rest = iter(states)
+    def state() -> Any:
+        return tuple(next(rest) for _ in range(STATES.get(arch, 1)))
 
-        def state() -> Any:
-            return tuple(next(rest) for _ in range(STATES.get(arch, 1)))
-
-        initial = [(state(), state()) if both else state() for _ in module.layers]
-        return module(x, lengths=lengths, initial=initial)
-
-    return call
+    initial = [(state(), state()) if both else state() for _ in module.layers]
+    return module(x, lengths=lengths, initial=initial)
 
 
 def case(arch: str, layout: str, config: dict[str, Any], *, full: bool = False) -> Case:
@@ -45,7 +41,7 @@ def case(arch: str, layout: str, config: dict[str, Any], *, full: bool = False) 
         train=True,
         again=steps(arch, config, 11, (11, 1, 8, 11)) if layout == 'torch' else (),
         full=full,
-        call=resumed(arch, both=bool(config.get('bidirectional'))),
+        call=partial(resumed, arch=arch, both=bool(config.get('bidirectional'))),
     )
 
 
