@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 
 from jaxdl.cli.library import find_of, load, phases_of
-from jaxdl.cli.plan import recall
+from jaxdl.cli.standing import recall
 from jaxdl.errors import UsageError, nearest
 from jaxdl.net import Net, is_net
 from jaxdl.run.arm import restore_arm

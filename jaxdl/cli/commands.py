@@ -204,7 +204,7 @@ def _eval(words: list[str]) -> None:
     from rich.table import Table
 
     from jaxdl.cli.library import load, phases_of
-    from jaxdl.cli.plan import arms_in, recall, tell_changes
+    from jaxdl.cli.standing import arms_in, recall, tell_changes
     from jaxdl.run import machine
     from jaxdl.run.arm import evaluate_arm
     from jaxdl.run.config import groups_of, read_config
@@ -242,7 +242,8 @@ def _report(words: list[str]) -> None:
     _parse('report', [], rest)
 
     from jaxdl.cli.library import load
-    from jaxdl.cli.plan import arms_in, check_arms, write_answer
+    from jaxdl.cli.plan import write_answer
+    from jaxdl.cli.standing import arms_in, check_arms
     from jaxdl.report.result import verdict_lines
     from jaxdl.run.config import read_config, read_starts
 
@@ -368,8 +369,8 @@ def _sample(words: list[str]) -> None:
     for name in (*searching[1:], *(name for name in DRAWS if searching and name in given)):
         raise UsageError(f'{flag(name)}: it has no use with {flag(searching[0])}')
 
-    from jaxdl.cli.plan import arms_in
     from jaxdl.cli.sampling import Way, sample
+    from jaxdl.cli.standing import arms_in
     from jaxdl.run.config import read_config
 
     folder, _ = _run_folder(word)

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from jaxdl.claims import unequal
 from jaxdl.cli.grid import combinations, grid_of, in_words, refuse_reported, tuning_seeds
-from jaxdl.cli.library import chosen, defaults, phases_of, refuse_sameness, resolve
+from jaxdl.cli.library import chosen, defaults, refuse_sameness, resolve
+from jaxdl.cli.standing import is_done, lengths, trial_phases
 from jaxdl.cli.tuning import (
     Candidate,
     candidate_phases,
@@ -23,9 +24,7 @@ from jaxdl.cli.tuning import (
     tune,
     with_choice,
 )
-from jaxdl.data.source import Source
-from jaxdl.engine import identity
-from jaxdl.errors import DataMissingError, DivergedError, UsageError
+from jaxdl.errors import DivergedError, UsageError
 from jaxdl.files import write_json
 from jaxdl.judges import Lead, Paired
 from jaxdl.nn.layers import cpu_formulations
@@ -33,15 +32,13 @@ from jaxdl.report.finished import DIVERGED, finished_names
 from jaxdl.report.result import write_report
 from jaxdl.run import machine, registered
 from jaxdl.run.arm import run_arm
-from jaxdl.run.baseline import numbers_of_baseline, run_baseline, stand_baseline
-from jaxdl.run.comparison import is_believed, refuse_changes, stand
-from jaxdl.run.config import Config, as_json, changes, groups_of, read_config, share_seeds
-from jaxdl.run.origin import reading
+from jaxdl.run.baseline import run_baseline
+from jaxdl.run.config import Config, as_json, groups_of, share_seeds
 from jaxdl.run.record import read_done
 from jaxdl.run.stage import Options, make_stages, numbers_of, refuse_unmeasured
-from jaxdl.study import Eval, Phase, Study, cadence, evaluations, phase_names
+from jaxdl.study import Phase, Study
 
-SMOKE_STEPS, SMOKE_SEEDS = 4, 2
+SMOKE_SEEDS = 2
 
 
 class Plan(NamedTuple):
@@ -210,11 +207,11 @@ def _run_arm(
     tuned = machine.tune_memory()
     experiment = _from(here, experiment)
     for place, lot in share_seeds(_from(here, folder), config):
-        if _is_done(place, lot, experiment):
+        if is_done(place, lot, experiment):
             continue
         if (place / DIVERGED).is_file():  # of a run before this one
             (place / DIVERGED).unlink()
-        phases = phases or of(_phases(study, lot))
+        phases = phases or of(trial_phases(study, lot))
         place, experiment = _from(here, place), _from(here, experiment)
         if lot.init_from and _from(here, Path(lot.init_from)) != Path(lot.init_from):
             raise UsageError(
@@ -246,7 +243,7 @@ def _run_baseline(start: _Start, folder: Path, config: Config) -> None:
     study, plan, experiment, env, _, here = start
     for place, lot in share_seeds(_from(here, folder), config):
         experiment = _from(here, experiment)
-        if not _is_done(place, lot, experiment):
+        if not is_done(place, lot, experiment):
             run_baseline(
                 place,
                 study.baselines[lot.arm],
@@ -314,7 +311,7 @@ def _check_trials(start: _Start, folder: Path, configs: Mapping[str, Config]) ->
         for each in pending:
             name = f'arm {arm!r}, {in_words(each.params)}'
             checks.append((name, partial(_trace_candidate, start, each.config)))
-        if not all(_is_done(*it, experiment) for it in share_seeds(folder / arm, config)):
+        if not all(is_done(*it, experiment) for it in share_seeds(folder / arm, config)):
             checks.append((f'arm {arm!r}', partial(_trace, start, config, sizes)))
     for what, check in checks if len(checks) > 1 or equals else []:
         try:
@@ -328,13 +325,13 @@ def _check_trials(start: _Start, folder: Path, configs: Mapping[str, Config]) ->
 
 def _trace(start: _Start, config: Config, sizes: dict[str, dict[str, int]]) -> None:
     """Trace an arm, and note how many parameters it has."""
-    stages = make_stages(_phases(start.study, config), config.seeds, start.options)
+    stages = make_stages(trial_phases(start.study, config), config.seeds, start.options)
     refuse_unmeasured(config.arm, numbers_of(stages), **_judged(start.study, config.arm))
     sizes[config.arm] = {'parameters': stages[-1].engine.parameters()}
 
 
 def _trace_candidate(start: _Start, config: Config) -> None:
-    phases = candidate_phases(_phases(start.study, config))
+    phases = candidate_phases(trial_phases(start.study, config))
     stages = make_stages(phases, config.seeds, start.options)
     refuse_unknown(start.study, stages[-1].about)
 
@@ -361,92 +358,6 @@ def _stable(what: str, params: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in params.items():
         as_json(value, f'{what}, {name}')
     return dict(params)
-
-
-def _phases(study: Study, config: Config) -> tuple[Phase, ...]:
-    """The phases of an arm, a few steps of each for a smoke run; the files they read are noted."""
-    with reading():
-        phases = phases_of(study, config.params)
-    return tuple(_shortened(phase) for phase in phases) if config.smoke else phases
-
-
-def lengths(phases: Sequence[Phase]) -> list[dict[str, Any]]:
-    """What config.json says of phases: names, steps, and the steps between evaluations."""
-    return [
-        {
-            'name': name,
-            'steps': phase.steps,
-            'every': {'': cadence(phase)} | {n: e.every for n, e in evaluations(phase).items()},
-        }
-        for name, phase in zip(phase_names(phases), phases, strict=True)
-    ]
-
-
-def check_arms(study: Study, folder: Path, experiment: Path, *, say: Callable[[str], None]) -> None:
-    """Raise UsageError where a finished arm in `folder` is not what the experiment computes now.
-
-    An arm whose data are not here cannot be checked, which is said.
-    """
-    for arm in arms_in(folder):
-        for place in groups_of(folder / arm):
-            if not (place / 'DONE').exists() or is_believed(place, experiment):
-                continue
-            config = read_config(place)
-            if arm in study.baselines and not config.phases:
-                numbers = numbers_of_baseline(
-                    study.baselines[arm], config._replace(params=recall(study, config))
-                )
-                standing = stand_baseline(place, numbers, config, experiment=experiment)
-                refuse_changes(standing, accept=False)
-                standing.write(experiment)
-                continue
-            try:
-                phases = _phases(study, config._replace(params=recall(study, config)))
-            except DataMissingError as missing:
-                say(f'{place}: not compared with what the experiment computes now: {missing}')
-                continue
-            stages = make_stages(phases, config.seeds, Options())
-            standing = stand(place, stages, config, experiment=experiment)
-            refuse_changes(standing, accept=False)
-            standing.write(experiment)
-
-
-def tell_changes(
-    folder: Path,
-    phases: Sequence[Phase],
-    config: Config,
-    *,
-    experiment: Path,
-    say: Callable[[str], None],
-) -> None:
-    """Say in what the run of an arm differs from what its experiment computes now, if it does."""
-    if (folder / 'identity.json').exists() and not is_believed(folder, experiment):
-        stages = make_stages(phases, config.seeds, Options())
-        if changed := stand(folder, stages, config, experiment=experiment).changed:
-            say(f'{folder} holds a run that computes something else: {identity.in_words(changed)}')
-
-
-def _is_done(folder: Path, config: Config, experiment: Path) -> bool:
-    """Whether the folder holds the arm that is asked for, and done; its phases are not known."""
-    if not (folder / 'config.json').exists():
-        return False
-    same = all(path.startswith('phases') for path in changes(folder, config))
-    return same and is_believed(folder, experiment)
-
-
-def recall(study: Study, config: Config) -> dict[str, Any]:
-    """The parameters that a config.json holds, as the trial takes them: tuples are tuples again."""
-    known = {**defaults(study), **study.named().get(config.arm, {})}
-    return {
-        name: _recalled(value, [known.get(name), *(study.tune or {}).get(name, ())])
-        for name, value in config.params.items()
-    }
-
-
-def _recalled(value: Any, known: Sequence[Any]) -> Any:
-    """The value that a JSON file holds, of those that are known, or else what it must have been."""
-    same = [each for each in known if as_json(each) == value]
-    return same[0] if same else tuple(value) if isinstance(value, list) else value
 
 
 def write_answer(study: Study, name: str, folder: Path, *, command: str) -> dict[str, Any]:
@@ -479,27 +390,6 @@ def surroundings() -> dict[str, Any]:
         'commit': commit,
         'layers': 'formulations for CPU' if cpu_formulations() else 'plain',
     }
-
-
-def arms_in(folder: Path) -> Sequence[str]:
-    """The arms of a run folder. Raises UsageError where it is no run folder."""
-    if not folder.is_dir():
-        raise UsageError(f'no run in {folder}: there is no such folder')
-    arms = sorted(path.parent.name for path in folder.glob('*/config.json'))
-    if not arms:
-        raise UsageError(f'no run in {folder}: it holds no arm')
-    return arms
-
-
-def _shortened(phase: Phase) -> Phase:
-    steps = min(phase.steps, SMOKE_STEPS)
-    every = max(1, steps // 2)
-
-    def often(test: Source | Eval | None) -> Any:
-        return test._replace(every=None) if isinstance(test, Eval) else test
-
-    tests = {name: often(test) for name, test in phase.tests.items()}
-    return phase._replace(steps=steps, every=every, valid=often(phase.valid), tests=tests)
 
 
 def _writable(folder: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxdl.cli.grid import grid_of, tuning_seeds
 from jaxdl.cli.library import own_parameters, phases_of
-from jaxdl.cli.plan import recall
+from jaxdl.cli.standing import recall
 from jaxdl.derived import derived
 from jaxdl.errors import DataMissingError, UsageError
 from jaxdl.report.tuned import ASKED

@@ -19,7 +19,7 @@ import pytest
 
 from jaxdl import interop
 from jaxdl.checkpoint.manager import load_weights
-from jaxdl.cli import commands, plan
+from jaxdl.cli import commands, plan, standing
 from jaxdl.cli.commands import COMMANDS
 from jaxdl.cli.library import resolve
 from jaxdl.cli.main import main, usage
@@ -176,7 +176,7 @@ def test_what_result_json_holds(finished):
 
 
 def test_a_finished_run_prints_its_result_again_without_its_data(there, finished, monkeypatch):
-    monkeypatch.setattr(plan, 'phases_of', None)
+    monkeypatch.setattr(standing, 'phases_of', None)
     monkeypatch.setattr(plan, 'run_arm', None)
     code, out, err = typed(*RUN)
     assert code == 0 and out == finished[1] and err == ''
@@ -332,7 +332,7 @@ def test_parameters_come_back_from_json_as_the_trial_takes_them():
     params = resolve(study, 'a', {'widths': (2, 3)})
     config = Config('s', 'a', [0], as_json(params), [])
     assert config.params == {'widths': [2, 3], 'clip': 'inf', 'names': ['x']}
-    assert plan.recall(study, config) == params
+    assert standing.recall(study, config) == params
 
 
 def test_report_writes_the_same_report_again(there):
@@ -615,7 +615,7 @@ def test_what_the_system_does_to_a_run(error, code, line, monkeypatch):
 
 def test_sigterm_before_an_arm_is_exit_code_75(monkeypatch):
     handler = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(plan, 'phases_of', lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(standing, 'phases_of', lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     code, _, err = typed(*RUN)
     assert code == 75 and 'stopped; the same command goes on from there' in err
     assert signal.getsignal(signal.SIGTERM) is handler

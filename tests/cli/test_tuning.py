@@ -16,7 +16,7 @@ import pytest
 from test_cli import flat, mistake, typed
 
 from jaxdl.checkpoint.manager import load_weights
-from jaxdl.cli import plan
+from jaxdl.cli import plan, standing
 from jaxdl.cli.grid import FIRST_SEED, combinations, folder_name, grid_of
 from jaxdl.cli.library import load
 from jaxdl.cli.soundness import check_study
@@ -302,7 +302,7 @@ def test_a_run_that_is_stopped_in_the_middle_of_tuning_ends_as_if_it_had_never_b
 def test_a_finished_choice_is_not_made_again(there, finished, monkeypatch):
     monkeypatch.setattr(plan, 'run_arm', None)
     monkeypatch.setattr(plan, 'run_baseline', None)
-    monkeypatch.setattr(plan, 'phases_of', None)
+    monkeypatch.setattr(standing, 'phases_of', None)
     code, out, err = typed(*RUN)
     assert (code, out, err) == (0, finished[1], '')
 
@@ -445,7 +445,7 @@ def test_a_value_that_was_chosen_comes_back_from_json_as_the_trial_takes_it():
     study = Study('?', trial, {'a': {}}, tune={'clip': (math.inf, 2.0), 'widths': ([3], (4, 5))})
     for params in combinations(grid_of(study, 'a', {})):
         config = Config('s', 'a', [0], as_json(params), [], tuned=['clip', 'widths'])
-        assert plan.recall(study, config) == params
+        assert standing.recall(study, config) == params
 
 
 # ---- mistakes ------------------------------------------------------------------------------------

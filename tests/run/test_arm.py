@@ -18,7 +18,7 @@ from pace import mostly_slow
 import jaxdl.run.stage
 from jaxdl.checkpoint.manager import Checkpoints, load_weights
 from jaxdl.cli.library import load, names, phases_of, resolve
-from jaxdl.cli.plan import lengths
+from jaxdl.cli.standing import lengths
 from jaxdl.data.stream import nothing, synthetic
 from jaxdl.engine.choice import Choice
 from jaxdl.engine.engine import Engine

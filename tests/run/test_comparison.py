@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from jaxdl.cli.library import find, load
-from jaxdl.cli.plan import Plan, check_arms, run_study
+from jaxdl.cli.plan import Plan, run_study
+from jaxdl.cli.standing import check_arms
 from jaxdl.engine.engine import Engine
 from jaxdl.errors import UsageError
 from jaxdl.files import read_json
@@ -137,7 +138,7 @@ def finished(here, trained_once, monkeypatch):
 
 def test_an_unchanged_experiment_is_believed_without_its_data(finished, monkeypatch):
     run(monkeypatch)  # from this folder
-    monkeypatch.setattr('jaxdl.cli.plan.phases_of', None)
+    monkeypatch.setattr('jaxdl.cli.standing.phases_of', None)
     run(monkeypatch)
     assert finished[1] == []
 
