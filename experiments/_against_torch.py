@@ -166,14 +166,17 @@ def our_loop(engine: Engine) -> Iterator[Racer]:
 
 
 @contextmanager
-def torch_process(words: Sequence[str], *, parameters: int) -> Iterator[Racer]:
+def torch_process(
+    words: Sequence[str], *, parameters: int, program: str = '_in_torch.py'
+) -> Iterator[Racer]:
     """PyTorch in a process of its own, so that neither has the other's memory and threads.
 
+    program: the file beside this one that is run with `words`.
     Raises ValueError where its network has another number of parameters than ours.
     """
-    program = [sys.executable, str(Path(__file__).with_name('_in_torch.py')), *words]
+    command = [sys.executable, str(Path(__file__).with_name(program)), *words]
     pipe = subprocess.PIPE
-    with subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True) as process:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdin and process.stdout
         answers = process.stdout
 

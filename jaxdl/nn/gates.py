@@ -9,7 +9,7 @@ for all gates and biases added inside the scan bring the forward alone to 0.71; 
 for the recurrent weights over flat rows, where an einsum of two axes copies both, 0.95 of before.
 What did not pay: a tangent of the cell computed again on the way back instead of kept, 1.0;
 coefficients of all steps before the scan back, 0.98 for six more arrays; the transposed product
-without a transposed kernel, 1.25; rows in two halves, in one scan or in two, 1.2 to 2.0, as a
+without a transposed kernel, 1.25; rows in two halves, in one scan or in two, 1.1 to 2.1, as a
 product in a loop has the processor's threads by itself; gates written over the inputs in the
 scan's own state, 0.95 forward, but 3.3 on the way back, where XLA copies all steps at each.
 """
