@@ -45,6 +45,7 @@ def pairs(kind: str, split: str) -> tuple[Table, Words, Words]:
         tokenizers=(words, actions),
         length=(READ, SAID),
         name=f'scan {kind} {split}',
+        card=table.card,
     )
     return rows, words, actions
 

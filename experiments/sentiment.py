@@ -76,6 +76,7 @@ def reviews(split: str) -> tuple[Table, Words]:
         columns={'y': table.column('y')},
         classes={'y': NAMES},
         name=f'sst2 {split}',
+        card=table.card,
     )
     return rows, tokenizer
 

@@ -44,6 +44,7 @@ def sentences(split: str) -> tuple[Table, Words, tuple[str, ...]]:
         length=LENGTH,
         classes=names,
         name=f'ud_english {split}',
+        card=table.card,
     )
     return rows, tokenizer, names
 

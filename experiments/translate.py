@@ -50,6 +50,7 @@ def pairs(split: str) -> Table:
         tokenizers=(tokenizer, tokenizer),
         length=(LENGTH, LENGTH),
         name=f'multi30k {split}',
+        card=table.card,
     )
 
 

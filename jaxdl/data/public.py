@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxdl.data.card import Card
 from jaxdl.data.prepared import data_dir
 from jaxdl.data.table import Table
 from jaxdl.errors import DataMissingError, JaxdlError
@@ -38,6 +39,11 @@ class PublicSet(NamedTuple):
     files: Mapping[str, Download]
     splits: Mapping[str, int]
     load: Callable[[str], Table]
+
+
+def card_of(known: PublicSet) -> Card:
+    """The card of such a dataset."""
+    return Card(known.name, known.source, licence=known.licence, about=known.about)
 
 
 def public_sets() -> dict[str, PublicSet]:

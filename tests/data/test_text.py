@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxdl.data.card import Card
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import csv
 from jaxdl.data.text import (
@@ -318,3 +319,16 @@ def test_lines_of_ones_own_are_classified(tmp_path):
     source = shuffled(table, batch=32)
     batch = next(iter(source))
     assert batch['tokens'].shape == (32, 50) and set(np.asarray(batch['lengths'])) == {3}
+
+
+def test_a_table_of_tokens_is_of_the_dataset_of_its_texts():
+    card = Card('plays', 'https://a.b', licence='none stated')
+    letters = Characters.learn('ab')
+    both = {'tokenizers': (letters, letters), 'length': (4, 4)}
+    for table in (
+        token_table(['a', 'b'], letters, length=2, card=card),
+        pair_table(['a'], ['b'], **both, card=card),
+        tag_table([['a']], [[0]], letters, length=2, card=card),
+    ):
+        assert table.card == card and table.take([0]).card == card
+    assert token_table(['a'], letters, length=2, name='mine').card == Card('mine')

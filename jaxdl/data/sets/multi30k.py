@@ -2,7 +2,7 @@
 
 import gzip
 
-from jaxdl.data.public import Download, PublicSet, locate
+from jaxdl.data.public import Download, PublicSet, card_of, locate
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.errors import JaxdlError, UsageError, nearest
 
@@ -18,7 +18,7 @@ def multi30k(split: str = 'train') -> Table:
     if split not in SPLITS:
         raise UsageError(f'multi30k: there is no split {split!r}{nearest(split, SPLITS)}')
     columns = {language: _read(f'{SPLITS[split]}.{language}.gz') for language in LANGUAGES}
-    return from_arrays(columns, name=f'multi30k {split}')
+    return from_arrays(columns, name=f'multi30k {split}', card=card_of(SET))
 
 
 def _read(file: str) -> list[str]:

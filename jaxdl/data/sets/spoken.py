@@ -34,8 +34,10 @@ def spoken_digit(*, longest: int = LONGEST) -> Table:
     name in the order of the alphabet; index, the number of the recording, 0..49.
     """
     columns = {'x': 'audio', 'y': 'label', 'file': 'audio/filename'}
-    read = tfds('spoken_digit', 'train', columns=columns).arrays
-    return recordings(read['x'], read['y'], read['file'], longest=longest)
+    table = tfds('spoken_digit', 'train', columns=columns)
+    read = table.arrays
+    found = recordings(read['x'], read['y'], read['file'], longest=longest)
+    return replace(found, card=table.card)
 
 
 def recordings(waves: Any, digits: Any, files: Any, *, longest: int) -> Table:
@@ -96,7 +98,7 @@ def spelled(table: Table) -> Table:
     letters = np.array([row + [0] * (max(counts) - len(row)) for row in rows], np.int32)
     y = table.column('y')
     columns = {**table.arrays, 'text': letters[y], 'text_lengths': counts[y]}
-    return from_arrays(columns, name=table.name, classes=table.classes)
+    return from_arrays(columns, name=table.name, classes=table.classes, card=table.card)
 
 
 def utterances(

@@ -5,7 +5,7 @@ GLUE, and so TFDS, hides the labels of the test sentences; they are in a file of
 
 import numpy as np
 
-from jaxdl.data.public import Download, PublicSet, locate
+from jaxdl.data.public import Download, PublicSet, card_of, locate
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.data.tfds import tfds
 from jaxdl.errors import JaxdlError, UsageError, nearest
@@ -44,7 +44,7 @@ def _labelled_test(split: str) -> Table:
         raise JaxdlError(f'{path} is damaged: its lines are a sentence, a tab, and 0 or 1')
     texts, labels = zip(*rows, strict=True)
     columns = {'text': [text.strip() for text in texts], 'y': [int(label) for label in labels]}
-    return from_arrays(columns, name='sst2 test', classes={'y': NAMES})
+    return from_arrays(columns, name='sst2 test', classes={'y': NAMES}, card=card_of(SET))
 
 
 SET = PublicSet(

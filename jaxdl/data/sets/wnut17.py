@@ -1,6 +1,6 @@
 """WNUT-17: rare and new entities in posts on the web (Derczynski et al. 2017)."""
 
-from jaxdl.data.public import Download, PublicSet, locate
+from jaxdl.data.public import Download, PublicSet, card_of, locate
 from jaxdl.data.rows import column_of
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.errors import JaxdlError, UsageError, nearest
@@ -39,7 +39,7 @@ def wnut17(split: str = 'train') -> Table:
         'words': column_of(words[full], object),
         'tags': column_of(tags[full], object),
     }
-    return from_arrays(columns, name=f'wnut17 {split}', classes={'tags': TAGS})
+    return from_arrays(columns, name=f'wnut17 {split}', classes={'tags': TAGS}, card=card_of(SET))
 
 
 HASHES = {

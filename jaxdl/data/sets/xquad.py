@@ -3,7 +3,7 @@
 240 paragraphs of SQuAD's development set, 1,190 questions.
 """
 
-from jaxdl.data.public import Download, PublicSet, locate
+from jaxdl.data.public import Download, PublicSet, card_of, locate
 from jaxdl.data.rows import column_of
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.errors import JaxdlError, UsageError, nearest
@@ -48,7 +48,7 @@ def xquad(split: str = 'all') -> Table:
         'starts': column_of(starts, object),
         'paragraph': column_of(paragraph),
     }
-    return from_arrays(columns, name=f'xquad {split}')
+    return from_arrays(columns, name=f'xquad {split}', card=card_of(SET))
 
 
 SET = PublicSet(

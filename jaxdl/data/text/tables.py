@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxdl.data.card import Card
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.data.text.vocabulary import Tokenizer
 from jaxdl.errors import UsageError
@@ -28,6 +29,7 @@ def token_table(
     columns: Mapping[str, Any] | None = None,
     classes: Mapping[str, Sequence[str]] | None = None,
     name: str = 'texts',
+    card: Card | None = None,
 ) -> Table:
     """A row for each text: `tokens` int32 [length] and `lengths` int32.
 
@@ -35,11 +37,13 @@ def token_table(
         says how many were.
     start, end: whether the tokens that mark them are added.
     columns: more columns of these rows, such as their labels {'y': ...}; classes: their names.
+    card: the dataset that the texts are of.
     """
     rows = [marked(tokenizer.encode(text), tokenizer, start=start, end=end) for text in texts]
     tokens, lengths, cut = padded(rows, length=length, pad=pad_of(tokenizer), last=end)
     held = {'tokens': tokens, 'lengths': lengths, **(columns or {})}
-    return from_arrays(held, name=name + told_cut(cut, len(rows), length), classes=classes)
+    named = name + told_cut(cut, len(rows), length)
+    return from_arrays(held, name=named, classes=classes, card=card)
 
 
 def pair_table(
@@ -49,6 +53,7 @@ def pair_table(
     tokenizers: tuple[Tokenizer, Tokenizer],
     length: tuple[int, int],
     name: str = 'pairs',
+    card: Card | None = None,
 ) -> Table:
     """A row for each pair: `source` and `target`, int32 [length], with `source_lengths` and
     `target_lengths`, and `reference`, the target's text as UTF-8 bytes, uint8 [longest].
@@ -57,6 +62,7 @@ def pair_table(
 
     tokenizers, length: of sources and of targets. What is longer is cut, and the name of the table
         says how many were; the reference is never cut.
+    card: the dataset that the texts are of.
     """
     texts = list(sources), list(targets)
     if len(texts[0]) != len(texts[1]):
@@ -72,7 +78,7 @@ def pair_table(
         held[kind], held[f'{kind}_lengths'] = made[:2]
         cuts.append(told_cut(made[2], len(rows), size, kind))
     held['reference'] = utf8(texts[1])
-    return from_arrays(held, name=name + ''.join(cuts))
+    return from_arrays(held, name=name + ''.join(cuts), card=card)
 
 
 def tag_table(
@@ -85,6 +91,7 @@ def tag_table(
     end: bool = False,
     classes: Sequence[str] = (),
     name: str = 'sentences',
+    card: Card | None = None,
 ) -> Table:
     """A row for each sentence of words: `tokens`, `lengths`, and `tags` int32 [length].
 
@@ -92,7 +99,7 @@ def tag_table(
     others, marks and padding have IGNORED, -1. A word of which the tokenizer makes nothing is
     unknown, so that no tag is lost.
 
-    length, start, end: as in `token_table`; classes: the names of the tags.
+    length, start, end, card: as in `token_table`; classes: the names of the tags.
     """
     rows, marks = [], []
     for number, (words, given) in enumerate(zip(sentences, tags, strict=True)):
@@ -110,7 +117,8 @@ def tag_table(
     held = {'tokens': tokens, 'lengths': lengths}
     held['tags'] = padded(marks, length=length, pad=IGNORED, last=end)[0]
     named = {'tags': classes} if classes else None
-    return from_arrays(held, name=name + told_cut(cut, len(rows), length), classes=named)
+    whole = name + told_cut(cut, len(rows), length)
+    return from_arrays(held, name=whole, classes=named, card=card)
 
 
 def packed(
