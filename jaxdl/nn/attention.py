@@ -95,14 +95,23 @@ def rotary(x: Array, positions: Array, *, base: float = 10_000.0) -> Array:
 
 
 def attend(
-    query: Array, key: Array, value: Array, *, mask: Array | None = None, causal: bool = False
+    query: Array,
+    key: Array,
+    value: Array,
+    *,
+    mask: Array | None = None,
+    causal: bool = False,
+    drop: Callable[[Array], Array] | None = None,
 ) -> Array:
     """softmax(q k / sqrt(size)) v, [B, T, heads, size] (Vaswani et al. 2017, eq. 1).
 
     key and value [B, S, groups, size]; each group serves heads / groups heads in a row. A query
-    that may look at nothing gets a mean of all values. On GPU it is cuDNN's, where that can.
+    that may look at nothing gets a mean of all values. On GPU it is cuDNN's, where that can and
+    nothing is dropped.
+
+    drop: of the softmax [B, heads, T, S], dropout.
     """
-    if not cpu_formulations() or query.dtype != jnp.float32:
+    if drop is None and (not cpu_formulations() or query.dtype != jnp.float32):
         return jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=causal)
     batch, steps, heads, size = query.shape
     seen, groups = key.shape[1:3]
@@ -119,7 +128,10 @@ def attend(
         allowed = before if mask is None else mask & before
     if allowed is not None:
         scores = jnp.where(allowed, scores, LOWEST)
-    y = softmax(scores).reshape(batch * groups, each * steps, seen) @ v
+    weights = softmax(scores)
+    if drop is not None:
+        weights = drop(weights)
+    y = weights.reshape(batch * groups, each * steps, seen) @ v
     y = y.reshape(batch, heads, steps, size)
     return y.swapaxes(1, 2)
 
@@ -174,23 +186,8 @@ class Attention(nn.Module):
         if self.rotate:
             q = self.rotate(q, jnp.arange(x.shape[1]))
             k = self.rotate(k, jnp.arange(source.shape[1]))
-        if self.dropout and train:
-            y = self._dropped(q, k, v, mask, causal)
-        else:
-            y = attend(q, k, v, mask=mask, causal=causal)
-        return self.out(y)
-
-    def _dropped(self, q: Array, k: Array, v: Array, mask: Array | None, causal: bool) -> Array:
-        repeat = self.heads // k.shape[2]
-        k, v = (jnp.repeat(x, repeat, axis=2) for x in (k, v))
-        scores = jnp.einsum('bthd,bshd->bhts', q / math.sqrt(q.shape[-1]), k)
-        if causal:
-            before = causal_mask(q.shape[1])
-            mask = before if mask is None else mask & before
-        if mask is not None:
-            scores = jnp.where(mask, scores, LOWEST)
-        weights = self.drop(jax.nn.softmax(scores), deterministic=False)
-        return jnp.einsum('bhts,bshd->bthd', weights, v)
+        drop = partial(self.drop, deterministic=False) if self.dropout and train else None
+        return self.out(attend(q, k, v, mask=mask, causal=causal, drop=drop))
 
     # ---- step by step ---------------------------------------------------------------------------
 
