@@ -74,6 +74,7 @@ CONVERT_OPTIONS = [
 SAMPLE_OPTIONS = [
     Option('arm', str | None, None, 'which arm; its first if you do not say'),
     Option('seed', Natural, 0, 'trained with which seed'),
+    Option('tokenizer', Path | None, None, 'of a weights file: its tokenizer.json'),
     Option('prompt', str | None, None, 'text to go on with, or to answer to'),
     Option('length', Count, 200, 'tokens at most'),
     Option('count', Count, 1, 'how many texts'),
@@ -369,16 +370,21 @@ def _sample(words: list[str]) -> None:
     for name in (*searching[1:], *(name for name in DRAWS if searching and name in given)):
         raise UsageError(f'{flag(name)}: it has no use with {flag(searching[0])}')
 
-    from jaxdl.cli.sampling import Way, sample
-    from jaxdl.cli.standing import arms_in
-    from jaxdl.run.config import read_config
+    of_file = Path(word).suffix == '.npz'
+    for name in ('arm', 'seed') if of_file else ('tokenizer',):
+        if name in given:
+            raise UsageError(f'{flag(name)}: a {"file" if of_file else "run"} has its own')
+    if of_file and 'tokenizer' not in given:
+        raise UsageError('--tokenizer: say which, as in --tokenizer FOLDER/tokenizer.json')
 
-    folder, _ = _run_folder(word)
-    arms = [arm for arm in arms_in(folder) if read_config(folder / arm).phases]
-    arm = values['arm'] or next(iter(arms), '')
-    if arm not in arms:
-        raise UsageError(f'--arm: no trained arm {arm!r} in {folder}{nearest(arm, arms)}')
-    way = Way(
+    from jaxdl.cli import sampling
+
+    if of_file:
+        speaker, place = sampling.of_file(Path(word), values['tokenizer']), word
+    else:
+        arm = _trained_arm(_run_folder(word)[0], values['arm'])
+        speaker, place = sampling.of_run(arm, values['seed']), f'{arm}, seed {values["seed"]}'
+    way = sampling.Way(
         values['length'],
         values['beam'],
         0.0 if values['greedy'] else values['temperature'],
@@ -386,12 +392,24 @@ def _sample(words: list[str]) -> None:
         values['top_p'],
         values['key'],
     )
-    texts, remarks = sample(
-        folder / arm, seed=values['seed'], prompt=values['prompt'], count=values['count'], way=way
+    texts, remarks = sampling.sample(
+        speaker, prompt=values['prompt'], count=values['count'], way=way
     )
-    for remark in (f'{folder / arm}, seed {values["seed"]}', *remarks):
+    for remark in (place, *remarks):
         _say(remark)
     print('\n---\n'.join(texts))
+
+
+def _trained_arm(folder: Path, asked: str | None) -> Path:
+    """An arm of a run that is no baseline, the first if none is asked for."""
+    from jaxdl.cli.standing import arms_in
+    from jaxdl.run.config import read_config
+
+    arms = [arm for arm in arms_in(folder) if read_config(folder / arm).phases]
+    arm = asked or next(iter(arms), '')
+    if arm not in arms:
+        raise UsageError(f'--arm: no trained arm {arm!r} in {folder}{nearest(arm, arms)}')
+    return folder / arm
 
 
 @blaming_own()
@@ -529,7 +547,9 @@ COMMANDS = {
         _convert, 'FILE|ARM_FOLDER|--hf NAME', "another implementation's weights to ours, and back"
     ),
     'sample': Command(
-        _sample, 'NAME|FOLDER', 'text by the language model of a run: --prompt, --greedy, --beam'
+        _sample,
+        'NAME|FOLDER|FILE.npz',
+        'text by a trained language model: --prompt, --greedy, --beam',
     ),
     'summary': Command(
         _summary, 'NAME|FILE.py', 'parameters, FLOPs, memory, and a table of layers'

@@ -1,4 +1,4 @@
-"""Text from the language model of a run: what `jaxdl sample` prints."""
+"""Text from the language model of a run or a weights file: what `jaxdl sample` prints."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.data.text import Tokenizer
+from jaxdl.data.text import Tokenizer, load
 from jaxdl.data.text.tables import known, marked
 from jaxdl.decoding import Decoded, Step, beam, decode, sampler
 from jaxdl.errors import UsageError
+from jaxdl.interop import build
+from jaxdl.interop.files import OWN, read_weights
 from jaxdl.keys import Key
 from jaxdl.net import Net
 from jaxdl.objectives.language import started
@@ -38,14 +40,18 @@ class Way(NamedTuple):
     key: int = 0
 
 
-def sample(
-    arm: Path, *, seed: int, prompt: str | None, count: int, way: Way
-) -> tuple[list[str], list[str]]:
-    """Texts by the language model of an arm, and remarks on them.
+class Speaker(NamedTuple):
+    """A network that writes text, and the tokenizers of what it writes and of what it reads."""
 
-    A language model goes on with the prompt, which is part of the text; None is the start of a
-    line. An encoder-decoder answers it. Raises UsageError where the arm has no language model or
-    its phase no tokenizer, and where the prompt or the length does not fit.
+    net: Net
+    tokenizer: Tokenizer
+    source: Tokenizer
+
+
+def of_run(arm: Path, seed: int) -> Speaker:
+    """The language model of an arm.
+
+    Raises UsageError where it has none, or its phase no tokenizer.
     """
     phase, nets = load_outcome(arm, seed)
     net = language_model(arm, nets)
@@ -53,24 +59,56 @@ def sample(
         raise UsageError(
             f'{arm}: its phase does not say how text becomes tokens: Phase(..., tokenizer=...)'
         )
+    return Speaker(net, phase.tokenizer, phase.source_tokenizer or phase.tokenizer)
+
+
+def of_file(path: Path, tokenizer: Path) -> Speaker:
+    """The language model of a weights file that `jaxdl convert` wrote.
+
+    Raises UsageError where it holds no language model, or only a part of one, and where its words
+    are not as many as the tokenizer's.
+    """
+    known = read_weights(path)
+    if (known.arch, known.layout) == OWN or known.without:
+        raise UsageError(f'{path} does not hold a whole network of another implementation')
+    module = build(known.arch, known.layout, **known.config)
+    net = Net(params=known.variables['params'], memory={}, module=module)
+    net = language_model(path, {known.arch: net})
+    read = load(tokenizer)
+    words = getattr(module, 'vocabulary', read.vocabulary)
+    if read.vocabulary > words:
+        raise UsageError(
+            f'--tokenizer: {tokenizer} has {read.vocabulary} tokens, and {path} {words}'
+        )
+    return Speaker(net, read, read)
+
+
+def sample(
+    speaker: Speaker, *, prompt: str | None, count: int, way: Way
+) -> tuple[list[str], list[str]]:
+    """Texts by a language model, and remarks on them.
+
+    It goes on with the prompt, which is part of the text; None is the start of a line. An
+    encoder-decoder answers it. Raises UsageError where the prompt or the length does not fit.
+    """
+    net, tokenizer, source = speaker
     if hasattr(net.module, 'encode'):
         if prompt is None:
             raise UsageError('--prompt: say what to answer to')
-        source = phase.source_tokenizer or phase.tokenizer
         read, remarks = _tokens(source, prompt)
         read = marked(read, source, start=False, end=True)
-        return answers(net, read, phase.tokenizer, count=count, way=way), remarks
-    read, remarks = _tokens(phase.tokenizer, BLANK if prompt is None else prompt)
+        return answers(net, read, tokenizer, count=count, way=way), remarks
+    read, remarks = _tokens(tokenizer, BLANK if prompt is None else prompt)
     if not read:
-        start = phase.tokenizer.special.start
+        start = tokenizer.special.start
         if start is None:
             raise UsageError(f'--prompt: {prompt!r} has no token; say something to go on with')
         read = [start]
-    return continuations(net, read, phase.tokenizer, count=count, way=way), remarks
+    return continuations(net, read, tokenizer, count=count, way=way), remarks
 
 
-def language_model(arm: Path, nets: dict[str, Net]) -> Net:
-    """The one network of an arm that writes text, its slow copy where it has one."""
+def language_model(place: Path, nets: dict[str, Net]) -> Net:
+    """The one network of those in a place that writes text, its slow copy where it has one."""
     found = {
         name: net
         for name, net in nets.items()
@@ -79,10 +117,10 @@ def language_model(arm: Path, nets: dict[str, Net]) -> Net:
     if not found:
         kinds = ', '.join(type(net.module).__name__ for net in nets.values()) or 'no network'
         raise UsageError(
-            f'{arm}: {kinds}: no language model; one has the methods `empty` and `extend`'
+            f'{place}: {kinds}: no language model; one has the methods `empty` and `extend`'
         )
     if len(found) > 1:
-        raise UsageError(f'{arm} has several language models: {", ".join(found)}')
+        raise UsageError(f'{place} has several language models: {", ".join(found)}')
     net = next(iter(found.values()))
     return net.shadow or net
 

@@ -649,7 +649,7 @@ def test_usage_names_every_command():
         (['report'], ['usage: jaxdl report NAME|FOLDER']),
         (['record'], ['usage: jaxdl record NAME|FOLDER']),
         (['convert'], ['usage: jaxdl convert FILE|ARM_FOLDER', '--arch STR', '--no-strict']),
-        (['sample'], ['usage: jaxdl sample NAME|FOLDER', '--prompt STR', '--beam INT']),
+        (['sample'], ['usage: jaxdl sample NAME|FOLDER|FILE.npz', '--prompt STR', '--beam INT']),
         (['summary'], ['usage: jaxdl summary NAME|FILE.py']),
         (['bench'], ['usage: jaxdl bench NAME|FILE.py', '--seconds FLOAT', 'jaxdl bench digits']),
         (['bench', 'digits'], ['usage: jaxdl bench digits', '--seconds FLOAT', '--smoothing']),

@@ -9,6 +9,8 @@ from jaxdl.cli import sampling
 from jaxdl.cli.main import main
 from jaxdl.cli.sampling import Way, answers, continuations
 from jaxdl.data.text import Characters, Words
+from jaxdl.interop import build
+from jaxdl.interop.files import Weights, write_weights
 from jaxdl.models.gpt import GPT
 from jaxdl.models.seq2seq import Seq2Seq
 from jaxdl.net import Net
@@ -144,6 +146,7 @@ def test_an_encoder_decoder_answers(monkeypatch, tmp_path):
     net = Net.init(module, jax.random.key(0), example, example)
     phase = type('Phase', (), {'tokenizer': TOKENIZER, 'source_tokenizer': words})()
     monkeypatch.setattr(sampling, 'load_outcome', lambda arm, seed: (phase, {'net': net}))
+    speaker = sampling.of_run(tmp_path, 0)
     heard = []
 
     def spy(net, source, *args, **options):
@@ -152,11 +155,57 @@ def test_an_encoder_decoder_answers(monkeypatch, tmp_path):
 
     monkeypatch.setattr(sampling, 'answers', spy)
     way = Way(5, temperature=0)
-    texts, _ = sampling.sample(tmp_path, seed=0, prompt='two one', count=2, way=way)
+    texts, _ = sampling.sample(speaker, prompt='two one', count=2, way=way)
     assert heard == [[words.id('two'), words.id('one'), words.special.end]]
     assert len(texts) == 2 and texts[0] == texts[1]
     with pytest.raises(sampling.UsageError, match='--prompt: say what to answer to'):
-        sampling.sample(tmp_path, seed=0, prompt=None, count=1, way=way)
+        sampling.sample(speaker, prompt=None, count=1, way=way)
     phase.tokenizer = None
     with pytest.raises(sampling.UsageError, match='does not say how text becomes tokens'):
-        sampling.sample(tmp_path, seed=0, prompt='two', count=1, way=way)
+        sampling.of_run(tmp_path, 0)
+
+
+SIZES = {'vocabulary': 12, 'context': 8, 'width': 8, 'depth': 1, 'heads': 2}
+
+
+@pytest.fixture(scope='module')
+def converted(tmp_path_factory):
+    """A folder with a small GPT-2 as a weights file, and tokenizers."""
+    folder = tmp_path_factory.mktemp('converted')
+    module = build('gpt2', 'hf', **SIZES)
+    net = Net.init(module, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
+    params = jax.tree.map(np.asarray, net.params)
+    write_weights(folder / 'gpt2.npz', Weights({'params': params}, 'gpt2', 'hf', SIZES))
+    part = Weights({'params': params}, 'gpt2', 'hf', SIZES, ('params/ln_f/*',))
+    write_weights(folder / 'part.npz', part)
+    TOKENIZER.save(folder / 'tokenizer.json')
+    Characters.learn('abcdefghi').save(folder / 'larger.json')
+    return folder, net
+
+
+def test_a_converted_network_speaks(converted, capsys, monkeypatch):
+    folder, net = converted
+    monkeypatch.chdir(folder)
+    words = ['--tokenizer', 'tokenizer.json', '--prompt', 'ab', '--greedy', '--length', '4']
+    code, out, err = said(capsys, 'gpt2.npz', *words)
+    way = Way(4, temperature=0)
+    (want,) = continuations(net, TOKENIZER.encode('ab'), TOKENIZER, count=1, way=way)
+    assert (code, out, err) == (0, f'{want}\n', 'gpt2.npz\n')
+
+
+@pytest.mark.parametrize(
+    ('words', 'line'),
+    [
+        (['gpt2.npz'], '--tokenizer: say which'),
+        (['gpt2.npz', '--seed', '1'], '--seed: a file has its own'),
+        (['mine', '--tokenizer', 'x.json'], '--tokenizer: a run has its own'),
+        (['part.npz', '--tokenizer', 'tokenizer.json'], 'part.npz does not hold a whole network'),
+        (['gpt2.npz', '--tokenizer', 'larger.json'], 'has 13 tokens, and gpt2.npz 12'),
+        (['none.npz', '--tokenizer', 'tokenizer.json'], 'none.npz'),
+    ],
+    ids=lambda value: ' '.join(value)[:30],
+)
+def test_mistakes_about_files_are_one_line(words, line, converted, capsys, monkeypatch):
+    monkeypatch.chdir(converted[0])
+    code, out, err = said(capsys, *words)
+    assert code != 0 and out == '' and line in err and err.count('\n') == 1
