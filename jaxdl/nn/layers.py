@@ -14,7 +14,8 @@ one product take 0.7 to 0.9 of the plain one's time; of maxima see `maxima`. Wha
 the weight gradient of 3x3 convolutions as products of patches, in blocks or not, 1.1 to 6.3 times
 what XLA needs since it has YNNPACK; keeping it from fusing the activation that comes before a
 convolution into the transpositions of its gradient, 0.99; strides in the banded matrix; GELU with a
-gradient derived by hand, 1.0.
+gradient derived by hand, 1.0; in Transformers LayerNorm with one, 0.97 to 1.0 of eight norms and
+products; cross-entropy over 8,000 words with one, 1.02 of the output layer and the loss.
 """
 
 import math
