@@ -67,13 +67,25 @@ def main(study: Study, words: list[str]) -> None:
     head += [f'jaxdl / {name}' for name in ways]
     about = f'A training step of all seeds on {surroundings()["devices"][0]}, medians of '
     about += f'{values["rounds"]} turns, PyTorch {version("torch")}, jax {version("jax")}.'
+    readme = Path(__file__).with_name('README.md')
+    tell(head, rows, about, into=(readme, BEGIN, END) if values['record'] else None)
+
+
+def tell(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    about: str,
+    *,
+    into: tuple[Path, str, str] | None,
+) -> None:
+    """Print a table of races, and write it into a file between two of its lines, if it is given."""
     table = Table(*head, caption=about)
     for row in rows:
         table.add_row(*row)
     Console(width=160).print(table)
-    if values['record']:
+    if into:
         text = '\n'.join([about, '', *markdown_table(head, rows), ''])
-        write_between(Path(__file__).with_name('README.md'), BEGIN, END, text)
+        write_between(*into, text)
         print('wrote the table in experiments/README.md')
 
 

@@ -11,10 +11,9 @@ from typing import Literal
 
 import optax
 
-from experiments.char_lm import text
+from experiments.char_lm import parts, text
 from jaxdl.claims import no_worse, sooner
-from jaxdl.data.stream import in_order
-from jaxdl.data.text import random_windows, windows
+from jaxdl.data.text import random_windows
 from jaxdl.models.rnn import LanguageModel
 from jaxdl.nn.recurrent import GRU, LSTM
 from jaxdl.objectives.language import language_model
@@ -41,19 +40,14 @@ def trial(
         characters: of the text, the first ones.
     """
     tokenizer, tokens = text()
-    tokens = tokens[:characters]
-    first, last = (int(len(tokens) * part) for part in (0.8, 0.9))
+    train, valid, test = parts(tokens[:characters], context)
     module = LanguageModel(tokenizer.vocabulary, (units,), 64, layer=CELLS[cell])
     opt = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(lr, steps))
     )
-    valid, test = (
-        in_order(windows(part, length=context, name=f'shakespeare {name}'), batch=128)
-        for name, part in (('valid', tokens[first:last]), ('test', tokens[last:]))
-    )
     return Phase(
         language_model(module, opt),
-        train=random_windows(tokens[:first], length=context, batch=batch, name='shakespeare'),
+        train=random_windows(train, length=context, batch=batch, name='shakespeare'),
         valid=valid,
         tests={'test': test},
         steps=steps,

@@ -25,6 +25,7 @@ import optax
 
 from jaxdl.claims import better, reaches, sooner
 from jaxdl.data.sets.shakespeare import shakespeare
+from jaxdl.data.source import Source
 from jaxdl.data.stream import in_order
 from jaxdl.data.text import Characters, random_windows, windows
 from jaxdl.models.gpt import GPT
@@ -39,6 +40,16 @@ def text() -> tuple[Characters, np.ndarray]:
     whole = shakespeare('train') + shakespeare('validation+test')
     tokenizer = Characters.learn(whole)
     return tokenizer, np.array(tokenizer.encode(whole), np.int32)
+
+
+def parts(tokens: np.ndarray, context: int) -> tuple[np.ndarray, Source, Source]:
+    """What is trained on, and windows of the ninth tenth and of the last."""
+    first, last = (int(len(tokens) * part) for part in (0.8, 0.9))
+    valid, test = (
+        in_order(windows(part, length=context, name=f'shakespeare {name}'), batch=128)
+        for name, part in (('valid', tokens[first:last]), ('test', tokens[last:]))
+    )
+    return tokens[:first], valid, test
 
 
 def network(kind: str, *, words: int, context: int, big: bool, dropout: float) -> nn.Module:
@@ -68,22 +79,17 @@ def trial(
         characters: of the text, the first ones.
     """
     tokenizer, tokens = text()
-    tokens = tokens[:characters]
-    first, last = (int(len(tokens) * part) for part in (0.8, 0.9))
+    train, valid, test = parts(tokens[:characters], context)
     words = tokenizer.vocabulary
     module = network(kind, words=words, context=context, big=big, dropout=dropout)
     warm = min(100, steps // 10)
     rate = optax.warmup_cosine_decay_schedule(0.0, lr, warm, steps, lr / 10)
     opt = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, b2=0.99, weight_decay=0.1))
     task = language_model(module, opt)
-    valid, test = (
-        in_order(windows(part, length=context, name=f'shakespeare {name}'), batch=128)
-        for name, part in (('valid', tokens[first:last]), ('test', tokens[last:]))
-    )
     show = partial(show_continued, decode=tokenizer.decode, length=context - 1)
     return Phase(
         task,
-        train=random_windows(tokens[:first], length=context, batch=batch, name='shakespeare'),
+        train=random_windows(train, length=context, batch=batch, name='shakespeare'),
         valid=valid,
         tests={'test': Eval(test, show=show)},
         steps=steps,

@@ -19,10 +19,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from experiments._against_torch import Racer, apart, torch_process
+from experiments._against_torch import Racer, apart, tell, torch_process
 from jaxdl.cli.main import run_script
 from jaxdl.cli.options import Option, parse
 from jaxdl.cli.plan import surroundings
@@ -30,7 +28,6 @@ from jaxdl.errors import UsageError, nearest
 from jaxdl.models.gpt import GPT
 from jaxdl.net import Net
 from jaxdl.objectives.language import continued
-from jaxdl.report.recorded import markdown_table, write_between
 from jaxdl.run import machine
 from jaxdl.study import Count, Rate
 
@@ -82,14 +79,8 @@ def main(words: list[str]) -> None:
     about = f'{LENGTH} tokens after {PROMPT}, greedily, on {surroundings()["devices"][0]}, medians '
     about += f'of {values["rounds"]} turns, transformers {version("transformers")} with PyTorch '
     about += f'{version("torch")}, jax {version("jax")}; the last column is of times.'
-    table = Table(*HEAD, caption=about)
-    for row in rows:
-        table.add_row(*row)
-    Console(width=120).print(table)
-    if values['record']:
-        text = '\n'.join([about, '', *markdown_table(HEAD, rows), ''])
-        write_between(Path(__file__).with_name('README.md'), BEGIN, END, text)
-        print('wrote the table in experiments/README.md')
+    readme = Path(__file__).with_name('README.md')
+    tell(HEAD, rows, about, into=(readme, BEGIN, END) if values['record'] else None)
 
 
 def race(name: str, rows: int, rounds: int, seconds: float) -> list[str]:

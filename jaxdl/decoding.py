@@ -12,12 +12,23 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.keys import Key
+from jaxdl.net import Net
 
 Array = jax.Array
 State = Any
 Step = Callable[[State, Array], tuple[Array, State]]
 Choose = Callable[[Key, Array], Array]
 Penalty = Callable[[Array], Array]
+
+
+def by_token(net: Net) -> Step:
+    """The step of a network that goes on by its method `extend`, a token at a time."""
+
+    def step(state: State, token: Array) -> tuple[Array, State]:
+        (logits, state), _ = net(token[:, None], state, method='extend')
+        return logits[:, 0], state
+
+    return step
 
 
 class Decoded(NamedTuple):

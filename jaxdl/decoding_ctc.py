@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.errors import UsageError
+from jaxdl.lengths import within
 
 Array = jax.Array
 
@@ -29,7 +30,7 @@ def collapse(alignment: Array, lengths: Array, *, blank: int = 0) -> tuple[Array
     """Labels int [B, T], blank at the end, and how many there are, of alignments int [B, T]."""
     steps = alignment.shape[1]
     before = jnp.pad(alignment[:, :-1], ((0, 0), (1, 0)), constant_values=blank)
-    inside = jnp.arange(steps)[None] < lengths[:, None]
+    inside = within(lengths, steps)
     said = (alignment != before) & (alignment != blank) & inside
     place = jnp.where(said, jnp.cumsum(said, axis=1) - 1, steps)
     row = jnp.arange(len(alignment))[:, None]
@@ -43,7 +44,7 @@ def best_path(logits: Array, lengths: Array, *, blank: int = 0) -> Labelling:
     logits: [B, T, V], of which `lengths` [B] steps count. The score is the alignment's.
     """
     logs = jax.nn.log_softmax(jnp.asarray(logits))
-    inside = jnp.arange(logits.shape[1])[None] < lengths[:, None]
+    inside = within(lengths, logits.shape[1])
     score = jnp.where(inside, logs.max(-1), 0).sum(1)
     labels, count = collapse(logs.argmax(-1), lengths, blank=blank)
     return Labelling(labels, count, score)

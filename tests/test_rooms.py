@@ -10,7 +10,7 @@ PACKAGE = Path(jaxdl.__file__).parent
 # From the ground up. A module may import what stands in its own line or in one before it. What an
 # experiment names comes first; from `checkpoint` on it is what an experiment never names.
 ROOMS = [
-    ['', 'errors', 'faults', 'blame', 'keys', 'paths', 'files'],
+    ['', 'errors', 'faults', 'blame', 'keys', 'paths', 'files', 'lengths'],
     ['audio', 'metrics', 'samples', 'losses', 'optim', 'net', 'baselines'],
     ['decoding', 'decoding_ctc'],
     ['task'],

@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxdl.audio.fourier import stft
 from jaxdl.errors import UsageError
+from jaxdl.lengths import within
 
 Array = jax.Array
 
@@ -162,7 +163,7 @@ def standardised(x: Array, lengths: Array, *, eps: float = 1e-5) -> Array:
     Of the cepstra this is cepstral mean and variance normalisation, which takes away what a
     microphone adds.
     """
-    keep = (jnp.arange(x.shape[1])[None] < lengths[:, None])[..., None]
+    keep = within(lengths, x.shape[1])[..., None]
     count = jnp.maximum(lengths, 1)[:, None, None]
     mean = jnp.where(keep, x, 0).sum(1, keepdims=True) / count
     centred = jnp.where(keep, x - mean, 0)

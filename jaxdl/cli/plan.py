@@ -27,13 +27,13 @@ from jaxdl.cli.tuning import (
 from jaxdl.errors import DivergedError, UsageError
 from jaxdl.files import write_json
 from jaxdl.judges import Lead, Paired
-from jaxdl.nn.layers import cpu_formulations
 from jaxdl.report.finished import DIVERGED, finished_names
 from jaxdl.report.result import write_report
 from jaxdl.run import machine, registered
 from jaxdl.run.arm import run_arm
 from jaxdl.run.baseline import run_baseline
 from jaxdl.run.config import Config, as_json, groups_of, share_seeds
+from jaxdl.run.origin import layers
 from jaxdl.run.record import read_done
 from jaxdl.run.stage import Options, make_stages, numbers_of, refuse_unmeasured
 from jaxdl.study import Phase, Study
@@ -388,7 +388,7 @@ def surroundings() -> dict[str, Any]:
         'platform': found['os'],
         'memory': found['memory'],
         'commit': commit,
-        'layers': 'formulations for CPU' if cpu_formulations() else 'plain',
+        'layers': layers(),
     }
 
 

@@ -12,15 +12,24 @@ from jaxdl.metrics import Better, Metric, Number, joined
 def edit_distance(found: Sequence[Any], truth: Sequence[Any]) -> int:
     """The fewest insertions, deletions and substitutions that make one of the other.
 
-    Levenshtein 1966, by the table of Wagner and Fischer 1974.
+    Levenshtein 1966, by the table of Wagner and Fischer 1974, a row at a time.
     """
-    row = list(range(len(truth) + 1))
-    for i, a in enumerate(found, 1):
-        diagonal, row[0] = row[0], i
-        for j, b in enumerate(truth, 1):
-            here = min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
-            diagonal, row[j] = row[j], here
-    return row[-1]
+    names = {item: i for i, item in enumerate({*found, *truth})}
+    x, y = (np.array([names[item] for item in some], np.int64) for some in (found, truth))
+    j = np.arange(len(y) + 1)
+    row = j
+    for i, item in enumerate(x, start=1):
+        best = np.minimum(row[1:] + 1, row[:-1] + (y != item))
+        # An insertion costs 1 a place, from wherever to the left: a running minimum of cost - j.
+        row = np.minimum.accumulate(np.concatenate([[i], best]) - j) + j
+    return int(row[-1])
+
+
+def error_rate(pairs: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> float:
+    """Edits over the number of true labels, of all pairs (found, true); NaN of no labels."""
+    edits = sum(edit_distance(found, truth) for found, truth in pairs)
+    size = sum(len(truth) for _, truth in pairs)
+    return edits / size if size else float('nan')
 
 
 class ErrorRate(Metric):
@@ -67,22 +76,16 @@ class ErrorRate(Metric):
             if counts
         ]
         wrong = [found != true for found, true in pairs]
-        rates = {'wer': _rate(pairs)}
+        rates = {'wer': error_rate(pairs)}
         if self.space is not None:
             words = [(_words(a, self.space), _words(b, self.space)) for a, b in pairs]
-            rates = {'cer': rates['wer'], 'wer': _rate(words)}
+            rates = {'cer': rates['wer'], 'wer': error_rate(words)}
         return {**rates, 'ser': float(np.mean(wrong)) if wrong else float('nan')}
 
     def directions(self) -> Mapping[str, Better]:
         """Fewer errors are better."""
         names = ('wer', 'ser') if self.space is None else ('cer', 'wer', 'ser')
         return dict.fromkeys(names, 'lower')
-
-
-def _rate(pairs: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> float:
-    count = sum(len(truth) for _, truth in pairs)
-    edits = sum(edit_distance(found, truth) for found, truth in pairs)
-    return edits / count if count else float('nan')
 
 
 def _words(labels: Sequence[int], space: int) -> list[tuple[int, ...]]:

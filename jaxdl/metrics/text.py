@@ -15,7 +15,9 @@ import numpy as np
 from flax import struct
 
 from jaxdl.errors import UsageError
+from jaxdl.lengths import within
 from jaxdl.metrics.base import Better, Mean, Metric, joined
+from jaxdl.metrics.edits import error_rate
 from jaxdl.samples import Decode
 
 Array = jax.Array
@@ -38,11 +40,6 @@ def from_utf8(row: Iterable[int]) -> str:
 
 
 # ---- of tokens, inside the program --------------------------------------------------------------
-
-
-def within(lengths: Array, steps: int) -> Array:
-    """Which of `steps` tokens are among the first `lengths` [B] of a row: bool [B, steps]."""
-    return jnp.arange(steps)[None] < lengths[:, None]
 
 
 class Perplexity(Mean):
@@ -167,25 +164,12 @@ def exact_match(said: Sequence[str], true: Sequence[str]) -> float:
 
 def word_error_rate(said: Sequence[str], true: Sequence[str]) -> float:
     """Edits of words over the number of true words, of all texts together; may be above 1."""
-    return _error_rate([s.split() for s in said], [t.split() for t in true])
+    return error_rate([(s.split(), t.split()) for s, t in zip(said, true, strict=True)])
 
 
 def character_error_rate(said: Sequence[str], true: Sequence[str]) -> float:
     """Edits of characters over the number of true ones, of all texts together; may be above 1."""
-    return _error_rate(said, true)
-
-
-def edit_distance(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """The fewest insertions, deletions and substitutions that make b of a (Levenshtein 1966)."""
-    names = {item: i for i, item in enumerate({*a, *b})}
-    x, y = (np.array([names[item] for item in some], np.int64) for some in (a, b))
-    j = np.arange(len(y) + 1)
-    row = j
-    for i, item in enumerate(x, start=1):
-        best = np.minimum(row[1:] + 1, row[:-1] + (y != item))
-        # An insertion costs 1 a place, from wherever to the left: a running minimum of cost - j.
-        row = np.minimum.accumulate(np.concatenate([[i], best]) - j) + j
-    return int(row[-1])
+    return error_rate(list(zip(said, true, strict=True)))
 
 
 TRANSLATION = {'bleu': TextScore(bleu), 'chrf': TextScore(chrf)}
@@ -194,12 +178,6 @@ TRANSCRIPTION = {
     'cer': TextScore(character_error_rate, 'lower'),
     'exact': TextScore(exact_match),
 }
-
-
-def _error_rate(said: Sequence[Sequence[Any]], true: Sequence[Sequence[Any]]) -> float:
-    edits = sum(edit_distance(a, b) for a, b in zip(said, true, strict=True))
-    size = sum(map(len, true))
-    return edits / size if size else math.nan
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
+from jaxdl.lengths import within
 from jaxdl.models.transformer import Block, Perceptron, post_norm
 from jaxdl.models.vit import gelu
 from jaxdl.nn import layers
@@ -221,7 +222,7 @@ class SpanAnswers(nn.Module):
         hidden = self.bert.encode(tokens, lengths, sentences, train=train)
         x = Dense(2, name='outputs')(hidden)
         if lengths is not None:
-            x = jnp.where((jnp.arange(x.shape[1])[None] < lengths[:, None])[..., None], x, -jnp.inf)
+            x = jnp.where(within(lengths, x.shape[1])[..., None], x, -jnp.inf)
         return Span(x[..., 0], x[..., 1])
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
+from jaxdl.lengths import within
 from jaxdl.nn.recurrent import LSTM, Bidirectional, SimpleRNN, Stacked
 
 Array = jax.Array
@@ -81,7 +82,7 @@ class Tagger(nn.Module):
         drop = nn.Dropout(self.dropout, deterministic=not train)
         x = drop(nn.Embed(self.vocabulary, self.embedding, name='embed')(tokens))
         if lengths is not None:  # what is read ahead of a row's end is nothing, not padding
-            x = jnp.where((jnp.arange(steps)[None] < lengths[:, None])[..., None], x, 0)
+            x = jnp.where(within(lengths, steps)[..., None], x, 0)
             lengths = lengths + self.ahead
         x = jnp.pad(x, ((0, 0), (0, self.ahead), (0, 0)))
         x, _ = self.make(name='rnn')(x, lengths=lengths)
@@ -159,7 +160,7 @@ class TextCNN(nn.Module):
         )
         steps = tokens.shape[1]
         if lengths is not None:  # what is padding is as if it were not there
-            x = jnp.where((jnp.arange(steps)[None] < lengths[:, None])[..., None], x, 0)
+            x = jnp.where(within(lengths, steps)[..., None], x, 0)
         found = []
         for width in self.widths:
             # A text shorter than the window has one place: it is filled up with zeros.

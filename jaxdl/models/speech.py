@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdl.lengths import within
 from jaxdl.nn.layers import convolution, max_pool
 from jaxdl.nn.recurrent import LSTM, Bidirectional, Stacked
 
@@ -33,14 +34,9 @@ def stacked_frames(x: Array, lengths: Array, count: int) -> tuple[Array, Array]:
     The last of a row is filled up with zeros.
     """
     rows, steps, features = x.shape
-    x = jnp.where(within(lengths, steps), x, 0)
+    x = jnp.where(within(lengths, steps)[..., None], x, 0)
     x = jnp.pad(x, ((0, 0), (0, -steps % count), (0, 0)))
     return x.reshape(rows, -1, count * features), -(-lengths // count)
-
-
-def within(lengths: Array, steps: int) -> Array:
-    """Bool [B, steps, 1]: the first `lengths` [B] steps of each row."""
-    return (jnp.arange(steps)[None] < lengths[:, None])[..., None]
 
 
 class Recogniser(nn.Module):
@@ -97,12 +93,12 @@ class WordCNN(nn.Module):
     @nn.compact
     def __call__(self, x: Array, lengths: Array, *, train: bool = False) -> Array:
         """[B, T, n] and frames [B] -> logits [B, classes]."""
-        x = jnp.where(within(lengths, x.shape[1]), x, 0)[..., None]
+        x = jnp.where(within(lengths, x.shape[1])[..., None], x, 0)[..., None]
         for i, width in enumerate(self.features):
             conv = nn.Conv(width, (3, 3), conv_general_dilated=convolution, name=f'conv{i}')
             x = nn.relu(conv(x))
             # The border of the row alone is zero, and zero is the least after a ReLU.
-            x = jnp.where(within(lengths, x.shape[1])[..., None], x, 0)
+            x = jnp.where(within(lengths, x.shape[1])[..., None, None], x, 0)
             x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
             x = max_pool(x, (2, 2), strides=(2, 2))
             lengths = -(-lengths // 2)

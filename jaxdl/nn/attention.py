@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import initializers
 
+from jaxdl.lengths import within
 from jaxdl.nn.layers import cpu_formulations, softmax
 
 Array = jax.Array
@@ -41,7 +42,7 @@ LOWEST = float(np.finfo(np.float32).min)  # the score of what may not be attende
 
 def padding_mask(lengths: Array, steps: int) -> Array:
     """[B, 1, 1, steps]: the first `lengths` [B] keys of each row."""
-    return (jnp.arange(steps)[None] < lengths[:, None])[:, None, None]
+    return within(lengths, steps)[:, None, None]
 
 
 def causal_mask(steps: int) -> Array:

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import losses
-from jaxdl.decoding import Step, decode, sampler
+from jaxdl.decoding import Step, by_token, decode, sampler
 from jaxdl.errors import UsageError
 from jaxdl.game import Nets, Shadow, supervised
 from jaxdl.keys import Key
+from jaxdl.lengths import within
 from jaxdl.metrics import Mean
-from jaxdl.metrics.text import Perplexity, token_accuracy, within
+from jaxdl.metrics.text import Perplexity, token_accuracy
 from jaxdl.net import Net
 from jaxdl.samples import Decode, Texts
 from jaxdl.task import Batch, Metrics, Task
@@ -122,12 +123,7 @@ def started(net: Net, prompts: Array, *, room: int) -> tuple[Step, Any]:
     state, _ = net(rows, read + room, method='empty')
     if read > 1:
         (_, state), _ = net(prompts[:, :-1], state, method='extend')
-
-    def step(state: Any, token: Array) -> tuple[Array, Any]:
-        (logits, state), _ = net(token[:, None], state, method='extend')
-        return logits[:, 0], state
-
-    return step, state
+    return by_token(net), state
 
 
 def continued(

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import losses
-from jaxdl.decoding import Decoded, Penalty, Step, beam, greedy, no_penalty
+from jaxdl.decoding import Decoded, Penalty, Step, beam, by_token, greedy, no_penalty
 from jaxdl.game import Nets, Shadow, supervised
 from jaxdl.keys import Key
+from jaxdl.lengths import within
 from jaxdl.metrics import Mean, Metric
 from jaxdl.metrics.text import (
     Perplexity,
@@ -25,7 +26,6 @@ from jaxdl.metrics.text import (
     from_utf8,
     sequence_accuracy,
     token_accuracy,
-    within,
 )
 from jaxdl.net import Net
 from jaxdl.samples import Decode, Texts
@@ -86,12 +86,7 @@ def heard(net: Net, source: Array, lengths: Array, *, room: int) -> tuple[Step, 
     """
     memory, _ = net(source, lengths, method='encode')
     state, _ = net(memory, lengths, room, method='empty')
-
-    def step(state: Any, token: Array) -> tuple[Array, Any]:
-        (logits, state), _ = net(token[:, None], state, method='extend')
-        return logits[:, 0], state
-
-    return step, state
+    return by_token(net), state
 
 
 def say(

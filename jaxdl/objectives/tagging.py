@@ -11,10 +11,10 @@ from jaxdl import losses
 from jaxdl.errors import UsageError
 from jaxdl.game import Shadow, supervised
 from jaxdl.keys import Key
+from jaxdl.lengths import within
 from jaxdl.metrics import Mean, Metric, read_classes
 from jaxdl.metrics.confusion import Confusion, Score, accuracy, macro_f1
 from jaxdl.metrics.entities import Entities
-from jaxdl.metrics.text import within
 from jaxdl.net import Net
 from jaxdl.objectives.classification import check_outputs, read_tokens
 from jaxdl.task import Batch, Labels, Metrics, Task

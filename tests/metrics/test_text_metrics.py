@@ -12,6 +12,7 @@ from jaxdl.data.text import Words
 from jaxdl.errors import UsageError
 from jaxdl.metrics import describe, finish, total
 from jaxdl.metrics.answers import Answered, exact, f1, normalised
+from jaxdl.metrics.edits import edit_distance
 from jaxdl.metrics.entities import Entities, Entity, entities
 from jaxdl.metrics.text import (
     TRANSCRIPTION,
@@ -21,7 +22,6 @@ from jaxdl.metrics.text import (
     bleu,
     character_error_rate,
     chrf,
-    edit_distance,
     from_utf8,
     sequence_accuracy,
     utf8,

@@ -5,7 +5,6 @@ lengths in frames, which `spec_augment` takes.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 from jaxdl.data.augment.basic import Transform, real
 from jaxdl.errors import UsageError
 from jaxdl.keys import Key, key_for
+from jaxdl.lengths import within
 from jaxdl.task import Batch
 
 Array = jax.Array
@@ -33,10 +33,10 @@ def as_features(
 
     def transform(key: Key, batch: Batch) -> Batch:
         x, n = real(batch[column], 'as_features'), batch[lengths]
-        x = jnp.where(_within(n, x.shape[1]), x, 0)
+        x = jnp.where(within(n, x.shape[1]), x, 0)
         count = frames(n)
         y = function(x)
-        y = jnp.where(_within(count, y.shape[1])[..., None], y, 0)
+        y = jnp.where(within(count, y.shape[1])[..., None], y, 0)
         return {**batch, column: y, lengths: count}
 
     return transform
@@ -78,7 +78,7 @@ def spec_augment(
         for i in range(frequencies):
             draw = jax.random.fold_in(key_for(key, 'frequency'), i)
             holes |= _stripe(draw, widest, every, channels)[:, None]
-        holes &= _within(n, steps)[..., None]
+        holes &= within(n, steps)[..., None]
         return {**batch, column: jnp.where(holes, jnp.asarray(fill, x.dtype), x)}
 
     return transform
@@ -91,7 +91,3 @@ def _stripe(key: Key, most: Array, size: Array, places: int) -> Array:
     first = jax.random.randint(key_for(key, 'first'), size.shape, 0, size - wide + 1)
     at = jnp.arange(places)[None]
     return (at >= first[:, None]) & (at < (first + wide)[:, None])
-
-
-def _within(lengths: Any, steps: int) -> Array:
-    return jnp.arange(steps)[None] < lengths[:, None]

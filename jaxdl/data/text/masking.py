@@ -19,7 +19,7 @@ from jaxdl.data.text.tables import known, pad_of, padded, told_cut
 from jaxdl.data.text.vocabulary import Tokenizer
 from jaxdl.errors import UsageError
 from jaxdl.keys import Key, key_for
-from jaxdl.metrics.text import within
+from jaxdl.lengths import within
 from jaxdl.task import Batch
 
 Array = jax.Array
