@@ -108,7 +108,7 @@ def learner(module: nn.Module, opt: optax.GradientTransformation, *, half: bool)
 
     def cast(tree: Any) -> Any:
         def half_of(leaf: jax.Array) -> jax.Array:
-            return leaf.astype(jnp.bfloat16) if jnp.issubdtype(leaf, jnp.floating) else leaf
+            return leaf.astype(jnp.bfloat16) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
         return jax.tree.map(half_of, tree) if half else tree
 

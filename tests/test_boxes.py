@@ -45,7 +45,8 @@ def recomputed(fn, *args):
     """`fn(*args)` where each use of a number computes it anew, and rounds it its own way.
 
     That is what a compiler may do with cheap arithmetic, which it fuses into all that reads it.
-    What a reduction gives is computed once; selecting and moving numbers rounds nothing.
+    What a reduction gives is computed once; selecting and moving numbers rounds nothing, and a
+    floor is a whole number however often it is computed.
     """
     rng = np.random.default_rng(0)
 
@@ -70,7 +71,7 @@ def recomputed(fn, *args):
                 outs = eqn.primitive.bind(*(use(*x) for x in inputs), **eqn.params)
                 outs = outs if eqn.primitive.multiple_results else [outs]
                 moved = any(rounded for _, rounded in inputs)
-                once = name.startswith(('reduce', 'arg', 'dot', 'gather', 'scatter'))
+                once = name.startswith(('reduce', 'arg', 'dot', 'gather', 'scatter', 'floor'))
                 outs = [(out, name in ARITHMETIC or moved and not once) for out in outs]
             known |= dict(zip(eqn.outvars, outs, strict=True))
         return [get(v) for v in jaxpr.outvars]

@@ -233,7 +233,8 @@ class Pmap:
         once: bool = False,
     ) -> Compiled:
         """The program of one device, replicated by pmap."""
-        axes = (0,) * len(mine) + (None,) * len(ours)
+        # An axis for every leaf: jax 0.10 mistakes one for every argument where an argument is empty.
+        axes = (*jax.tree.map(lambda _: 0, tuple(mine)), *[None] * len(ours))
         devices = jax.local_devices()[: self._devices]
         mapped = jax.pmap(
             jax.vmap(fn, in_axes=axes), in_axes=axes, devices=devices, donate_argnums=tuple(donate)

@@ -33,6 +33,10 @@ STEPS = 4
 SEEDS = [0, 1, 2, 3]
 LAYOUTS = mostly_slow(['seeds+batch', 'loop', 'pmap', 'seeds', 'batch'])
 TOLERANCE = 2e-5  # of the largest entry of a leaf: float32 sums in another order, a few steps long
+# Adam moves by whole steps where a gradient is no more than rounding. What goes further than the
+# tolerance may go as far as one rounding of the first parameters, times this; and no law is to
+# be believed of a task that one rounding leads further astray than ASTRAY.
+ROUNDINGS, ASTRAY = 4, 2e-2
 
 
 @functools.cache
@@ -67,7 +71,9 @@ def trained(name: str, layout: str = 'vmap', chunk: int = 2, seeds: tuple = tupl
     return jax.device_get(e.layout.stack(tick.states)), before
 
 
-def assert_close(got, want, tolerance=TOLERANCE):
+def distances(got, want) -> dict[str, float]:
+    """How far each leaf is from the wanted one, of its largest entry."""
+    found = {}
     pairs = zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(want), strict=True)
     for (path, a), b in pairs:
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
@@ -76,7 +82,38 @@ def assert_close(got, want, tolerance=TOLERANCE):
         scale = max(np.abs(b[np.isfinite(b)]).max(initial=0), 1e-3)
         differ = a != b  # not the score of a state that nothing has been measured of yet, -inf
         error = np.abs(a[differ] - b[differ]).max(initial=0) / scale
-        assert error <= tolerance, f'{jax.tree_util.keystr(path)} differs by {error:.1e}'
+        found[jax.tree_util.keystr(path)] = float(error)
+    return found
+
+
+def assert_close(got, want, tolerance=TOLERANCE):
+    for leaf, error in distances(got, want).items():
+        assert error <= tolerance, f'{leaf} differs by {error:.1e}'
+
+
+def assert_trained_alike(got, want, name):
+    """That two ways of training stage `name` give the same numbers, as far as float32 has them."""
+    if max(distances(got, want).values()) > TOLERANCE:
+        astray = sensitivity(name)
+        assert astray <= ASTRAY
+        assert_close(got, want, max(TOLERANCE, ROUNDINGS * astray))
+
+
+@functools.cache
+def sensitivity(name: str) -> float:
+    """How far one rounding of the parameters before training leads the trained ones."""
+    e = engine(name)
+    rng = np.random.default_rng(0)
+
+    def rounded(leaf):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        up = rng.choice([-1, 1], leaf.shape) * np.finfo(leaf.dtype).eps / 2
+        return jax.device_put((np.asarray(leaf) * (1 + up)).astype(leaf.dtype), leaf.sharding)
+
+    *_, tick = e.train(jax.tree.map(rounded, e.init()), start=0, stop=STEPS, cadences=[STEPS])
+    states = jax.device_get(e.layout.stack(tick.states))
+    return max(distances(states, trained(name)[0]).values())
 
 
 def seed(tree, i):
@@ -96,7 +133,7 @@ def seed(tree, i):
 )
 def study(request):
     yield request.param
-    for cached in (phases_of_study, engine, trained):
+    for cached in (phases_of_study, engine, trained, sensitivity):
         cached.cache_clear()
     jax.clear_caches()
 
@@ -113,7 +150,9 @@ def test_law_1_a_seed_among_many_equals_the_seed_alone_and_no_other(study):
     for name in stages(study):
         many, before = trained(name)
         alone, _ = trained(name, seeds=(2,))
-        assert_close(seed(alone, 0), seed(many, 2))
+        assert_trained_alike(seed(alone, 0), seed(many, 2), name)
+        with pytest.raises(AssertionError):
+            assert_trained_alike(seed(alone, 0), seed(many, 1), name)
         for net in toy.nets(before):
             # Those that are drawn: a head of zeros or a bias of several axes is none.
             kernels = [
@@ -124,7 +163,7 @@ def test_law_1_a_seed_among_many_equals_the_seed_alone_and_no_other(study):
 
 def test_law_3_one_step_a_call_equals_many(study):
     for name in stages(study):
-        assert_close(trained(name, chunk=1)[0], trained(name)[0])  # one, two a call
+        assert_trained_alike(trained(name, chunk=1)[0], trained(name)[0], name)  # one, two a call
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
@@ -132,7 +171,7 @@ def test_law_4_every_layout_of_devices_gives_the_same_numbers(study, layout):
     for name in stages(study):
         states, before = trained(name, layout)
         assert_close(before, trained(name)[1])
-        assert_close(states, trained(name)[0])
+        assert_trained_alike(states, trained(name)[0], name)
 
 
 def one_step(name):
