@@ -233,7 +233,7 @@ class Pmap:
         once: bool = False,
     ) -> Compiled:
         """The program of one device, replicated by pmap."""
-        # An axis for every leaf: jax 0.10 mistakes one for every argument where an argument is empty.
+        # An axis a leaf: jax 0.10 miscounts an axis an argument where an argument is empty.
         axes = (*jax.tree.map(lambda _: 0, tuple(mine)), *[None] * len(ours))
         devices = jax.local_devices()[: self._devices]
         mapped = jax.pmap(

@@ -12,7 +12,7 @@ from jaxdl.errors import DataMissingError
 
 # One of each kind that a study can be; the others are run by `make laws`.
 FIRST = ('digits', 'catch_dqn', 'char_lm', 'forecast', 'regularisation', 'ring_gan', 'transfer')
-# What a study judges of arms that have another task than the tiny one: gates adds, and reads pixels.
+# What is judged of arms with another task than the tiny one's: gates adds, and reads pixels.
 ANOTHER_TASK = {'gates': {'test/accuracy'}}
 
 
