@@ -12,7 +12,7 @@ PACKAGE = Path(jaxdl.__file__).parent
 ROOMS = [
     ['', 'errors', 'faults', 'blame', 'keys', 'paths', 'files', 'lengths'],
     ['audio', 'metrics', 'samples', 'losses', 'optim', 'net', 'baselines'],
-    ['decoding', 'decoding_ctc'],
+    ['decoding', 'decoding_ctc', 'diffusion'],
     ['task'],
     ['game', 'transfer', 'boxes', 'metrics.detection'],
     ['nn'],
