@@ -17,6 +17,7 @@ from jaxdl.nn.layers import Conv, Dense
 Array = jax.Array
 
 zeros = initializers.zeros
+EPSILON = 1e-6  # of the norms, as the authors have it
 uniform = initializers.variance_scaling(1.0, 'fan_avg', 'uniform')
 
 
@@ -44,10 +45,12 @@ class Residual(nn.Module):
     @nn.compact
     def __call__(self, x: Array, told: Array, *, train: bool = False) -> Array:
         """[B, H, W, C], [B, n] -> [B, H, W, width]."""
-        h = nn.swish(nn.GroupNorm(self.groups, name='norm1')(x))
+        h = nn.swish(nn.GroupNorm(self.groups, epsilon=EPSILON, name='norm1')(x))
         h = Conv(self.width, (3, 3), kernel_init=uniform, name='conv1')(h)
         told = Dense(self.width, kernel_init=uniform, name='told')(nn.swish(told))
-        h = nn.swish(nn.GroupNorm(self.groups, name='norm2')(h + told[:, None, None]))
+        h = nn.swish(
+            nn.GroupNorm(self.groups, epsilon=EPSILON, name='norm2')(h + told[:, None, None])
+        )
         h = nn.Dropout(self.dropout)(h, deterministic=not train)
         h = Conv(self.width, (3, 3), kernel_init=zeros, name='conv2')(h)
         if x.shape[-1] != self.width:
@@ -63,14 +66,15 @@ class MapAttention(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """[B, H, W, C] -> the same; it starts as the identity."""
-        batch, height, width, channels = x.shape
-        h = nn.GroupNorm(self.groups, name='norm')(x).reshape(batch, height * width, channels)
+        batch, *_, channels = x.shape
+        h = nn.GroupNorm(self.groups, epsilon=EPSILON, name='norm')(x)
         query, key, value = (
-            Dense(channels, kernel_init=uniform, name=name)(h) for name in ('query', 'key', 'value')
+            Conv(channels, (1, 1), kernel_init=uniform, name=name)(h).reshape(batch, -1, channels)
+            for name in ('query', 'key', 'value')
         )
         weights = jax.nn.softmax(query @ key.mT / math.sqrt(channels), axis=-1)
-        out = Dense(channels, kernel_init=zeros, name='out')(weights @ value)
-        return x + out.reshape(x.shape)
+        h = (weights @ value).reshape(x.shape)
+        return x + Conv(channels, (1, 1), kernel_init=zeros, name='out')(h)
 
 
 class DenoisingUNet(nn.Module):
@@ -130,7 +134,7 @@ class DenoisingUNet(nn.Module):
             if level:
                 x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
                 x = Conv(x.shape[-1], (3, 3), kernel_init=uniform, name=f'up{level}')(x)
-        x = nn.swish(nn.GroupNorm(self.groups, name='norm')(x))
+        x = nn.swish(nn.GroupNorm(self.groups, epsilon=EPSILON, name='norm')(x))
         return Conv(self.channels, (3, 3), kernel_init=zeros, name='out')(x)
 
     def _half(self, x: Array, name: str) -> Array:

@@ -117,7 +117,7 @@ def test_diffusion_learns_one_image_and_shows_it():
         return jax.lax.scan(lambda s, k: (task.step(k, s, batch)[0], None), state, keys)[0]
 
     state = jax.jit(steps)(state, jax.random.split(KEY, 800))
-    assert finish(measure(KEY, state, batch))['loss'] < 0.15 < 0.7 < before
+    assert finish(measure(KEY, state, batch))['loss'] < 0.15 < 0.4 < before
     show = jax.jit(functools.partial(show_denoised, schedule=schedule, count=3))
     shown = show(task.nets(state), batch, KEY)['samples'].pixels
     np.testing.assert_allclose(shown, [(image + 1) / 2] * 3, atol=0.1)

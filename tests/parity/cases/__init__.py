@@ -1,12 +1,22 @@
 """Which networks are compared, family by family."""
 
-from cases import convnets, darknet, faster_rcnn, language, recurrent, residual, segmentation
+from cases import (
+    convnets,
+    darknet,
+    diffusion,
+    faster_rcnn,
+    language,
+    recurrent,
+    residual,
+    segmentation,
+)
 
 CASES = [
     *convnets.CASES,
     *residual.CASES,
     *segmentation.CASES,
     *darknet.CASES,
+    *diffusion.CASES,
     *faster_rcnn.CASES,
     *recurrent.CASES,
     *language.CASES,

@@ -14,6 +14,7 @@ for operator in ('nms', 'qnms'):
 from originals import (  # noqa: E402
     convnets,
     darknet,
+    diffusion,
     faster_rcnn,
     language,
     recurrent,
@@ -26,6 +27,7 @@ ORIGINALS = {
     **residual.ORIGINALS,
     **segmentation.ORIGINALS,
     **darknet.ORIGINALS,
+    **diffusion.ORIGINALS,
     **faster_rcnn.ORIGINALS,
     **recurrent.ORIGINALS,
     **language.ORIGINALS,
