@@ -19,6 +19,8 @@ from flax.errors import ScopeParamShapeError
 from jaxdl.errors import UsageError
 from jaxdl.keys import Key, key_for
 
+Axes = tuple[tuple[tuple[str, ...], tuple[str | None, ...]], ...]
+
 
 class Net(struct.PyTreeNode):
     """A module, its parameters, its memory (BatchNorm statistics, ...) and its slow copy.
@@ -26,7 +28,8 @@ class Net(struct.PyTreeNode):
     Calling a net returns the output and the net it has become:
     ``logits, net = net(x, key=key, train=True)``. `memory` changes only when `train` is true.
     `shadow` is the slow copy (EMA, target network) of a player that has one, else None. `frozen`:
-    it belongs to a player that never moves.
+    it belongs to a player that never moves. axes: what the module calls the axes of its parameters
+    (Linen's partitioning metadata), by their path below `params`, for those that have names.
     """
 
     params: Any
@@ -34,6 +37,7 @@ class Net(struct.PyTreeNode):
     shadow: 'Net | None' = None
     module: nn.Module = struct.field(pytree_node=False, kw_only=True)
     frozen: bool = struct.field(pytree_node=False, kw_only=True, default=False)
+    axes: Axes = struct.field(pytree_node=False, kw_only=True, default=())
 
     @classmethod
     def init(cls, module: nn.Module, key: Key, *inputs: Any) -> Self:
@@ -42,10 +46,12 @@ class Net(struct.PyTreeNode):
         Raises UsageError where its call has more arguments than it is given, or has another word
         for `train`: it would never be told that it trains.
         """
-        variables = dict(module.init(_streams(key), *inputs, **_mode(module, inputs)))
+        boxed = dict(module.init(_streams(key), *inputs, **_mode(module, inputs)))
+        boxed.pop('intermediates', None)  # what a module sows is not its memory
+        axes = _axes(boxed.get('params', {}))
+        variables = unboxed(boxed)
         params = variables.pop('params', {})
-        variables.pop('intermediates', None)  # what a module sows is not its memory
-        return cls(params=params, memory=variables, module=module)
+        return cls(params=params, memory=variables, module=module, axes=axes)
 
     def __call__(
         self, *inputs: Any, key: Key | None = None, train: bool = False, method: str | None = None
@@ -70,6 +76,22 @@ class Net(struct.PyTreeNode):
             return output, self
         output, memory = output
         return output, self.replace(memory=dict(memory))
+
+
+def _axes(params: Any) -> Axes:
+    """The names of the axes of parameters, of those that come in a box with names."""
+    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=_is_box)
+    named = [(tuple(key.key for key in path), box.names) for path, box in leaves if _is_box(box)]
+    return tuple(named)
+
+
+def unboxed(variables: Any) -> Any:
+    """Variables without the boxes in which Linen keeps the names of axes."""
+    return jax.tree.map(lambda x: x.value if _is_box(x) else x, variables, is_leaf=_is_box)
+
+
+def _is_box(x: Any) -> bool:
+    return isinstance(x, nn.Partitioned)
 
 
 def _streams(key: Key) -> dict[str, Key]:

@@ -8,22 +8,22 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Interval
 
 from jaxdl.blame import blaming_own
 from jaxdl.cli.options import Option, Parsed, flag, parse, signature_options
+from jaxdl.engine.axes import check_layout
 from jaxdl.errors import UsageError, nearest
 from jaxdl.study import Count, Natural, Rate, Study
 
 Share = Annotated[float, Interval(gt=0, le=1)]
-LayoutName = Literal['auto', 'vmap', 'loop', 'seeds', 'batch', 'seeds+batch', 'pmap']
 
 DEBUG = Option('debug', bool, False, 'show the traceback of an error')
 ARM = Option('arm', tuple[str, ...], (), 'which arms; all but tiny if none is named')
 SEEDS = Option('seeds', Count | None, None, 'how many seeds; the study says if you do not')
-LAYOUT = Option('layout', LayoutName, 'auto', 'how seeds and batches lie over devices')
+LAYOUT = Option('layout', str, 'auto', 'over devices: vmap, loop, pmap, or seeds=2,data=4,fsdp=8')
 CHUNK = Option('chunk', Count | None, None, 'steps between two looks of the host')
 RUN_OPTIONS = [
     ARM,
@@ -109,7 +109,10 @@ def _parse(
         about, prog = COMMANDS[name].about, f'{prog} {COMMANDS[name].words}'.rstrip()
         if options and options[0] is ARM and name != 'eval':
             about += f'\n\nA study has parameters of its own: jaxdl {command} digits --help'
-    return parse(prog, [*options, DEBUG], words, about=about)
+    parsed = parse(prog, [*options, DEBUG], words, about=about)
+    if LAYOUT in options:
+        check_layout(parsed.values['layout'])
+    return parsed
 
 
 def _studied(

@@ -1,5 +1,6 @@
 """Which layout is the fastest: the rule behind `--layout auto`, and what it was measured on."""
 
+import math
 from typing import NamedTuple
 
 # On a CPU, programs above this cost per seed and step are better run one after another, each
@@ -15,7 +16,9 @@ class Choice(NamedTuple):
     why: str
 
 
-def choose(*, seeds: int, flops: float, convolution: bool, platform: str, devices: int) -> Choice:
+def choose(
+    *, seeds: int, rows: int, flops: float, convolution: bool, platform: str, devices: int
+) -> Choice:
     """The rule behind `--layout auto`, from the cost of one step of one seed.
 
     On GPU and TPU vmap and scan are the rule. On CPU what stands inside a while loop loses its
@@ -29,7 +32,11 @@ def choose(*, seeds: int, flops: float, convolution: bool, platform: str, device
     if devices > 1:
         if seeds % devices == 0 or devices % seeds == 0 and seeds > 1 and platform == 'cpu':
             return Choice('seeds', scan, f'{seeds} seeds divide over {devices} devices')
-        return Choice('seeds+batch', scan, f'{seeds} seeds and the batch over {devices} devices')
+        parts = math.gcd(seeds, devices)
+        if rows % (devices // parts):
+            why = f'a batch of {rows} rows does not divide over {devices // parts} devices'
+            return Choice(f'seeds={parts}', scan, why)
+        return Choice('seeds,data', scan, f'{seeds} seeds and the batch over {devices} devices')
     if platform != 'cpu':
         return Choice('vmap', scan, f'one {platform} device')
     if not heavy:

@@ -21,6 +21,7 @@ import numpy as np
 from jaxdl.blame import at, blaming
 from jaxdl.data.source import Source
 from jaxdl.engine import cost
+from jaxdl.engine.axes import closest
 from jaxdl.engine.checks import refuse_another_state, with_checks
 from jaxdl.engine.choice import Choice, choose
 from jaxdl.engine.feed import chunks, first_sent, prefetch, stacked
@@ -143,6 +144,11 @@ class Engine:
             self._cost = cost.cost(task.step, jax.random.key(0), state, batch)
         self.choice = self._choose(layout_name, scan)
         self.layout: Layout = layout(self.choice.name, len(self.seeds))
+        if self.rows % self.layout.parts:
+            raise UsageError(
+                f'--layout {self.layout.name}: {self.layout.parts} parts do not divide a batch of '
+                f'{self.rows} rows; {closest(self.layout.parts, self.rows)} do'
+            )
         self.chunk = chunk or self._chunk_rule()
         self._keys = self.layout.unstack(seed_keys)
         self._shared = self.layout.share(jax.random.key_data(self._data_key))
@@ -258,6 +264,7 @@ class Engine:
             seeds=len(self.seeds),
             flops=self.flops(),
             convolution=self._cost.convolutions > 0,
+            rows=self.rows,
             platform=jax.default_backend(),
             devices=jax.device_count(),
         )

@@ -3,32 +3,31 @@
 A task speaks of one seed and one batch. A layout turns a function of one seed into a program for
 all of them; the numbers are the same whichever is taken:
 
-    vmap         all seeds in one program on one device
-    loop         one program, seed after seed
-    seeds        one program, seeds over devices (jit over a mesh)
-    batch        one program, the batch over devices, seeds by vmap (jit over a mesh)
-    seeds+batch  both
-    pmap         seeds over devices, the same program compiled by pmap
+    vmap             all seeds in one program on one device
+    loop             one program, seed after seed
+    pmap             seeds over devices, the same program compiled by pmap
+    seeds=4,data=2   one program over a mesh of devices (see `jaxdl.engine.axes`), seeds by vmap
 
-Under `batch` the mean over a batch, BatchNorm's included, is over the global batch by
-construction, because the compiler partitions the program and not the mathematics.
+On a mesh the mean over a batch, BatchNorm's included, is over the global batch by construction,
+because the compiler partitions the program and not the mathematics.
 """
 
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxdl.errors import UsageError, nearest
-
-LAYOUTS = ('vmap', 'loop', 'seeds', 'batch', 'seeds+batch', 'pmap')
-
+from jaxdl.engine.axes import Axes, check_even, check_layout, is_axes, read_axes
+from jaxdl.engine.placement import RULES, specs
+from jaxdl.errors import UsageError
 
 # How XLA:CPU compiles what runs once or twice. Fully optimised, the sixty draws of a ResNet-20's
 # first state take 48 s to compile and 0.04 s to run; so they take 9 s and 0.03 s, with equal bits.
@@ -58,9 +57,11 @@ class Layout(Protocol):
         leading axis of seeds, which is what checkpoints and numbers use.
     share(tree): put what all seeds use where the program wants it.
     constrain(batch): inside the program, lay a batch over devices.
+    parts: in how many parts the rows of a batch lie.
     """
 
     name: str
+    parts: int
 
     def compile(
         self,
@@ -96,20 +97,18 @@ class Layout(Protocol):
 
 
 class Mesh:
-    """Seeds by vmap in one program, over a mesh of devices with axes 'seed' and 'batch'."""
+    """Seeds by vmap in one program, over a mesh of devices."""
 
-    def __init__(self, name: str, seed_devices: int, batch_devices: int) -> None:
-        self.name = name
-        self._batch_devices = batch_devices
-        devices = jax.devices()[: seed_devices * batch_devices]
+    def __init__(self, axes: Axes) -> None:
+        self.name, self.axes, self.parts = str(axes), axes, axes.rows
         self._mesh = jax.make_mesh(
-            (seed_devices, batch_devices),
-            ('seed', 'batch'),
-            axis_types=(AxisType.Auto, AxisType.Auto),
-            devices=devices,
+            tuple(axes),
+            axes._fields,
+            axis_types=(AxisType.Auto,) * len(axes),
+            devices=jax.devices()[: axes.devices],
         )
-        self._mine = NamedSharding(self._mesh, PartitionSpec('seed'))
         self._ours = NamedSharding(self._mesh, PartitionSpec())
+        self._rows = NamedSharding(self._mesh, PartitionSpec(RULES['rows']))
 
     def compile(
         self,
@@ -122,8 +121,10 @@ class Mesh:
     ) -> Compiled:
         """One program: vmap over seeds, partitioned over the mesh."""
         mapped = jax.vmap(fn, in_axes=(0,) * len(mine) + (None,) * len(ours))
-        jitted = jax.jit(mapped, donate_argnums=tuple(donate), out_shardings=self._mine)
-        return _compile(jitted, (*mine, *ours), once=once)
+        with self._named():
+            outs = self._mine(jax.eval_shape(mapped, *mine, *ours))
+            jitted = jax.jit(mapped, donate_argnums=tuple(donate), out_shardings=outs)
+            return _compile(jitted, (*mine, *ours), once=once)
 
     def compile_shared(self, fn: Callable[..., Any], ours: Sequence[Any]) -> Compiled:
         """One program, its values on every device."""
@@ -134,31 +135,47 @@ class Mesh:
         return tree
 
     def unstack(self, tree: Any) -> Any:
-        """Lay the leading axis over the devices."""
-        return jax.device_put(tree, self._mine)
+        """Lay the leading axis over the devices, and parameters as the axes have it."""
+        return jax.device_put(tree, self._mine(tree))
 
     def share(self, tree: Any) -> Any:
         """A copy on every device."""
         return jax.device_put(tree, self._ours)
 
     def constrain(self, batch: Any) -> Any:
-        """Lay rows over the 'batch' axis; leaves whose rows do not divide are left alone."""
-        if self._batch_devices == 1:
+        """Lay rows over the devices; leaves whose rows do not divide are left alone."""
+        if self.parts == 1:
             return batch
-        rows = NamedSharding(self._mesh, PartitionSpec('batch'))
 
         def lay(leaf: Any) -> Any:
-            if leaf.ndim == 0 or leaf.shape[0] % self._batch_devices:
+            if leaf.ndim == 0 or leaf.shape[0] % self.parts:
                 return leaf
-            return jax.lax.with_sharding_constraint(leaf, rows)
+            return jax.lax.with_sharding_constraint(leaf, self._rows)
 
         return jax.tree.map(lay, batch)
+
+    def _mine(self, tree: Any) -> Any:
+        """The sharding of every leaf [seeds, ...]."""
+        return jax.tree.map(
+            lambda spec: NamedSharding(self._mesh, spec),
+            specs(tree, self.axes),
+            is_leaf=lambda x: isinstance(x, PartitionSpec),
+        )
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Where modules may say how their activations lie, in the names of `placement.RULES`."""
+        if self.axes.fsdp == self.axes.tensor == 1:
+            yield
+            return
+        with jax.set_mesh(self._mesh), nn.logical_axis_rules([*RULES.items()]):
+            yield
 
 
 class Loop:
     """One program for one seed, called seed after seed: each has all threads of the machine."""
 
-    name = 'loop'
+    name, parts = 'loop', 1
 
     def __init__(self, seeds: int) -> None:
         self._seeds = seeds
@@ -217,7 +234,7 @@ class Pmap:
     would draw other noise than one device does. `batch` divides the batch without either.
     """
 
-    name = 'pmap'
+    name, parts = 'pmap', 1
 
     def __init__(self, seeds: int) -> None:
         self._devices = math.gcd(seeds, jax.local_device_count())
@@ -273,23 +290,16 @@ def layout(name: str, seeds: int) -> Layout:
     Raises UsageError for an unknown name, or where the devices cannot be divided so.
     """
     devices = jax.device_count()
+    if is_axes(name):
+        return Mesh(read_axes(name, seeds=seeds, devices=devices))
     if name == 'vmap':
-        return Mesh(name, 1, 1)
+        return Mesh(Axes())
     if name == 'loop':
         return Loop(seeds)
-    if name == 'batch':
-        return Mesh(name, 1, devices)
-    if name == 'seeds+batch':
-        across = math.gcd(seeds, devices)
-        return Mesh(name, across, devices // across)
-    if name in ('seeds', 'pmap'):
-        if seeds % devices and devices % seeds:
-            raise UsageError(
-                f'--layout {name}: {seeds} seeds cannot be laid evenly over {devices} devices; '
-                f"take a multiple of {devices} seeds, or 'seeds+batch'"
-            )
-        return Pmap(seeds) if name == 'pmap' else Mesh(name, math.gcd(seeds, devices), 1)
-    raise UsageError(f'--layout: unknown layout {name!r}{nearest(name, (*LAYOUTS, "auto"))}')
+    if name == 'pmap':
+        check_even('--layout pmap', seeds=seeds, devices=devices)
+        return Pmap(seeds)
+    raise UsageError(f'--layout: {name!r} is none; {check_layout(name)!r} is a choice of one')
 
 
 def _compile(jitted: Any, args: Sequence[Any], *, once: bool) -> Compiled:

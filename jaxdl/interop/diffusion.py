@@ -27,8 +27,7 @@ def _rename(path: str) -> str:
         if found := re.fullmatch(r'(down|up)(\d)', block):
             return '{}.{}.{}sample.conv'.format(*found.groups(), found.group(1))
         return ENDS[block]
-    block, _, attends = block.partition('_attention')
-    attends = '_attention' in path
+    block, attends, _ = block.partition('_attention')
     layer = (ATTENTION if attends else RESIDUAL).get(layer, layer)
     kind = 'attn' if attends else 'block'
     if found := re.match(r'middle(\d)', block):

@@ -15,6 +15,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdl.errors import UsageError, nearest
+from jaxdl.net import unboxed
 
 Array = np.ndarray
 Shape = tuple[int, ...]
@@ -179,7 +180,7 @@ def places(reference: Reference, config: Mapping[str, Any]) -> Places:
         jax.ShapeDtypeStruct(x, np.float32) if isinstance(x, tuple) else x
         for x in reference.inputs(**config)
     ]
-    shapes = jax.eval_shape(lambda *x: module.init(jax.random.key(0), *x), *inputs)
+    shapes = unboxed(jax.eval_shape(lambda *x: module.init(jax.random.key(0), *x), *inputs))
     rule = reference.rule(**config)
     return {
         path: (leaf.shape, rule('/'.join(path[1:]), leaf.shape))

@@ -505,7 +505,7 @@ def test_print_config_says_what_would_run_and_writes_nothing(here):
         (['run', 'mine.py', '--lr', 'fast'], ["--lr: 'fast'", 'a number, greater than 0']),
         (['run', 'mine.py', '--widths', '3', '0'], ['--widths: (3, 0)', 'at least 1']),
         (['run', 'mine.py', '--widths', '3'], ['--widths', 'narrow with (3,), wide with (5,)']),
-        (['run', 'mine.py', '--layout', 'vmpa'], ["unknown 'vmpa'; did you mean 'vmap'?"]),
+        (['run', 'mine.py', '--layout', 'vmpa'], ["unknown layout 'vmpa'; did you mean 'vmap'?"]),
         (['run', 'mine.py', 'wide'], ["unexpected argument 'wide'"]),
         (['run', 'mine.py', '--smoke', 'yes'], ["takes no value, not 'yes'"]),
         (['eval'], ['jaxdl eval: say what first']),

@@ -15,7 +15,7 @@ from jaxdl.engine.identity import differences
 from jaxdl.metrics import About, Each
 from jaxdl.study import Eval
 
-LAYOUTS = mostly_slow(['loop', 'vmap', 'pmap', 'seeds', 'batch', 'seeds+batch'], keep=2)
+LAYOUTS = mostly_slow(['loop', 'vmap', 'pmap', 'seeds', 'data=2', 'data=2,fsdp=2'], keep=2)
 DATA = from_arrays({'x': toy.X, 'y': toy.Y, 'row': np.arange(100)}, name='toy')
 
 

@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdl.engine.axes import Axes, check_layout, closest, read_axes
 from jaxdl.engine.choice import choose
-from jaxdl.engine.layout import LAYOUTS, layout
+from jaxdl.engine.layout import layout
 from jaxdl.errors import UsageError
+
+LAYOUTS = ('vmap', 'loop', 'pmap', 'seeds', 'data', 'seeds,data', 'fsdp', 'data=2,tensor=2')
 
 
 @pytest.mark.parametrize(
@@ -18,13 +21,18 @@ from jaxdl.errors import UsageError
         (5, 1e9, False, 'cpu', 1, 'loop', False),  # heavy
         (5, 1e9, True, 'gpu', 1, 'vmap', True),
         (8, 1e9, True, 'tpu', 8, 'seeds', True),
-        (5, 1e9, True, 'tpu', 8, 'seeds+batch', True),
+        (5, 1e9, True, 'tpu', 8, 'seeds,data', True),
         (4, 1e9, True, 'cpu', 2, 'seeds', False),
     ],
 )
 def test_the_rule(seeds, flops, convolution, platform, devices, name, scan):
     choice = choose(
-        seeds=seeds, flops=flops, convolution=convolution, platform=platform, devices=devices
+        seeds=seeds,
+        rows=24,
+        flops=flops,
+        convolution=convolution,
+        platform=platform,
+        devices=devices,
     )
     assert (choice.name, choice.scan) == (name, scan) and choice.why
 
@@ -51,16 +59,16 @@ def test_a_program_sees_one_seed_and_what_all_share(name):
 
 
 @pytest.mark.parametrize(
-    'name,sharded', [('seeds', 4), ('batch', 1), ('seeds+batch', 2), ('vmap', 1)]
+    'name,sharded', [('seeds', 4), ('data', 1), ('seeds,data', 2), ('vmap', 1)]
 )
 def test_seeds_lie_on_their_devices(name, sharded):
-    count = 2 if name == 'seeds+batch' else 4
+    count = 2 if name == 'seeds,data' else 4
     mine = layout(name, count).unstack(jnp.arange(float(count)))
     assert len({str(shard.index) for shard in mine.addressable_shards}) == sharded
 
 
 def test_rows_are_laid_over_devices_where_they_divide():
-    lay = layout('batch', 1)
+    lay = layout('data', 1)
     x = jnp.ones((8, 3))
 
     def program(mine, batch):
@@ -77,6 +85,7 @@ def test_rows_are_laid_over_devices_where_they_divide():
     'name,seeds,words',
     [
         ('vmp', 4, "unknown layout 'vmp'; did you mean 'vmap'"),
+        ('auto', 4, "'auto' is none; 'auto' is a choice of one"),
         ('seeds', 3, '3 seeds cannot be laid evenly over 4 devices'),
         ('pmap', 6, '6 seeds cannot be laid evenly over 4 devices'),
     ],
@@ -84,3 +93,41 @@ def test_rows_are_laid_over_devices_where_they_divide():
 def test_what_cannot_be_is_said(name, seeds, words):
     with pytest.raises(UsageError, match=words):
         layout(name, seeds)
+
+
+@pytest.mark.parametrize(
+    'text,axes',
+    [
+        ('data', Axes(data=8)),
+        ('fsdp=8', Axes(fsdp=8)),
+        ('data=4,tensor=2', Axes(data=4, tensor=2)),
+        ('data, tensor=2', Axes(data=4, tensor=2)),
+        ('seeds', Axes(seeds=2)),
+        ('seeds,data', Axes(seeds=2, data=4)),
+        ('seeds=2,fsdp=2', Axes(seeds=2, fsdp=2)),
+    ],
+)
+def test_axes_are_read(text, axes):
+    assert read_axes(check_layout(text), seeds=6 if ',' in text else 2, devices=8) == axes
+
+
+@pytest.mark.parametrize(
+    'text,says',
+    [
+        ('data=3', '3 devices, which does not divide the 8 that are here; 4 does'),
+        ('data=4,tensor=4', '16 devices, which does not divide the 8 that are here; 8 does'),
+        ('dta=4', "unknown axis 'dta'; did you mean 'data'"),
+        ('data=4,data=2', 'data is there twice'),
+        ('data=two', "data is 'two'; it must be a whole number"),
+        ('data=0', "data is '0'; it must be a whole number"),
+        ('fsdp,tensor', 'fsdp and tensor have no number; one alone takes what is left'),
+        ('seeds=4', '6 seeds cannot be laid evenly over 4 devices; seeds=3 can'),
+    ],
+)
+def test_axes_that_cannot_be(text, says):
+    with pytest.raises(UsageError, match=f'--layout {text}: .*{says}'):
+        read_axes(text, seeds=6, devices=8)
+
+
+def test_the_closest_divisor():
+    assert [closest(n, 12) for n in (1, 5, 7, 9, 100)] == [1, 6, 6, 12, 12]

@@ -31,7 +31,7 @@ KINDS_OF_STUDIES = [
 ]
 STEPS = 4
 SEEDS = [0, 1, 2, 3]
-LAYOUTS = mostly_slow(['seeds+batch', 'loop', 'pmap', 'seeds', 'batch'])
+LAYOUTS = mostly_slow(['data=2,fsdp=2', 'loop', 'pmap', 'seeds=2,data=2', 'data=2,tensor=2'])
 TOLERANCE = 2e-5  # of the largest entry of a leaf: float32 sums in another order, a few steps long
 # Adam moves by whole steps where a gradient is no more than rounding. What goes further than the
 # tolerance may go as far as one rounding of the first parameters, times this; and no law is to
