@@ -12,6 +12,7 @@ from jaxdl.judges import Counted, Lead, Paired, Reached
 from jaxdl.report import numerals
 from jaxdl.report.finished import Arm, directions, results_of, times_to
 from jaxdl.run import registered
+from jaxdl.run.config import seeds_said
 from jaxdl.statistics import LEVEL, crossed_interval, holm
 from jaxdl.study import Claim, Directions, Results
 
@@ -211,11 +212,6 @@ def _other_lengths(metric: str, arms: Sequence[Arm]) -> str:
         return ''
     said = ', '.join(f'{count:,} steps of {arm}' for arm, count in steps.items())
     return f'the curves are of other lengths: {said}'
-
-
-def seeds_said(seeds: Sequence[int]) -> str:
-    """'seed 3' or 'seeds 0, 1, 2'."""
-    return ('seed ' if len(seeds) == 1 else 'seeds ') + ', '.join(map(str, seeds))
 
 
 def _missing(names: Sequence[str], unfinished: Mapping[str, str]) -> str:
