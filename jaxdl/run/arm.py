@@ -26,7 +26,7 @@ from jaxdl.run.comparison import refuse_changes, stand
 from jaxdl.run.config import Config, agree, groups_of, note_start, seeds_said
 from jaxdl.run.interruption import note_signals, stopped_by
 from jaxdl.run.lock import locked
-from jaxdl.run.record import ARRAYS, METRICS, Record, read_done, read_metrics, saves_proved
+from jaxdl.run.record import ARRAYS, METRICS, Record, read_done, read_metrics, saves_proved, spent
 from jaxdl.run.stage import (
     BEST_STEP,
     STEPS,
@@ -120,7 +120,7 @@ def run_arm(
         if saved and not done:
             _tell_lost(record, stages, saved)
         standing.write(experiment)
-        run = _Run(stages, record, checkpoints, stop, _seconds(folder))
+        run = _Run(stages, record, checkpoints, stop, spent(folder))
         if done and saved is not None:
             run.redraw(saved)
             return read_done(folder)
@@ -490,12 +490,6 @@ def _stacked(values: Sequence[np.ndarray]) -> np.ndarray:
     for row, each in zip(found, values, strict=True):
         row[: len(each)] = each
     return found
-
-
-def _seconds(folder: Path) -> float:
-    """Time already spent on a run that goes on."""
-    lines = read_metrics(folder)
-    return float(lines[-1]['seconds']) if lines else 0.0
 
 
 def _sum(totals: dict[str, Metric], finished: list[tuple[int, dict[str, Metric]]]) -> Any:
