@@ -24,7 +24,7 @@ from jaxdl.cli.plan import surroundings
 from jaxdl.engine.engine import Engine
 from jaxdl.errors import UsageError
 from jaxdl.report.recorded import markdown_table, write_between
-from jaxdl.run import machine
+from jaxdl.run import machine, peaks
 from jaxdl.study import Count, Rate, Study
 
 Racer = Callable[[int], float]  # steps -> seconds
@@ -65,8 +65,11 @@ def main(study: Study, words: list[str]) -> None:
         print('torch.compile needs a C++ compiler, and there is none: its column is left out')
     head = ['arm', 'seeds', 'jaxdl ms', *(f'{name} ms' for name in ways)]
     head += [f'jaxdl / {name}' for name in ways]
+    kind = jax.devices()[0].device_kind
+    head += [] if peaks.unknown(kind) else ['MFU']
     about = f'A training step of all seeds on {surroundings()["devices"][0]}, medians of '
     about += f'{values["rounds"]} turns, PyTorch {version("torch")}, jax {version("jax")}.'
+    about += f' There is {why}.' if (why := peaks.unknown(kind)) else ''
     readme = Path(__file__).with_name('README.md')
     tell(head, rows, about, into=(readme, BEGIN, END) if values['record'] else None)
 
@@ -119,7 +122,7 @@ def race(study: Study, label: str, rounds: int, seconds: float) -> list[list[str
                 theirs[name] = processes.enter_context(process)
             with our_loop(engine) as ours:
                 turns = raced(ours, theirs, engine, rounds=rounds, seconds=seconds)
-            rows.append([label, str(count), *cells(turns)])
+            rows.append([label, str(count), *cells(turns), *mfu(engine, turns)])
             print(*rows[-1], file=sys.stderr)  # the table comes last
     return rows
 
@@ -157,6 +160,13 @@ def cells(turns: np.ndarray) -> list[str]:
         *(f'{1e3 * seconds:.1f}' for seconds in np.median(turns, axis=0)),
         *(f'{ratio:.2f}' for ratio in ratios),
     ]
+
+
+def mfu(engine: Engine, turns: np.ndarray) -> list[str]:
+    """The share of the device's published peak that ours makes use of; none where it is unknown."""
+    kind, seconds = jax.devices()[0].device_kind, float(np.median(turns[:, 0]))
+    found = peaks.utilisation(engine.flops() * len(engine.seeds), seconds, kind)
+    return [] if found is None else [f'{found:.1%}']
 
 
 @contextmanager

@@ -32,6 +32,13 @@ from jaxdl.models.bert import bert_base, bert_large
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
 from jaxdl.models.faster_rcnn import fasterrcnn_resnet50_fpn
 from jaxdl.models.fcn import FCNHead, fcn8s, fcn16s, fcn32s, fcn_resnet50
+from jaxdl.models.forecast import (
+    DLinear,
+    FromLast,
+    Linear,
+    RNNForecaster,
+    TransformerForecaster,
+)
 from jaxdl.models.googlenet import GoogLeNet, googlenet_bn
 from jaxdl.models.gpt import gpt2, gpt2_large, gpt2_medium, gpt2_xl
 from jaxdl.models.inception import InceptionV3
@@ -68,6 +75,7 @@ from jaxdl.models.vgg import (
     vgg19,
     vgg19_bn,
 )
+from jaxdl.models.video import FrameCNN, FrameRNN
 from jaxdl.models.vit import vit_b_16, vit_b_32, vit_l_16, vit_l_32, vit_s_16, vit_s_32
 from jaxdl.models.yolo import TinyYOLOv3, YOLOv3
 from jaxdl.nn.attention_blocks import CBAM, SqueezeExcitation
@@ -108,7 +116,7 @@ class Architecture(NamedTuple):
 
 FOLDER = Path(__file__).parent
 DIGIT, SMALL, IMAGE = (28, 28, 1), (32, 32, 3), (224, 224, 3)
-STEPS, TEXT = (100, 64), (128,)
+STEPS, TEXT, HOURS = (100, 64), (128,), (96, 7)  # of ETT's features
 without_heads = partial(googlenet_bn, auxiliary=None)
 A, TV, HF = Architecture, 'torchvision', 'transformers'
 
@@ -206,6 +214,15 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         'gpt2_medium': A(gpt2_medium, TEXT, '354,823,168', source=HF),
         'gpt2_large': A(gpt2_large, TEXT, '774,030,080', source=HF),
         'gpt2_xl': A(gpt2_xl, TEXT, '1,557,611,200', source=HF),
+    },
+    'series, video': {
+        # 2 (H T + H); the paper's table 8 has 139.7 K and 0.04 G for these 321 features.
+        'dlinear': A(partial(DLinear, 720), (96, 321), '139,680', source='formula'),
+        'nlinear': A(partial(FromLast, Linear(720)), (96, 321), '69,840', source='formula'),
+        'lstm_forecaster': A(partial(RNNForecaster, 96), HOURS),
+        'gru_forecaster': A(partial(RNNForecaster, 96, (GRU(64),)), HOURS),
+        'transformer_forecaster': A(partial(TransformerForecaster, 96), HOURS),
+        'frame_lstm': A(partial(FrameRNN, FrameCNN(), 10), (8, 16, 16, 1)),
     },
 }
 

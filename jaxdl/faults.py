@@ -19,8 +19,10 @@ _OF_THE_PATH = {
     errno.EROFS,
 }
 _OF_JAX = ('JaxRuntimeError', 'XlaRuntimeError')  # by name: jax need not be imported to ask
-# Of a shared library that cannot be loaded only the system's words are left.
-_OF_LOADING = tuple(map(os.strerror, (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)))
+# All that is left of it where a shared library is not loaded, and in errors of C++.
+_IN_WORDS = tuple(
+    map(os.strerror, (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE))
+)
 
 
 def machine_fault(error: BaseException | None) -> str | None:
@@ -30,6 +32,18 @@ def machine_fault(error: BaseException | None) -> str | None:
     others were handled, are as good as these; so is a system's code in the text of a library.
     """
     return next(filter(None, map(_fault, chain(error))), None)
+
+
+def unread_for(error: BaseException) -> str | None:
+    """What kept a file from being read, whatever is in it; None where its content is to blame.
+
+    A fault of the machine, also in words alone, or no permission. What is damaged may ask for any
+    amount of memory.
+    """
+    if isinstance(error, MemoryError):
+        return None
+    words = (*_IN_WORDS, os.strerror(errno.EACCES))
+    return machine_fault(error) or next((it for it in words if it in str(error)), None)
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -51,7 +65,7 @@ def _fault(error: BaseException) -> str | None:
         return 'out of memory'
     text = str(error)
     if isinstance(error, ImportError):
-        return next((words for words in _OF_LOADING if text.endswith(words)), None)
+        return next((words for words in _IN_WORDS if text.endswith(words)), None)
     if isinstance(error, OSError):
         found = error.errno
     elif code := re.search(r"os_error_code='(\d+)'", text):  # as tensorstore has it

@@ -21,13 +21,10 @@ import numpy as np
 
 from jaxdl.errors import JaxdlError
 
-# What the machine, and no file, is to blame for: it may be readable a moment later.
-MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.EACCES)
 
-
-def unread(path: Path, error: OSError) -> JaxdlError:
-    """The line for a file that the machine cannot read now, whatever is in it."""
-    return JaxdlError(f'{path} cannot be read: {error.strerror or error}')
+def unread(path: Path, why: object) -> JaxdlError:
+    """The line for a file that cannot be read now, whatever is in it."""
+    return JaxdlError(f'{path} cannot be read: {why}')
 
 
 SEAL = 'seal'
@@ -173,7 +170,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # zip, zlib, numpy and ast have each their own
         # A place to read from that is no place, as the zip has it, is an invalid argument.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise unread(path, error) from error
+            raise unread(path, error.strerror or error) from error
         raise _damaged(path, error) from error
 
 

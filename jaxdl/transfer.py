@@ -1,4 +1,7 @@
-"""Transfer: how networks take over weights, from a phase before, another run, or a file."""
+"""Transfer: how networks take over weights, from a phase before, another run, or a file.
+
+From another run or a file they come whether their blocks are stacked there or not, see `blocks`.
+"""
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from jaxdl.blocks import arrays_as
 from jaxdl.errors import UsageError, nearest
 from jaxdl.net import Net, is_net, named_nets, player_of
 from jaxdl.paths import matching, path_name, paths
@@ -125,7 +129,7 @@ def with_weights(state: Any, saved: Mapping[str, Any], where: str) -> Any:
         player = player_of(place)
         if player not in there:
             raise UsageError(f'--init-from {where}: no net {player!r}{nearest(player, there)}')
-        flat = there[player]
+        flat = arrays_as(there[player], paths(node), axis=1)
 
         def take(path: Any, leaf: Any) -> Any:
             name = path_name(path)
@@ -176,10 +180,11 @@ def with_variables(
     What began as a copy of that net, its shadow or the best state so far, is taken with it.
     Raises UsageError where no net fits, naming what does not, or where several do.
     """
-    given = flatten_dict(dict(variables), sep='/')
     leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=is_net)
     nets = {path_name(path): net for path, net in leaves if isinstance(net, Net)}
-    misfits = {name: _misfits(given, net, without) for name, net in nets.items()}
+    flat = flatten_dict(dict(variables), sep='/')
+    stored = {name: arrays_as(flat, _arrays(net)) for name, net in nets.items()}
+    misfits = {name: _misfits(stored[name], net, without) for name, net in nets.items()}
     fitting = [name for name in nets if not misfits[name]]
     if not nets:
         raise UsageError(f'--init-from {where}: there is no net in the state')
@@ -193,26 +198,27 @@ def with_variables(
             f'--init-from {where}: it fits {fitting[0]} and {", ".join(others)}, and must fit one'
         )
 
-    def filled(net: Net) -> Net:
+    def filled(net: Net, given: Mapping[str, Any]) -> Net:
         def take(path: Any, leaf: Any) -> Any:
             name = path_name(path).removeprefix('memory/')
             if name not in given:
                 return leaf
             return jnp.broadcast_to(jnp.asarray(given[name], leaf.dtype), leaf.shape)
 
-        shadow = filled(net.shadow) if net.shadow else None
+        shadow = filled(net.shadow, given) if net.shadow else None
         own = net.replace(shadow=None)
         return jax.tree_util.tree_map_with_path(take, own).replace(shadow=shadow)
 
     def fill(path: Any, node: Any) -> Any:
-        return filled(node) if is_net(node) and path_name(path) in fitting else node
+        name = path_name(path)
+        return filled(node, stored[name]) if is_net(node) and name in fitting else node
 
     return jax.tree_util.tree_map_with_path(fill, state, is_leaf=is_net)
 
 
 def _misfits(given: Mapping[str, Any], net: Net, without: Sequence[str]) -> list[str]:
     """What stands between these arrays and a net with a leading axis of seeds, in words."""
-    own = flatten_dict({'params': net.params, **net.memory}, sep='/')
+    own = _arrays(net)
     found = []
     for name, array in given.items():
         if name not in own:
@@ -226,6 +232,11 @@ def _misfits(given: Mapping[str, Any], net: Net, without: Sequence[str]) -> list
         if name not in given and not matching(without, name):
             found.append(f'no array {name!r} for the one{nearest(name, given)}')
     return found
+
+
+def _arrays(net: Net) -> dict[str, Any]:
+    """The variables of a net by path."""
+    return flatten_dict({'params': net.params, **net.memory}, sep='/')
 
 
 def _layer(name: str) -> str:

@@ -6,7 +6,7 @@ import os
 import jax
 import pytest
 
-from jaxdl.faults import chain, machine_fault
+from jaxdl.faults import chain, machine_fault, unread_for
 
 MACHINE = [
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.EINTR),
@@ -58,6 +58,22 @@ def test_a_wrong_path_is_not(code):
 )
 def test_other_errors(error, fault):
     assert machine_fault(error) == fault
+
+
+@pytest.mark.parametrize(
+    ('error', 'why'),
+    [
+        *((OSError(code, os.strerror(code), 'x'), os.strerror(code)) for code in MACHINE),
+        (RuntimeError('x: Too many open files'), 'Too many open files'),  # as C++ says it
+        (RuntimeError('x: Stale file handle [2]'), 'Stale file handle'),
+        (PermissionError(errno.EACCES, 'Permission denied', 'x'), 'Permission denied'),
+        (FileNotFoundError(errno.ENOENT, 'No such file', 'x'), None),
+        (MemoryError(), None),  # which a header that is damaged may ask for
+        (ValueError('no such magic'), None),
+    ],
+)
+def test_why_a_file_was_not_read(error, why):
+    assert unread_for(error) == why
 
 
 def test_errors_that_were_raised_in_a_circle():

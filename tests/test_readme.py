@@ -27,6 +27,12 @@ def test_the_loop_of_ones_own_learns_the_digits(capsys):
     assert float(capsys.readouterr().out) > 0.9
 
 
+def test_every_network_is_in_the_table():
+    table = README.read_text().partition('## Networks')[2].partition('## Weights')[0]
+    models = {path.stem for path in (README.parent / 'jaxdl' / 'models').glob('*.py')}
+    assert models - {'__init__'} == models & set(re.findall(r'`(\w+)`', table))
+
+
 def test_every_file_the_readme_names_is_there():
     for link in re.findall(r'\]\(([\w/.]+)\)', README.read_text()):
         assert (README.parent / link).exists(), link

@@ -11,7 +11,7 @@ PACKAGE = Path(jaxdl.__file__).parent
 # experiment names comes first; from `checkpoint` on it is what an experiment never names.
 ROOMS = [
     ['', 'errors', 'faults', 'blame', 'keys', 'paths', 'files', 'lengths'],
-    ['audio', 'metrics', 'samples', 'losses', 'optim', 'net', 'baselines'],
+    ['audio', 'metrics', 'samples', 'losses', 'optim', 'net', 'baselines', 'blocks'],
     ['decoding', 'decoding_ctc', 'diffusion'],
     ['task'],
     ['game', 'transfer', 'boxes', 'metrics.detection'],

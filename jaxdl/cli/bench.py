@@ -12,7 +12,7 @@ from jaxdl.engine import cost
 from jaxdl.engine.engine import Engine
 from jaxdl.engine.moving import parameters
 from jaxdl.net import applications, initial_applications
-from jaxdl.run import machine
+from jaxdl.run import machine, peaks
 from jaxdl.study import Phase, Study
 from jaxdl.task import Task
 
@@ -81,12 +81,14 @@ def bench(
     seconds: float,
 ) -> Table:
     """Time training steps of each arm, for one seed and for several."""
-    peak = machine.peak_flops()
+    peak, kind = machine.peak_flops(), jax.devices()[0].device_kind
+    caption = 'a step is one step of all seeds; peak MB is the most this process has held so far'
+    caption += f'; {peaks.unknown(kind) or "MFU is of the published peak in bfloat16"}'
     table = Table(
         *('arm', 'seeds', 'layout', 'compile s', 'ms/step', 'examples/s', 'GFLOP/step'),
-        *('share of peak', 'peak MB'),
-        title=f'{name} on {jax.devices()[0].device_kind}, measured peak {peak / 1e9:.0f} GFLOP/s',
-        caption='a step is one step of all seeds; peak MB is the most this process has held so far',
+        *('share of peak', 'MFU', 'peak MB'),
+        title=f'{name} on {kind}, measured peak {peak / 1e9:.0f} GFLOP/s',
+        caption=caption,
     )
     for label, phase in _phases(study, arm, overrides):
         for count in sorted({1, seeds or study.seeds}):
@@ -100,7 +102,9 @@ def _measured(
     """The cells of one row, from the layout on."""
     engine = Engine(phase.task, phase.train, seeds=range(seeds), layout_name=layout, chunk=chunk)
     begun = time.perf_counter()
-    ticks = engine.train(engine.init(), start=0, stop=FOREVER, cadences=[FOREVER])
+    states = engine.init()
+    devices = {device for leaf in jax.tree.leaves(states) for device in leaf.devices()}
+    ticks = engine.train(states, start=0, stop=FOREVER, cadences=[FOREVER])
     next(ticks).drain()  # the first chunk compiles
     first = time.perf_counter() - begun
     steps, begun = 0, time.perf_counter()
@@ -112,6 +116,9 @@ def _measured(
     per_step = (time.perf_counter() - begun) / steps
     ticks.close()
     flops = engine.flops() * seeds
+    mfu = peaks.utilisation(
+        flops, per_step, jax.devices()[0].device_kind, devices=max(1, len(devices))
+    )
     return [
         engine.choice.name + (', scan' if engine.choice.scan else ''),
         f'{max(0.0, first - per_step * engine.chunk):.1f}',
@@ -119,6 +126,7 @@ def _measured(
         f'{engine.rows * seeds / per_step:,.0f}' if engine.rows else '-',
         f'{flops / 1e9:.3g}',
         f'{flops / per_step / peak:.1%}',
+        '-' if mfu is None else f'{mfu:.1%}',
         f'{machine.peak_memory() / 1e6:,.0f}',
     ]
 

@@ -14,6 +14,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdl import interop
+from jaxdl.blocks import arrays_as
 from jaxdl.checkpoint.manager import load_weights
 from jaxdl.cli.options import check
 from jaxdl.errors import UsageError, nearest
@@ -243,6 +244,8 @@ def _of_arm(
         raise UsageError(f'--seed: no seed {seed} in {folder} (allowed: {_listed(seeds)})')
     saved = load_weights(folder / 'checkpoints')
     nets = _nets(flatten_dict(saved.state['states'], sep='/'))
+    if paths:  # of networks elsewhere blocks are apart
+        nets = {name: arrays_as(arrays, paths, axis=1) for name, arrays in nets.items()}
     if net is not None and net not in nets:
         raise UsageError(f'--net: no net {net!r} in {folder}{nearest(net, nets)}')
     wanted = set(paths or ())

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from jaxdl.run.arm import run_arm
 from jaxdl.run.baseline import run_baseline
 from jaxdl.run.config import Config, as_json, groups_of, share_seeds
 from jaxdl.run.origin import layers
-from jaxdl.run.record import read_done
+from jaxdl.run.record import read_done, spent
 from jaxdl.run.stage import Options, make_stages, numbers_of, refuse_unmeasured
 from jaxdl.study import Phase, Study
 
@@ -218,6 +219,7 @@ def _run_arm(
                 f'--init-from {lot.init_from}: the trial leaves the working directory; say the '
                 'whole path'
             )
+        began = time.perf_counter() - spent(place)
         try:
             run_arm(
                 place,
@@ -234,7 +236,8 @@ def _run_arm(
             )
         except DivergedError as error:
             why = str(error).removeprefix(f'{place}: ')
-            write_json(place / DIVERGED, {'why': why})
+            seconds = round(time.perf_counter() - began, 1)
+            write_json(place / DIVERGED, {'why': why, 'seconds': seconds})
             raise
 
 

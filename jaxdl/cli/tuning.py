@@ -27,7 +27,7 @@ from jaxdl.run.config import (
     read_config,
     share_seeds,
 )
-from jaxdl.run.record import read_done, read_metrics
+from jaxdl.run.record import read_done, read_metrics, spent
 from jaxdl.study import Eval, Phase, Study
 
 OUTCOME = 'tuning'  # the test that stands for those of the study: of the outcome, on validation
@@ -236,9 +236,10 @@ def _reached(candidate: Candidate, seeds: Sequence[int], metric: str, by: str) -
             done = read_done(place)
             steps, seconds = max(steps, done['steps']), seconds + done['seconds']
             found |= zip(read_config(place).seeds, done['metrics'][metric], strict=True)
-        else:  # it has diverged: what it did until its last look
-            last = (read_metrics(place) or [{'step': 0, 'seconds': 0.0}])[-1]
-            steps, seconds, note = max(steps, last['step']), seconds + last['seconds'], 'diverged'
+        else:  # it has diverged: what it did until its last look, and for how long
+            looks = read_metrics(place)
+            steps, note = max(steps, looks[-1]['step'] if looks else 0), 'diverged'
+            seconds += _until_diverged(place)
     values = [found.get(seed) for seed in seeds]
     known = [value for value in values if value is not None]
     if not note and len(known) < len(values):
@@ -251,6 +252,13 @@ def _reached(candidate: Candidate, seeds: Sequence[int], metric: str, by: str) -
         'seconds': round(seconds, 1),
         **({'note': note} if note else {}),
     }
+
+
+def _until_diverged(folder: Path) -> float:
+    """Seconds that a run took which has diverged; another seed of it may be neither done nor so."""
+    path = folder / DIVERGED
+    told = read_json(path) if path.is_file() else {}
+    return float(told.get('seconds', spent(folder)))
 
 
 def _better(folder: Path, metric: str) -> Literal['higher', 'lower']:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdl.errors import DataMissingError, JaxdlError, UsageError, nearest
-from jaxdl.files import MACHINE, unread
+from jaxdl.faults import unread_for
+from jaxdl.files import unread
 
 
 class Prepared(NamedTuple):
@@ -120,12 +121,8 @@ def reading(path: Path) -> Iterator[None]:
     except (JaxdlError, MemoryError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in MACHINE:
-            raise unread(path, error) from error
-        # Readers in C++ raise a RuntimeError with the text of it.
-        for code in MACHINE:
-            if os.strerror(code) in str(error):
-                raise unread(path, OSError(code, os.strerror(code))) from error
+        if why := unread_for(error):
+            raise unread(path, why) from error
         lines = str(error).splitlines()
         raise damaged(path, lines[0] if lines else type(error).__name__) from error
 

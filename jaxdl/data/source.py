@@ -39,6 +39,7 @@ class Source:
     transform(key, batch) -> batch: what `make` does to the rows; None leaves them.
     drawn: (seed) -> the numbers [n] of all rows that a seed sees, where that is a draw of its own
         and no order alone (see `jaxdl.data.draws`); such a source is private. None: all see all.
+    order: in what order its rows come, in a few words; '' where nothing is known of it.
     """
 
     open: Callable[[int, int], Iterator[Any]]
@@ -51,6 +52,7 @@ class Source:
     rows: Callable[[int], Callable[[int], np.ndarray]] | None = None
     transform: Callable[[Key, Batch], Batch] | None = None
     drawn: Callable[[int], np.ndarray] | None = None
+    order: str = ''
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of seed 0, for a loop of one's own: one pass, or endless ones."""

@@ -54,7 +54,8 @@ def shuffled(
         return order.shuffled_rows(len(table), batch=batch, seed=seed)
 
     _check(table, batch)
-    return _source(table, positions, batch, None, augment, private, resident, threads)
+    source = _source(table, positions, batch, None, augment, private, resident, threads)
+    return replace(source, order='shuffled, each epoch anew')
 
 
 def in_order(
@@ -76,7 +77,8 @@ def in_order(
 
     _check(table, batch)
     batches = -(-len(table) // batch)
-    return _source(table, positions, batch, batches, transform, False, resident, threads)
+    source = _source(table, positions, batch, batches, transform, False, resident, threads)
+    return replace(source, order='in order')
 
 
 def synthetic(
@@ -97,7 +99,8 @@ def synthetic(
             return batch
         return {**batch, 'mask': jnp.ones(len(jax.tree.leaves(batch)[0]), bool)}
 
-    return Source(_empty(batches), make, batches=batches, private=private, name=name)
+    known: dict[str, Any] = {'batches': batches, 'private': private, 'order': 'synthetic'}
+    return Source(_empty(batches), make, name=name, **known)
 
 
 def nothing(*, batches: int | None = None) -> Source:

@@ -23,6 +23,7 @@ from jaxdl.interop import (
     recurrent,
     residual,
     segmentation,
+    series,
 )
 from jaxdl.interop.reference import Reference, Shape, decode, encode, expected, places
 
@@ -36,6 +37,7 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     **recurrent.REFERENCES,
     **attention.REFERENCES,
     **language.REFERENCES,
+    **series.REFERENCES,
 }
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdl.errors import JaxdlError, UsageError
-from jaxdl.files import MACHINE, digest_of_arrays, unread, write_bytes
+from jaxdl.faults import unread_for
+from jaxdl.files import digest_of_arrays, unread, write_bytes
 
 Array = np.ndarray
 OWN = ('own', 'jaxdl')  # arch and layout of arrays under the paths that they have here
@@ -189,8 +190,8 @@ def _reading(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in MACHINE:
-            raise unread(path, error) from error
+        if why := unread_for(error):
+            raise unread(path, why) from error
         lines = str(error).splitlines()
         reason = lines[0] if lines else type(error).__name__
         raise UsageError(f'{path} cannot be read as {kind}: {reason}') from error

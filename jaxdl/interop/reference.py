@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxdl.blocks import stored_as
 from jaxdl.errors import UsageError, nearest
 from jaxdl.net import unboxed
 
@@ -247,11 +248,12 @@ def decode(
 def encode(
     reference: Reference, variables: Mapping[str, Any], config: Mapping[str, Any]
 ) -> dict[str, Array]:
-    """Their state dict from our variables: the inverse of `decode`."""
-    flat = flatten_dict(dict(variables))
+    """Their state dict from our variables, stacked or not: the inverse of `decode`."""
+    found = places(reference, config)
+    flat = flatten_dict(stored_as(variables, unflatten_dict(dict.fromkeys(found))))
     parts: dict[str, dict[int, Array]] = {}
     axis: dict[str, int] = {}
-    for path, (shape, place) in places(reference, config).items():
+    for path, (shape, place) in found.items():
         name = '/'.join(path)
         if path not in flat:
             raise UsageError(f'the variables have no array {name!r}')
@@ -261,8 +263,8 @@ def encode(
         parts.setdefault(place.name, {})[place.part] = np.ascontiguousarray(array)
         axis[place.name] = place.axis
     return {
-        name: np.concatenate([found[i] for i in sorted(found)], axis[name])
-        if len(found) > 1
-        else found[0]
-        for name, found in parts.items()
+        name: np.concatenate([pieces[i] for i in sorted(pieces)], axis[name])
+        if len(pieces) > 1
+        else pieces[0]
+        for name, pieces in parts.items()
     }

@@ -5,13 +5,14 @@ BERT base has 109,482,240 parameters, large 335,141,888, the pooler included.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
+from jaxdl.blocks import in_turn
 from jaxdl.lengths import within
 from jaxdl.models.transformer import Block, Perceptron, post_norm
 from jaxdl.models.vit import gelu
@@ -39,6 +40,7 @@ class BERT(nn.Module):
     vocabulary, context, sentences: how many words, positions and kinds of sentence there are.
     dropout: everywhere in training, as in the paper. norm(name=) -> module.
     remat: whether a block's inside is computed again for its gradient, which saves memory.
+    scan: whether blocks are one layer that is scanned, see `jaxdl.blocks`.
     """
 
     vocabulary: int = 30_522
@@ -52,6 +54,7 @@ class BERT(nn.Module):
     activation: Callable[[Array], Array] = gelu
     norm: Layer = LayerNorm
     remat: bool = False
+    scan: bool = False
 
     def setup(self) -> None:
         """Embeddings, blocks and pooler."""
@@ -76,11 +79,10 @@ class BERT(nn.Module):
             kernel_init=NORMAL,
             out_init=NORMAL,
         )
-        block = nn.remat(Block, static_argnums=(3, 4)) if self.remat else Block
-        self.layer = [
-            block(attention, mlp, norm=self.norm, residual=post_norm, dropout=self.dropout)
-            for _ in range(self.depth)
-        ]
+        block = partial(
+            Block, attention, mlp, norm=self.norm, residual=post_norm, dropout=self.dropout
+        )
+        self.layer = block() if self.scan else [block() for _ in range(self.depth)]
         self.pooler = Dense(self.width)
         self.drop = nn.Dropout(self.dropout)
 
@@ -112,9 +114,11 @@ class BERT(nn.Module):
         x = self.word(tokens) + self.position(jnp.arange(steps)[None]) + self.sentence(kinds)
         x = self.drop(self.embedding_norm(x), deterministic=not train)
         mask = None if lengths is None else padding_mask(lengths, steps)
-        for block in self.layer:
-            x = block(x, mask, False, train)
-        return x
+
+        def through(block: Any, x: Array, _: None) -> tuple[Array, None]:
+            return block(x, mask, train=train), None
+
+        return in_turn(self.layer, through, x, [None] * self.depth, remat=self.remat)[0]
 
     def words(self, x: Array) -> Array:
         """x [..., width] against every word's embedding: [..., vocabulary]."""

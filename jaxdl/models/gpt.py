@@ -6,12 +6,14 @@ GPT-2 has 124,439,808 parameters, medium 354,823,168, large 774,030,080, XL 1,55
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
+from jaxdl.blocks import in_turn
 from jaxdl.models.transformer import Block, LayerNorm, Perceptron
 from jaxdl.nn.attention import Attention, Cache, Rotation
 
@@ -28,6 +30,7 @@ class GPT(nn.Module):
     groups: of keys and values, see `Attention`. rotate: `rotary`, instead of learned positions.
     dropout: of embeddings, of attention's weights and of each branch.
     remat: whether a block's inside is computed again for its gradient, which saves memory.
+    scan: whether blocks are one layer that is scanned, see `jaxdl.blocks`.
     """
 
     vocabulary: int = 50_257
@@ -42,6 +45,7 @@ class GPT(nn.Module):
     activation: Callable[[Array], Array] = gelu_tanh
     norm: Layer = LayerNorm
     remat: bool = False
+    scan: bool = False
 
     def setup(self) -> None:
         """Embeddings and blocks; initial values as in Radford et al. 2019, section 2.3."""
@@ -68,10 +72,8 @@ class GPT(nn.Module):
             kernel_init=normal,
             out_init=out,
         )
-        block = nn.remat(Block, static_argnums=(3, 4)) if self.remat else Block
-        self.h = [
-            block(attention, mlp, norm=self.norm, dropout=self.dropout) for _ in range(self.depth)
-        ]
+        block = partial(Block, attention, mlp, norm=self.norm, dropout=self.dropout)
+        self.h = block() if self.scan else [block() for _ in range(self.depth)]
         self.ln_f = self.norm()
         self.drop = nn.Dropout(self.dropout)
 
@@ -83,8 +85,11 @@ class GPT(nn.Module):
         lengths [B] need not be known: no token sees what comes after it.
         """
         x = self._embedded(tokens, jnp.arange(tokens.shape[1])[None], train=train)
-        for block in self.h:
-            x = block(x, None, True, train)
+
+        def through(block: Any, x: Array, _: None) -> tuple[Array, None]:
+            return block(x, causal=True, train=train), None
+
+        x, _ = in_turn(self.h, through, x, [None] * self.depth, remat=self.remat)
         return self.wte.attend(self.ln_f(x))
 
     def empty(self, batch: int, steps: int) -> list[Cache]:
@@ -94,7 +99,11 @@ class GPT(nn.Module):
         """
         if self.rotate is None and steps > self.context:
             raise ValueError(f'{steps} tokens, and a context of {self.context}')
-        return [block.empty(batch, steps) for block in self.h]
+
+        def empty(block: Any, x: tuple[()], _: None) -> tuple[tuple[()], Cache]:
+            return x, block.empty(batch, steps)
+
+        return in_turn(self.h, empty, (), [None] * self.depth)[1]
 
     def extend(
         self, tokens: Array, state: Sequence[Cache], count: Array | None = None
@@ -104,10 +113,11 @@ class GPT(nn.Module):
         count: int [B], how many of the T each row has; None: all.
         """
         x = self._embedded(tokens, state[0].used[:, None] + jnp.arange(tokens.shape[1])[None])
-        grown = []
-        for block, cache in zip(self.h, state, strict=True):
-            x, cache = block.extend(x, cache, count=count)
-            grown.append(cache)
+
+        def extend(block: Any, x: Array, cache: Cache) -> tuple[Array, Cache]:
+            return block.extend(x, cache, count=count)
+
+        x, grown = in_turn(self.h, extend, x, state)
         return self.wte.attend(self.ln_f(x)), grown
 
     def _embedded(self, tokens: Array, positions: Array, *, train: bool = False) -> Array:

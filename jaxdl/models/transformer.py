@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
+from jaxdl.blocks import in_turn
 from jaxdl.nn import layers
 from jaxdl.nn.attention import Attention, Cache, padding_mask, sinusoids
 
@@ -73,9 +74,9 @@ class Block(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(
-        self, x: Array, mask: Array | None = None, causal: bool = False, train: bool = False
+        self, x: Array, mask: Array | None = None, *, causal: bool = False, train: bool = False
     ) -> Array:
-        """[B, T, width] -> [B, T, width]. Nothing is keyword-only: `nn.remat` needs it so."""
+        """[B, T, width] -> [B, T, width]."""
 
         def attend(x: Array) -> Array:
             y = self.self_attention(x, mask=mask, causal=causal, train=train)
@@ -167,6 +168,8 @@ class Transformer(nn.Module):
     norm_last: a norm after the last block, which `pre_norm` needs and `post_norm` has already.
     positions(steps, width) -> [steps, width]: what is added to the embeddings.
     bias: whether each word's logit has a bias of its own, as Marian's have.
+    remat: whether a block's inside is computed again for its gradient, which saves memory.
+    scan: whether blocks are one layer that is scanned, see `jaxdl.blocks`.
     """
 
     vocabulary: int
@@ -181,6 +184,8 @@ class Transformer(nn.Module):
     positions: Callable[[int, int], Array] = sinusoids
     bias: bool = False
     longest: int = 1024
+    remat: bool = False
+    scan: bool = False
 
     def setup(self) -> None:
         """Embedding and blocks."""
@@ -193,8 +198,9 @@ class Transformer(nn.Module):
             'residual': self.residual,
             'dropout': self.dropout,
         }
-        self.encoder = [Block(**parts) for _ in range(self.depth)]
-        self.decoder = [CrossBlock(**parts) for _ in range(self.depth)]
+        count = range(self.depth)
+        self.encoder = Block(**parts) if self.scan else [Block(**parts) for _ in count]
+        self.decoder = CrossBlock(**parts) if self.scan else [CrossBlock(**parts) for _ in count]
         if self.norm_last:
             self.encoder_norm, self.decoder_norm = LayerNorm(), LayerNorm()
         if self.bias:
@@ -213,31 +219,42 @@ class Transformer(nn.Module):
         memory = self.encode(source, source_lengths, train=train)
         mask = None if source_lengths is None else padding_mask(source_lengths, source.shape[1])
         x = self._embedded(target, jnp.arange(target.shape[1])[None], train=train)
-        for block in self.decoder:
-            x = block(x, memory, mask, train=train)
+
+        def through(block: Any, x: Array, _: None) -> tuple[Array, None]:
+            return block(x, memory, mask, train=train), None
+
+        x, _ = in_turn(self.decoder, through, x, [None] * self.depth, remat=self.remat)
         return self._logits(x)
 
     def encode(self, source: Array, lengths: Array | None = None, *, train: bool = False) -> Array:
         """The memory [B, S, width] of source int [B, S]."""
         mask = None if lengths is None else padding_mask(lengths, source.shape[1])
         x = self._embedded(source, jnp.arange(source.shape[1])[None], train=train)
-        for block in self.encoder:
-            x = block(x, mask, False, train)
+
+        def through(block: Any, x: Array, _: None) -> tuple[Array, None]:
+            return block(x, mask, train=train), None
+
+        x, _ = in_turn(self.encoder, through, x, [None] * self.depth, remat=self.remat)
         return self.encoder_norm(x) if self.norm_last else x
 
     def empty(self, memory: Array, lengths: Array | None, steps: int) -> Any:
         """The state of a decoder that has said nothing, for so many steps."""
         batch = memory.shape[0]
-        return [(block.empty(batch, steps), block.read(memory, lengths)) for block in self.decoder]
+
+        def empty(block: Any, x: tuple[()], _: None) -> tuple[tuple[()], tuple[Cache, Cache]]:
+            return x, (block.empty(batch, steps), block.read(memory, lengths))
+
+        return in_turn(self.decoder, empty, (), [None] * self.depth)[1]
 
     def extend(self, tokens: Array, state: Any, count: Array | None = None) -> tuple[Array, Any]:
         """The next tokens int [B, T]: logits [B, T, vocabulary], and the state after them."""
         used = state[0][0].used
         x = self._embedded(tokens, used[:, None] + jnp.arange(tokens.shape[1])[None], train=False)
-        grown = []
-        for block, caches in zip(self.decoder, state, strict=True):
-            x, caches = block.extend(x, caches, count=count)
-            grown.append(caches)
+
+        def extend(block: Any, x: Array, caches: Any) -> tuple[Array, Any]:
+            return block.extend(x, caches, count=count)
+
+        x, grown = in_turn(self.decoder, extend, x, state)
         return self._logits(x), grown
 
     def _embedded(self, tokens: Array, positions: Array, *, train: bool) -> Array:

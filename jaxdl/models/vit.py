@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
+from jaxdl.blocks import Blocks, in_turn
+from jaxdl.errors import UsageError
 from jaxdl.nn import layers
 from jaxdl.nn.layers import Conv, Dense, attention
 
@@ -91,6 +93,9 @@ class ViT(nn.Module):
         ``partial(nn.Dropout, 0.1)``.
     drop(l / L) -> module: stochastic depth of block l of L, ``lambda depth: StochasticDepth(0.1 *
         depth)``.
+    remat: whether a block's inside is computed again for its gradient, which saves memory.
+    scan: whether blocks are one layer that is scanned, see `jaxdl.blocks`.
+        Raises UsageError with `drop`, which is another in each block.
     """
 
     width: int = 768
@@ -103,6 +108,8 @@ class ViT(nn.Module):
     norm: Layer = LayerNorm
     dropout: Layer = partial(nn.Dropout, 0.0)
     drop: Callable[[float], nn.Module] | None = None
+    remat: bool = False
+    scan: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
@@ -117,16 +124,25 @@ class ViT(nn.Module):
         z = jnp.concatenate([jnp.broadcast_to(token, (batch, 1, self.width)), x], axis=1)
         z = z + self.param('pos_embedding', initializers.normal(0.02), (1, *z.shape[1:]))
         z = self.dropout(deterministic=not train)(z)
-        for i in range(self.depth):
-            z = EncoderBlock(
-                heads=self.heads,
-                mlp=self.mlp,
-                attention=self.attention,
-                norm=self.norm,
-                dropout=self.dropout,
-                drop=partial(self.drop, (i + 1) / self.depth) if self.drop else None,
-                name=f'encoder_layer_{i}',
-            )(z, train=train)
+        block = partial(EncoderBlock, self.heads, self.mlp, self.attention, self.norm, self.dropout)
+        blocks: Blocks
+        if self.scan:
+            if self.drop:
+                raise UsageError('scan: blocks of unlike stochastic depth are not equal; leave one')
+            blocks = block(name='encoder_layer')
+        else:
+            blocks = [
+                block(
+                    drop=partial(self.drop, (i + 1) / self.depth) if self.drop else None,
+                    name=f'encoder_layer_{i}',
+                )
+                for i in range(self.depth)
+            ]
+
+        def through(block: Any, z: Array, _: None) -> tuple[Array, None]:
+            return block(z, train=train), None
+
+        z, _ = in_turn(blocks, through, z, [None] * self.depth, remat=self.remat)
         z = self.norm(name='ln')(z)
         return Dense(self.classes, kernel_init=initializers.zeros, name='head')(z[:, 0])
 

@@ -38,11 +38,12 @@ class Part(NamedTuple):
 
 
 class Split(NamedTuple):
-    """What one split of a phase is of. arms: whose it is, '' for all."""
+    """What one split of a phase is of. order: of its rows. arms: whose it is, '' for all."""
 
     name: str
     table: str
     rows: str
+    order: str
     columns: str
     classes: str
     digest: str
@@ -128,7 +129,8 @@ def _split(it: Mapping[str, Any]) -> Split:
     columns = ', '.join(f'{name} {shape}' for name, shape in it['columns'].items())
     classes = ', '.join(_classes(names) for names in it['classes'].values())
     digest = it['digest'] if it['of'] == 'all rows' else f'{it["digest"]} ({it["of"]})'
-    return Split(where, it['table'], rows, columns or 'made by the task', classes, digest, '')
+    order, columns = it.get('order') or '', columns or 'made by the task'
+    return Split(where, it['table'], rows, order, columns, classes, digest, '')
 
 
 def _classes(names: Sequence[str]) -> str:

@@ -21,7 +21,8 @@ from jaxdl.report.page import write_page
 from jaxdl.report.rows import answers, arm_grid, remarks, still_moved
 from jaxdl.report.trained import still_moving
 from jaxdl.report.tuned import chosen_lines, notes_of, refused_choices, tuning
-from jaxdl.report.verdicts import judged, lost, seeds_said, unreached
+from jaxdl.report.verdicts import judged, lost, unreached
+from jaxdl.run.config import seeds_said
 from jaxdl.statistics import mean_ci
 from jaxdl.study import Claim
 

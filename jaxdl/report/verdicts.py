@@ -12,6 +12,7 @@ from jaxdl.judges import Counted, Lead, Paired, Reached
 from jaxdl.report import numerals
 from jaxdl.report.finished import Arm, directions, results_of, times_to
 from jaxdl.run import registered
+from jaxdl.run.config import seeds_said
 from jaxdl.statistics import LEVEL, crossed_interval, holm
 from jaxdl.study import Claim, Directions, Results
 
@@ -125,6 +126,7 @@ def _alone(
         late = unreached(claim.metric, named, shared)
         reasons += [late] if late else []
     reasons += [other] if (other := _other_lengths(claim.metric, named)) else []
+    reasons += [lone] if (lone := _unlike_examples(claim, named, results, shared)) else []
     if any(set(arm.seeds) - set(shared) for arm in named):
         reasons.append(f'over {seeds_said(shared)}, which all its arms have')
     return (
@@ -164,16 +166,41 @@ def _over_examples(
         return {}
     if any(not np.array_equal(one, other) for one, other in itertools.pairwise(rows)):
         return {}
-    for arm in arms:
-        there = np.isfinite(each[arm.name])
-        if not there.any(1).all():
-            return {}
-        means = np.nanmean(each[arm.name], 1)
-        if not np.allclose(means, results[arm.name][claim.metric], rtol=1e-4, atol=1e-4):
-            return {}
+    if not all(_is_mean(each[arm.name], results[arm.name][claim.metric]) for arm in arms):
+        return {}
     terms = [(factor, each[arm]) for factor, arm in claim.judge.terms(better)]
     low, high = crossed_interval(terms)
     return {'ci95_examples': (float(low), float(high)), 'examples': next(iter(sizes))[0]}
+
+
+def _unlike_examples(
+    claim: Claim, arms: Sequence[Arm], results: Results, seeds: Sequence[int]
+) -> str:
+    """Of which baselines the examples' values do not average to the number; '' where all do.
+
+    Of what is trained a number may be no mean by nature; who returns both means them to agree.
+    """
+    if not isinstance(claim.judge, Paired | Lead | Reached) or len(seeds) < 2:
+        return ''
+    name, unlike = f'{claim.metric}/each', []
+    for arm in arms:
+        if not arm.config['phases'] and name in arm.arrays:
+            values = np.asarray(arm.arrays[name], np.float64)
+            values = values[[arm.seeds.index(seed) for seed in seeds]]
+            if not _is_mean(values, results[arm.name][claim.metric]):
+                unlike.append(arm.name)
+    if not unlike:
+        return ''
+    return (
+        f'no interval over examples: the mean of {name} is another number in {" and ".join(unlike)}'
+    )
+
+
+def _is_mean(each: np.ndarray, numbers: Any) -> bool:
+    """Whether the values of examples [seeds, examples] average to the numbers [seeds]."""
+    if not np.isfinite(each).any(1).all():
+        return False
+    return bool(np.allclose(np.nanmean(each, 1), numbers, rtol=1e-4, atol=1e-4))
 
 
 def lost(arm: Arm, metric: str, seeds: Sequence[int], *, several: bool) -> str:
@@ -211,11 +238,6 @@ def _other_lengths(metric: str, arms: Sequence[Arm]) -> str:
         return ''
     said = ', '.join(f'{count:,} steps of {arm}' for arm, count in steps.items())
     return f'the curves are of other lengths: {said}'
-
-
-def seeds_said(seeds: Sequence[int]) -> str:
-    """'seed 3' or 'seeds 0, 1, 2'."""
-    return ('seed ' if len(seeds) == 1 else 'seeds ') + ', '.join(map(str, seeds))
 
 
 def _missing(names: Sequence[str], unfinished: Mapping[str, str]) -> str:

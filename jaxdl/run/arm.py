@@ -23,10 +23,10 @@ from jaxdl.files import RESTORE, read_arrays
 from jaxdl.metrics import Metric
 from jaxdl.run import method
 from jaxdl.run.comparison import refuse_changes, stand
-from jaxdl.run.config import Config, agree, groups_of, note_start
+from jaxdl.run.config import Config, agree, groups_of, note_start, seeds_said
 from jaxdl.run.interruption import note_signals, stopped_by
 from jaxdl.run.lock import locked
-from jaxdl.run.record import ARRAYS, METRICS, Record, read_done, read_metrics, saves_proved
+from jaxdl.run.record import ARRAYS, METRICS, Record, read_done, read_metrics, saves_proved, spent
 from jaxdl.run.stage import (
     BEST_STEP,
     STEPS,
@@ -120,7 +120,7 @@ def run_arm(
         if saved and not done:
             _tell_lost(record, stages, saved)
         standing.write(experiment)
-        run = _Run(stages, record, checkpoints, stop, _seconds(folder))
+        run = _Run(stages, record, checkpoints, stop, spent(folder))
         if done and saved is not None:
             run.redraw(saved)
             return read_done(folder)
@@ -385,7 +385,7 @@ class _Run:
         if now:
             bests = numbers.get(BEST_STEP, [math.nan] * len(stopped))
             found = ', '.join(f'{bests[i]:.0f}' if math.isfinite(bests[i]) else 'none' for i in now)
-            seeds = _seeds([stage.engine.seeds[i] for i in now])
+            seeds = seeds_said([stage.engine.seeds[i] for i in now])
             self._record.say(f'{seeds} stopped early, at step {step} (best step {found})')
         if all(stopped) and not all(self._halted):
             self._record.say(f'every seed stopped early, at step {step}')
@@ -397,8 +397,8 @@ class _Run:
         seeds = [seed for seed, best in bests if not math.isfinite(best)]
         if seeds:
             self._record.say(
-                f'warning: valid/{stage.engine.kept_by} of {_seeds(seeds)} was never finite: the '
-                'last state counts, not a best one'
+                f'warning: valid/{stage.engine.kept_by} of {seeds_said(seeds)} was never finite: '
+                'the last state counts, not a best one'
             )
 
     def _write(self, stage: Stage, numbers: Numbers, *, step: int, ends: bool) -> None:
@@ -413,7 +413,7 @@ class _Run:
             if bad and name != BEST_STEP and stage.prefix + name not in self._warned:
                 self._warned.add(stage.prefix + name)
                 what = 'NaN' if any(math.isnan(found[seed]) for seed in bad) else 'infinite'
-                self._record.say(f'warning: {name} of {_seeds(bad)} is {what} at step {step}')
+                self._record.say(f'warning: {name} of {seeds_said(bad)} is {what} at step {step}')
         seconds = round(time.perf_counter() - self._began, 2)
         self._record.metrics(step, phase=stage.index, seconds=seconds, values=scalars, ends=ends)
 
@@ -490,16 +490,6 @@ def _stacked(values: Sequence[np.ndarray]) -> np.ndarray:
     for row, each in zip(found, values, strict=True):
         row[: len(each)] = each
     return found
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return ('seed ' if len(seeds) == 1 else 'seeds ') + ', '.join(map(str, seeds))
-
-
-def _seconds(folder: Path) -> float:
-    """Time already spent on a run that goes on."""
-    lines = read_metrics(folder)
-    return float(lines[-1]['seconds']) if lines else 0.0
 
 
 def _sum(totals: dict[str, Metric], finished: list[tuple[int, dict[str, Metric]]]) -> Any:

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,11 @@ class Config(NamedTuple):
     init_from: str | None = None
     smoke: bool = False
     tuned: list[str] = []
+
+
+def seeds_said(seeds: Sequence[int]) -> str:
+    """'seed 3' or 'seeds 0, 1, 2'."""
+    return ('seed ' if len(seeds) == 1 else 'seeds ') + ', '.join(map(str, seeds))
 
 
 def as_json(value: Any, what: str = 'the value') -> Any:

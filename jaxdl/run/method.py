@@ -197,6 +197,7 @@ def _data(stage: Stage, *, source: Source, split: str) -> dict[str, Any]:
         'card': card._asdict(),
         'table': source.name if table is None else table.name,
         'rows': None if table is None else len(table),
+        'order': source.order + (', each seed its own' if source.order and source.private else ''),
         'drawn': None if source.drawn is None else len(source.drawn(stage.engine.seeds[0])),
         'columns': {} if table is None else {n: _row(x) for n, x in shapes.items() if n != 'mask'},
         'classes': {} if table is None else {n: list(x) for n, x in table.classes.items()},

@@ -243,6 +243,12 @@ def read_metrics(
     return events
 
 
+def spent(folder: Path) -> float:
+    """Seconds already spent on a run, up to its last look."""
+    lines = read_metrics(folder)
+    return float(lines[-1]['seconds']) if lines else 0.0
+
+
 def saves_proved(folder: Path) -> bool:
     """Whether metrics.jsonl proves that a checkpoint was saved.
 

@@ -20,11 +20,12 @@ from jaxdl.game import Player, game
 from jaxdl.net import trainable
 from jaxdl.optim import freeze
 from jaxdl.run import machine
+from jaxdl.run.peaks import Peak
 from jaxdl.study import Phase, Study
 
 COLUMNS = {
     *('arm', 'seeds', 'layout', 'compile s', 'ms/step', 'examples/s', 'GFLOP/step'),
-    *('share of peak', 'peak MB'),
+    *('share of peak', 'MFU', 'peak MB'),
 }
 
 
@@ -56,6 +57,7 @@ def test_bench_measures_one_seed_and_several():
     words = ('--arm', 'mlp', '--seconds', '0.05', '--seeds', '2', '--layout', 'vmap')
     code, out, _ = typed('bench', 'digits', *words)
     assert code == 0 and 'digits on cpu, measured peak 1 GFLOP/s' in out
+    assert 'no MFU: no published peak of cpu' in ' '.join(out.split())
     header, one, two = rows(out)
     assert set(header) == COLUMNS
     for seeds, row in ((1, one), (2, two)):
@@ -71,6 +73,7 @@ def test_bench_measures_one_seed_and_several():
         assert number(cells['GFLOP/step']) == pytest.approx(flops / 1e9, rel=0.01)
         assert number(cells['share of peak']) == pytest.approx(flops / step / 1e7, rel=0.02)
         assert number(cells['peak MB']) > 50
+        assert cells['MFU'] == '-'
 
 
 def test_the_time_of_a_step_is_what_the_clock_says(monkeypatch):
@@ -97,6 +100,8 @@ def test_the_time_of_a_step_is_what_the_clock_says(monkeypatch):
                 yield type('Tick', (), {'drain': lambda self: time.sleep(wait)})()  # noqa: B023
 
     monkeypatch.setattr(bench_module, 'Engine', Slow)
+    # On such a machine, a device of 1 GFLOP/s whose peak was published.
+    monkeypatch.setattr(bench_module.peaks, 'PEAKS', (Peak('cpu', 1e9, 'here'),))
     study = Study('?', lambda: Phase(toy.task(), toy.train_source(), {}, 1, 1), {'a': {}}, seeds=2)
     options = {'arm': (), 'seeds': None, 'layout': 'auto', 'chunk': None, 'seconds': 0.35}
     table = bench('x', study, {}, **options)
@@ -105,6 +110,8 @@ def test_the_time_of_a_step_is_what_the_clock_says(monkeypatch):
     for cell in columns['ms/step']:
         # Two chunks, and what is still under way at their end: (0.4 + 0.3) s / 20.
         assert 30 <= float(cell) < 50
+    for cell, step, seeds in zip(columns['MFU'], columns['ms/step'], (1, 2), strict=True):
+        assert number(cell) == pytest.approx(100 * seeds * 1e6 / (float(step) * 1e6), rel=0.03)
     for cell in columns['compile s']:
         assert 0.2 <= float(cell) <= 0.5
 

@@ -209,6 +209,7 @@ def test_batch_size_is_positive(source):
 
 def test_synthetic_batches_are_drawn_from_the_key():
     source = synthetic(lambda key: {'x': jax.random.normal(key, (3, 2))}, batches=2)
+    assert source.order == 'synthetic'
     first, second = batches(source)
     assert source.batches == 2 and first['mask'].tolist() == [True] * 3
     assert (np.asarray(first['x']) != np.asarray(second['x'])).any()

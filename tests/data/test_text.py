@@ -263,6 +263,7 @@ class TestWindows:
 
     def test_random_windows_are_of_the_text_and_reach_its_ends(self):
         source = random_windows(np.arange(50, 70), length=4, batch=200)
+        assert source.order == 'windows at random places'
         tokens = np.asarray(next(iter(source))['tokens'])
         assert tokens.shape == (200, 5) and (np.diff(tokens) == 1).all()
         assert set(tokens[:, 0]) == set(range(50, 66))

@@ -88,7 +88,8 @@ def test_data_and_method_stand_before_the_answer(tmp_path):
         rate = {'optimizer': 'Adam, learning rate 0.1' if name == 'a' else 'SGD'}
         phase = told()
         phase['players'][0] |= rate
-        describe(tmp_path / name, phase, [split('train', part), split('test', 599)])
+        data = [split('train', part), split('test', 599, order='in order')]
+        describe(tmp_path / name, phase, data)
     report(tmp_path, better('a', 'b', 'test/accuracy'))
     markdown, said = texts(tmp_path)
     assert markdown.index('## Data') < markdown.index('## Method') < markdown.index('## Answer')
@@ -96,8 +97,8 @@ def test_data_and_method_stand_before_the_answer(tmp_path):
     assert '**cells**: Cells | more.' in markdown
     assert '- licence: no licence stated\n- cited as: Roe 2001\n\n| split' in markdown
     head = '| x uint8[8,8,1], y int32 | 2: red, white |'
-    assert f'| train | cells train | 1,198 {head} abc1198 | a |\n' in markdown
-    assert f'| test | cells test | 599 {head} abc599 | all |\n' in markdown
+    assert f'| train | cells train | 1,198 | – {head} abc1198 | a |\n' in markdown
+    assert f'| test | cells test | 599 | in order {head} abc599 | all |\n' in markdown
     # What the arms have alike is said once, what not arm by arm.
     assert '- network: MLP(features (4, 2))\n' in markdown
     assert '- optimizer:\n  - a: Adam, learning rate 0.1\n  - b: SGD\n' in markdown
@@ -109,6 +110,7 @@ def test_data_and_method_stand_before_the_answer(tmp_path):
         'abc1198',
         'a: Adam, learning',
         '80.1 ep',
+        'in order',
     ):
         assert words in said
 
@@ -260,4 +262,6 @@ def test_epochs_phase_by_phase(counts, said):
 def test_rows_that_each_seed_draws_are_counted():
     known = {'a': {'data': [split('test', 1797, drawn=599)], 'phases': []}}
     ((_, (found,)),) = datasets(known)
-    assert found.rows == '599 of 1,797, drawn by each seed'
+    assert found.rows == '599 of 1,797, drawn by each seed' and found.order == ''
+    known['a']['data'][0]['order'] = 'in order'
+    assert datasets(known)[0].splits[0].order == 'in order'

@@ -319,6 +319,22 @@ def test_a_baseline_has_the_examples_of_each_seed_where_those_that_are_trained_h
     assert all('ci95_examples' not in it for it in report(tmp_path, *claims)['claims'])
 
 
+def test_a_baseline_whose_examples_do_not_average_to_its_number_has_no_second_interval(tmp_path):
+    each = each_of(np.random.default_rng(0), 3, 30).astype(float)
+    for name in ('a', 'nearest', 'trained'):
+        off = 0.0 if name == 'a' else 0.1
+        write_arm(tmp_path / name, [each.mean(1) + off], arrays={f'{METRIC}/each': each})
+    config = read_json(tmp_path / 'nearest' / 'config.json')
+    write_json(tmp_path / 'nearest' / 'config.json', {**config, 'phases': []})
+    claims = [reaches(name, METRIC, at_least=0) for name in ('a', 'nearest', 'trained')]
+    own, nearest, trained = report(tmp_path, *claims)['claims']
+    assert 'ci95_examples' in own and 'examples' not in own['reason']
+    assert 'ci95_examples' not in nearest and 'ci95_examples' not in trained
+    said = f'no interval over examples: the mean of {METRIC}/each is another number in nearest'
+    # Of what is trained a number need not be a mean.
+    assert said in nearest['reason'] and 'examples' not in trained['reason']
+
+
 def test_a_claim_on_baselines_alone_is_confirmatory_if_it_was_there_when_they_began(tmp_path):
     early, late = (reaches('nearest', METRIC, at_least=bound) for bound in (0.1, 0.2))
     for name in ('a', 'nearest'):

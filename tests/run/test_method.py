@@ -264,6 +264,8 @@ def test_the_method_and_the_data_of_a_phase():
         'test',
         5,
     )
+    orders = ('shuffled, each epoch anew, each seed its own', 'in order')
+    assert (first['order'], second['order']) == orders
     assert first['card']['name'] == 'rows' and first['card']['licence'] == ''
     assert first['columns'] == {'x': 'float32[2]', 'y': 'int32'}
     assert first['classes'] == {'y': ['even', 'odd']} and first['digest'] != second['digest']

@@ -13,6 +13,7 @@ from jaxdl.cli.library import phases_of, resolve
 from jaxdl.engine.engine import Engine
 from jaxdl.errors import UsageError
 from jaxdl.net import Net
+from jaxdl.run.peaks import Peak
 
 PARAMETERS = {
     'cnn': 4_216_522,
@@ -32,6 +33,7 @@ PARAMETERS = {
     # 4 blocks of 789,760, embeddings 2,081,280 and norm 512, heads: 66,304 of words and their
     # biases 8,000, pooler 65,792 and 514.
     'bert': 5_381_442,
+    'gpt2': 124_439_808,
 }
 
 
@@ -74,7 +76,7 @@ def test_half_precision_is_of_the_network_and_not_of_its_parameters():
     assert all(leaf.dtype != jnp.bfloat16 for leaf in jax.tree.leaves(step(*args)[0]))
 
 
-def test_a_race_is_in_turn_and_counts_every_seed():
+def test_a_race_is_in_turn_and_counts_every_seed(monkeypatch):
     calls = []
 
     def racer(name, pace):
@@ -92,6 +94,10 @@ def test_a_race_is_in_turn_and_counts_every_seed():
     np.testing.assert_allclose(turns, [[0.01, 0.06]] * 2)
     assert calls[-4:] == [('ours', 40), ('torch', 20)] * 2
     assert against.cells(turns) == ['10.0', '60.0', '0.17']
+    engine.flops = lambda: 2e6
+    assert against.mfu(engine, turns) == []
+    monkeypatch.setattr(against.peaks, 'PEAKS', (Peak('cpu', 1e9, 'here'),))
+    assert against.mfu(engine, turns) == ['60.0%']  # 6 MFLOP in 10 ms
 
 
 def test_our_loop_trains_the_steps_it_is_told_to():
@@ -144,4 +150,5 @@ def test_the_table_of_a_race(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert 'small' in out and 'jaxdl / eager' in out and 'memory kept' in out
     text = readme.read_text()
+    assert 'There is no MFU: no published peak of cpu' in text
     assert '| small | 1 |' in text and 'old' not in text and text.endswith('after\n')

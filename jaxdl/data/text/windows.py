@@ -47,7 +47,8 @@ def random_windows(
         return {'tokens': window, 'mask': jnp.ones(batch, bool)}
 
     said = f'{name}: {len(text)} tokens in {batch} random windows of {length}, on the device'
-    return Source(send, make, {'text': text}, private=private, name=said)
+    known: dict[str, Any] = {'private': private, 'order': 'windows at random places'}
+    return Source(send, make, {'text': text}, name=said, **known)
 
 
 def windows(

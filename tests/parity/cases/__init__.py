@@ -3,12 +3,19 @@
 from cases import (
     convnets,
     darknet,
+<<<<<<< HEAD
     diffusion,
+=======
+>>>>>>> d2b4ff85405ec4498b4ca2075b5f0caba1f2e4c5
     faster_rcnn,
     language,
     recurrent,
     residual,
     segmentation,
+<<<<<<< HEAD
+=======
+    series,
+>>>>>>> d2b4ff85405ec4498b4ca2075b5f0caba1f2e4c5
 )
 
 CASES = [
@@ -20,4 +27,5 @@ CASES = [
     *faster_rcnn.CASES,
     *recurrent.CASES,
     *language.CASES,
+    *series.CASES,
 ]

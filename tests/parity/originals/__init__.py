@@ -20,6 +20,7 @@ from originals import (  # noqa: E402
     recurrent,
     residual,
     segmentation,
+    series,
 )
 
 ORIGINALS = {
@@ -31,6 +32,7 @@ ORIGINALS = {
     **faster_rcnn.ORIGINALS,
     **recurrent.ORIGINALS,
     **language.ORIGINALS,
+    **series.ORIGINALS,
 }
 
 

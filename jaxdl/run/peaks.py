@@ -1,0 +1,52 @@
+"""Model FLOPs utilisation: which share of a device's published peak training makes use of.
+
+The peak is that of dense products in bfloat16 with sums in float32, whatever is trained in, so that
+numbers compare (Chowdhery et al. 2022, appendix B).
+"""
+
+import re
+from typing import NamedTuple
+
+
+class Peak(NamedTuple):
+    """What was published of a kind of device.
+
+    kind: a pattern of the whole name that jax has for it. flops: FLOP/s of one device. source: the
+        document; where it has sparse products only, half of those.
+    """
+
+    kind: str
+    flops: float
+    source: str
+
+
+PEAKS = (
+    Peak(r'NVIDIA A100.*', 312e12, 'NVIDIA A100 data sheet, 2021'),
+    Peak(r'NVIDIA H100 PCIe', 756.5e12, 'NVIDIA H100 data sheet, 2023: 1,513 T, sparse'),
+    Peak(r'NVIDIA H100 80GB HBM3', 989.5e12, 'NVIDIA H100 data sheet, 2023, SXM: 1,979 T, sparse'),
+    Peak(r'NVIDIA H200', 989.5e12, 'NVIDIA H200 data sheet, 2024, SXM: 1,979 T, sparse'),
+    Peak(r'TPU v4', 275e12, 'Jouppi et al. 2023, table 4'),
+    Peak(r'TPU v5 ?(lite|e)', 197e12, 'Google Cloud, TPU v5e'),
+    Peak(r'TPU v5p?', 459e12, 'Google Cloud, TPU v5p'),  # jax calls it v5
+    Peak(r'TPU v6 ?(lite|e)', 918e12, 'Google Cloud, TPU v6e'),
+)
+
+
+def published_peak(kind: str) -> float | None:
+    """FLOP/s of a device by its `device_kind`; None where none is known here."""
+    return next((peak.flops for peak in PEAKS if re.fullmatch(peak.kind, kind)), None)
+
+
+def utilisation(flops: float, seconds: float, kind: str, *, devices: int = 1) -> float | None:
+    """flops / (seconds peak devices); None where the device's peak is not known.
+
+    flops: of what was computed in that time. For MFU they are those that the model needs: what
+    `remat` computes again would not count, but is among those that `engine.cost` counts.
+    """
+    peak = published_peak(kind)
+    return None if peak is None else flops / (seconds * peak * devices)
+
+
+def unknown(kind: str) -> str:
+    """Why there is no number for a device; '' where there is one."""
+    return '' if published_peak(kind) else f'no MFU: no published peak of {kind} is known here'
