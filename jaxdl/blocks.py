@@ -39,7 +39,9 @@ def in_turn(
         # A loop's body is compiled alone: nothing there could be shared with the pass before.
         body = nn.remat(call, prevent_cse=False) if remat else call
         every: dict[Any, Any] = {'variable_axes': {True: 0}, 'split_rngs': {True: True}}
-        scan = nn.scan(body, length=len(rows), **every)
+        # Where its arrays have names for their axes, the first one is that of the blocks.
+        called = {nn.PARTITION_NAME: 'blocks'}
+        scan = nn.scan(body, length=len(rows), metadata_params=called, **every)
         x, outs = scan(blocks, x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows))
         return x, [jax.tree.map(lambda leaf, i=i: leaf[i], outs) for i in range(len(rows))]
     found = []

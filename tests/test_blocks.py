@@ -19,7 +19,7 @@ from jaxdl.models.bert import BERT, SequenceClassifier
 from jaxdl.models.gpt import GPT
 from jaxdl.models.transformer import Transformer, pre_norm
 from jaxdl.models.vit import ViT
-from jaxdl.net import Net
+from jaxdl.net import Net, unboxed
 from jaxdl.nn.regularise import StochasticDepth
 from jaxdl.transfer import with_variables, with_weights
 
@@ -52,7 +52,7 @@ NETWORKS = {
 
 
 def shapes(module, *inputs):
-    return jax.eval_shape(module.init, jax.random.key(0), *inputs)
+    return unboxed(jax.eval_shape(module.init, jax.random.key(0), *inputs))
 
 
 def drawn(module, *inputs):
@@ -136,7 +136,7 @@ def test_how_it_is_stored_goes_both_ways(network):
 
 def test_blocks_begin_apart_and_drop_apart():
     module = GPT(**TEXT, context=8, dropout=0.5, scan=True)
-    block = module.init(jax.random.key(0), TOKENS)['params']['h']
+    block = unboxed(module.init(jax.random.key(0), TOKENS))['params']['h']
     kernel = block['feed_forward']['fc1']['kernel']
     assert kernel.shape == (3, 8, 16) and np.unique(kernel).size == kernel.size
     # As wide as without: its variance is of one block's inputs, not of all blocks' at once.

@@ -18,6 +18,7 @@ from jaxdl.models.transformer import Block, Perceptron, post_norm
 from jaxdl.models.vit import gelu
 from jaxdl.nn import layers
 from jaxdl.nn.attention import Attention, padding_mask
+from jaxdl.nn.axes import named
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]
@@ -58,8 +59,9 @@ class BERT(nn.Module):
 
     def setup(self) -> None:
         """Embeddings, blocks and pooler."""
-        embed = partial(nn.Embed, features=self.width, embedding_init=NORMAL)
-        self.word = embed(self.vocabulary)
+        words = named(NORMAL, 'vocabulary', 'embed')
+        self.word = nn.Embed(self.vocabulary, self.width, embedding_init=words)
+        embed = partial(nn.Embed, features=self.width, embedding_init=named(NORMAL, None, 'embed'))
         self.position = embed(self.context)
         self.sentence = embed(self.sentences)
         self.embedding_norm = self.norm()

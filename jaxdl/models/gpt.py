@@ -16,6 +16,7 @@ from jax.nn import initializers
 from jaxdl.blocks import in_turn
 from jaxdl.models.transformer import Block, LayerNorm, Perceptron
 from jaxdl.nn.attention import Attention, Cache, Rotation
+from jaxdl.nn.axes import named
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]
@@ -50,9 +51,11 @@ class GPT(nn.Module):
     def setup(self) -> None:
         """Embeddings and blocks; initial values as in Radford et al. 2019, section 2.3."""
         normal = initializers.normal(0.02)
-        self.wte = nn.Embed(self.vocabulary, self.width, embedding_init=normal)
+        words = named(normal, 'vocabulary', 'embed')
+        self.wte = nn.Embed(self.vocabulary, self.width, embedding_init=words)
         if self.rotate is None:
-            self.wpe = nn.Embed(self.context, self.width, embedding_init=normal)
+            places = named(normal, None, 'embed')
+            self.wpe = nn.Embed(self.context, self.width, embedding_init=places)
         out = initializers.normal(0.02 / math.sqrt(2 * self.depth))  # of each branch
         attention = partial(
             Attention,

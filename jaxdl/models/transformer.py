@@ -17,6 +17,7 @@ from jax.nn import initializers
 from jaxdl.blocks import in_turn
 from jaxdl.nn import layers
 from jaxdl.nn.attention import Attention, Cache, padding_mask, sinusoids
+from jaxdl.nn.axes import named, over_rows
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]
@@ -48,9 +49,11 @@ class Perceptron(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """[B, T, width] -> [B, T, width]."""
-        x = self.activation(nn.Dense(self.hidden, kernel_init=self.kernel_init, name='fc1')(x))
+        up = named(self.kernel_init, 'embed', 'mlp')
+        x = self.activation(nn.Dense(self.hidden, kernel_init=up, name='fc1')(x))
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        return nn.Dense(self.width, kernel_init=self.out_init, name='fc2')(x)
+        down = named(self.out_init, 'mlp', 'embed')
+        return nn.Dense(self.width, kernel_init=down, name='fc2')(x)
 
 
 class Block(nn.Module):
@@ -88,7 +91,7 @@ class Block(nn.Module):
         def branch(x: Array) -> Array:
             return self.drop(self.feed_forward(x, train=train), deterministic=not train)
 
-        return self.residual(x, branch, self.norm2)
+        return over_rows(self.residual(x, branch, self.norm2))
 
     def empty(self, batch: int, steps: int) -> Cache:
         """A cache for so many steps."""
@@ -189,9 +192,8 @@ class Transformer(nn.Module):
 
     def setup(self) -> None:
         """Embedding and blocks."""
-        self.embedding = nn.Embed(
-            self.vocabulary, self.width, embedding_init=initializers.normal(self.width**-0.5)
-        )
+        words = named(initializers.normal(self.width**-0.5), 'vocabulary', 'embed')
+        self.embedding = nn.Embed(self.vocabulary, self.width, embedding_init=words)
         parts: dict[str, Any] = {
             'attention': partial(Attention, self.heads, self.width),
             'mlp': partial(Perceptron, self.mlp, self.width, activation=self.activation),

@@ -17,14 +17,17 @@ from jax.nn import initializers
 from jaxdl.blocks import Blocks, in_turn
 from jaxdl.errors import UsageError
 from jaxdl.nn import layers
+from jaxdl.nn.axes import named, over_rows
 from jaxdl.nn.layers import Conv, Dense, attention
 
 Array = jax.Array
 Layer = Callable[..., nn.Module]
 
+XAVIER = initializers.xavier_uniform()
 Attention = partial(
     nn.MultiHeadDotProductAttention,
-    kernel_init=initializers.xavier_uniform(),
+    kernel_init=named(XAVIER, 'embed', 'heads', None),
+    out_kernel_init=named(XAVIER, 'heads', None, 'embed'),
     dropout_rate=0.0,
     attention_fn=attention,
 )
@@ -70,13 +73,11 @@ class EncoderBlock(nn.Module):
         )
         z = z + dropped(attention(y))
         y = self.norm(name='ln_2')(z)
-        dense = partial(
-            Dense,
-            kernel_init=initializers.xavier_uniform(),
-            bias_init=initializers.normal(1e-6),
-        )
-        y = self.dropout(deterministic=not train)(gelu(dense(self.mlp, name='mlp_0')(y)))
-        return z + dropped(dense(z.shape[-1], name='mlp_3')(y))
+        dense = partial(Dense, bias_init=initializers.normal(1e-6))
+        y = gelu(dense(self.mlp, kernel_init=named(XAVIER, 'embed', 'mlp'), name='mlp_0')(y))
+        y = self.dropout(deterministic=not train)(y)
+        y = dense(z.shape[-1], kernel_init=named(XAVIER, 'mlp', 'embed'), name='mlp_3')(y)
+        return over_rows(z + dropped(y))
 
 
 class ViT(nn.Module):

@@ -19,6 +19,7 @@ import numpy as np
 from jax.nn import initializers
 
 from jaxdl.lengths import within
+from jaxdl.nn.axes import named
 from jaxdl.nn.layers import cpu_formulations, softmax
 
 Array = jax.Array
@@ -166,11 +167,13 @@ class Attention(nn.Module):
         groups, size = self.groups or self.heads, self.size or self.width // self.heads
         if self.heads % groups or (self.size is None and self.width % self.heads):
             raise ValueError(f'{self.heads} heads in {groups} groups, of a width of {self.width}')
-        dense = partial(nn.DenseGeneral, use_bias=self.bias, kernel_init=self.kernel_init)
+        into = named(self.kernel_init, 'embed', 'heads', None)
+        dense = partial(nn.DenseGeneral, use_bias=self.bias, kernel_init=into)
         self.query = dense((self.heads, size))
         self.key = dense((groups, size))
         self.value = dense((groups, size))
-        self.out = dense(self.width, axis=(-2, -1), kernel_init=self.out_init)
+        back = named(self.out_init, 'heads', None, 'embed')
+        self.out = dense(self.width, axis=(-2, -1), kernel_init=back)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(

@@ -19,6 +19,7 @@ from jaxdl.models.gpt import GPT
 from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, Tagger, TextCNN
 from jaxdl.models.seq2seq import Additive, Memory, Multiplicative, NoAttention, Seq2Seq
 from jaxdl.models.transformer import Transformer, pre_norm, transformer_base, transformer_big
+from jaxdl.net import unboxed
 from jaxdl.nn.attention import rotary
 from jaxdl.nn.recurrent import GRU, LSTM
 
@@ -37,7 +38,7 @@ MODELS = {
 
 def drawn(module, *inputs):
     """Variables of which none is as it begins: zeros and small numbers hide what is wrong."""
-    like = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+    like = unboxed(jax.eval_shape(module.init, jax.random.key(0), *inputs))
     leaves, tree = jax.tree.flatten(like)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     draws = [0.5 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
@@ -45,7 +46,7 @@ def drawn(module, *inputs):
 
 
 def count(module, *inputs):
-    shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+    shapes = unboxed(jax.eval_shape(module.init, jax.random.key(0), *inputs))
     return sum(x.size for x in jax.tree.leaves(shapes))
 
 

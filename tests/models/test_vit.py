@@ -15,6 +15,7 @@ from pace import mostly_slow
 from jaxdl.engine.cost import flops, parameters
 from jaxdl.models import vit
 from jaxdl.models.vit import EncoderBlock, ViT, resize_positions
+from jaxdl.net import unboxed
 from jaxdl.nn.regularise import StochasticDepth
 
 SMALL = {'width': 12, 'depth': 2, 'heads': 3, 'mlp': 20, 'patch': 4, 'classes': 5}
@@ -22,7 +23,7 @@ SMALL = {'width': 12, 'depth': 2, 'heads': 3, 'mlp': 20, 'patch': 4, 'classes': 
 
 def shapes(module, *shape):
     x = jax.ShapeDtypeStruct(shape, jnp.float32)
-    return jax.eval_shape(lambda x: module.init(jax.random.key(0), x), x)
+    return unboxed(jax.eval_shape(lambda x: module.init(jax.random.key(0), x), x))
 
 
 def drawn(module, *shape):
@@ -187,9 +188,10 @@ class TestInjection:
         )
 
     def test_initial_values(self):
-        params = jax.jit(ViT(**SMALL | {'depth': 1}).init)(
+        variables = jax.jit(ViT(**SMALL | {'depth': 1}).init)(
             jax.random.key(0), jnp.ones((1, 64, 64, 3))
-        )['params']
+        )
+        params = unboxed(variables)['params']
         assert not params['class_token'].any() and not params['head']['kernel'].any()
         assert params['pos_embedding'].std() == pytest.approx(0.02, rel=0.1)
         # Xavier's uniform distribution: +-sqrt(6 / (inputs + outputs)).

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdl.net import unboxed
 from jaxdl.nn.attention import (
     Attention,
     attend,
@@ -62,7 +63,7 @@ def test_causal_is_the_lower_triangle(plain, monkeypatch):
 def test_packed_rows_do_not_see_each_other():
     layer = Attention(2, 8)
     x = drawn(0, 1, 6, 8)
-    variables = layer.init(jax.random.key(0), x)
+    variables = unboxed(layer.init(jax.random.key(0), x))
     segments = jnp.array([[0, 0, 0, 1, 1, 1]])
     packed = layer.apply(variables, x, mask=segment_mask(segments), causal=True)
     apart = [layer.apply(variables, part, causal=True) for part in (x[:, :3], x[:, 3:])]
@@ -97,7 +98,7 @@ def test_sinusoids_are_those_of_the_paper():
 def test_with_a_cache_it_is_the_same(options):
     layer = Attention(4, 8, **options)
     x = drawn(0, 3, 6, 8)
-    variables = layer.init(jax.random.key(0), x)
+    variables = unboxed(layer.init(jax.random.key(0), x))
     whole = layer.apply(variables, x, causal=True)
     extend = jax.jit(partial(layer.apply, variables, method='extend'))
     cache = layer.apply(variables, 3, 9, method='empty')
@@ -115,7 +116,7 @@ def test_with_a_cache_it_is_the_same(options):
 def test_what_was_read_once_is_looked_at_as_if_anew():
     layer = Attention(2, 8)
     x, memory, lengths = drawn(0, 2, 3, 8), drawn(1, 2, 5, 8), jnp.array([5, 2])
-    variables = layer.init(jax.random.key(0), x, memory)
+    variables = unboxed(layer.init(jax.random.key(0), x, memory))
     cache = layer.apply(variables, memory, lengths, method='read')
     want = layer.apply(variables, x, memory, mask=padding_mask(lengths, 5))
     got = layer.apply(variables, x, cache, method='look')
@@ -125,7 +126,7 @@ def test_what_was_read_once_is_looked_at_as_if_anew():
 def test_dropout_of_weights_keeps_their_mean():
     layer = Attention(2, 8, dropout=0.5)
     x = drawn(0, 1, 4, 8)
-    variables = layer.init(jax.random.key(0), x)
+    variables = unboxed(layer.init(jax.random.key(0), x))
     calm = layer.apply(variables, x, causal=True)
     drop = jax.jit(
         jax.vmap(lambda key: layer.apply(variables, x, causal=True, train=True, rngs=key))
