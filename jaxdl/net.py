@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from flax import struct
 from flax.errors import ScopeParamShapeError
 
@@ -28,8 +29,9 @@ class Net(struct.PyTreeNode):
     Calling a net returns the output and the net it has become:
     ``logits, net = net(x, key=key, train=True)``. `memory` changes only when `train` is true.
     `shadow` is the slow copy (EMA, target network) of a player that has one, else None. `frozen`:
-    it belongs to a player that never moves. axes: what the module calls the axes of its parameters
-    (Linen's partitioning metadata), by their path below `params`, for those that have names.
+    it belongs to a player that never moves. computes: the type that it computes in where that is
+    not that of its parameters, see `jaxdl.precision`. axes: what the module calls the axes of its
+    parameters (Linen's partitioning metadata), by their path below `params`.
     """
 
     params: Any
@@ -37,6 +39,7 @@ class Net(struct.PyTreeNode):
     shadow: 'Net | None' = None
     module: nn.Module = struct.field(pytree_node=False, kw_only=True)
     frozen: bool = struct.field(pytree_node=False, kw_only=True, default=False)
+    computes: str | None = struct.field(pytree_node=False, kw_only=True, default=None)
     axes: Axes = struct.field(pytree_node=False, kw_only=True, default=())
 
     @classmethod
@@ -61,7 +64,8 @@ class Net(struct.PyTreeNode):
         Raises UsageError where the inputs ask for parameters of another shape than the net has.
         """
         options: dict[str, Any] = {'train': train} if takes_train(self.module, method) else {}
-        variables = {'params': self.params, **self.memory}
+        variables = {'params': self._cast(self.params), **self.memory}
+        inputs = self._cast(inputs)
         streams = None if key is None else _streams(key)
         moving = train and bool(self.memory)
         if moving:
@@ -73,9 +77,22 @@ class Net(struct.PyTreeNode):
                 raise
             raise UsageError(line) from error
         if not moving:
-            return output, self
+            return self._cast(output, back=True), self
         output, memory = output
-        return output, self.replace(memory=dict(memory))
+        return self._cast(output, back=True), self.replace(memory=dict(memory))
+
+    def _cast(self, tree: Any, *, back: bool = False) -> Any:
+        """Numbers in the type that it computes in, or `back` from that to float32."""
+        if self.computes is None:
+            return tree
+        old, new = jnp.float32, jnp.dtype(self.computes)
+        if back:
+            old, new = new, old
+
+        def cast(leaf: Any) -> Any:
+            return leaf.astype(new) if getattr(leaf, 'dtype', None) == old else leaf
+
+        return jax.tree.map(cast, tree)
 
 
 def _axes(params: Any) -> Axes:

@@ -14,7 +14,7 @@ ROOMS = [
     ['audio', 'metrics', 'samples', 'losses', 'optim', 'net', 'baselines', 'blocks'],
     ['decoding', 'decoding_ctc', 'diffusion'],
     ['task'],
-    ['game', 'transfer', 'boxes', 'metrics.detection'],
+    ['game', 'precision', 'transfer', 'boxes', 'metrics.detection'],
     ['nn'],
     ['models'],
     ['data'],

@@ -121,10 +121,12 @@ def _studied(
     """A study by name, the parsed options, and those of its trial that were typed."""
     word, rest = _positional(command, words, extra, 'digits')
 
-    from jaxdl.cli.library import load
+    from jaxdl.cli.library import PRECISION, load
 
     name, study = load(word)
     own = signature_options(study.trial, group='trial')
+    if PRECISION.name not in {option.name for option in own}:
+        own = [*own, PRECISION]
     if clash := {o.name for o in own} & {o.name for o in (*extra, DEBUG)}:
         raise UsageError(f'{name}: its trial has a parameter {clash.pop()!r}, which is an option')
     arms = '\n'.join(f'  {arm:<20}{_settings(study, arm)}' for arm in study.named())

@@ -11,11 +11,18 @@ from typing import Any
 
 import jaxdl
 from jaxdl.blame import blamed, shown
-from jaxdl.cli.options import check, flag
+from jaxdl.cli.options import Option, check, flag
 from jaxdl.cli.soundness import baseline_parameters, check_phases, check_study, kind_of
 from jaxdl.errors import UsageError, nearest
 from jaxdl.study import Phase, Study
 
+# A parameter of every trial that has none of that name.
+PRECISION = Option(
+    'precision',
+    str,
+    'float32',
+    'what networks compute in: float32, or bf16; the rest stays float32',
+)
 _SCRIPT = re.compile(rb'^ *run_script\(', re.MULTILINE)
 _STUDY = re.compile(rb'^study\b', re.MULTILINE)
 
@@ -162,7 +169,7 @@ def resolve(study: Study, arm: str, overrides: Mapping[str, Any]) -> dict[str, A
     chosen(study, (arm,))
     params = {**defaults(study), **_settings(study, arm, study.named()[arm], overrides)}
     for name, value in overrides.items():
-        if name not in params:
+        if name not in params and name != PRECISION.name:
             raise UsageError(f'arm {arm!r} sets {name!r}{nearest(name, params)}')
         params[name] = value
     if arm in study.baselines:
@@ -221,8 +228,11 @@ def phases_of(study: Study, params: Mapping[str, Any]) -> tuple[Phase, ...]:
     returns no phases, or phases without steps.
     """
     path = Path(inspect.getsourcefile(inspect.unwrap(study.trial)) or '')
+    own = inspect.signature(study.trial).parameters
+    without = {PRECISION.name} - own.keys()  # it is the trial's own where that has one
+    precision = params.get(PRECISION.name) if without else None
     try:
-        trial = study.trial(**params)
+        trial = study.trial(**{name: x for name, x in params.items() if name not in without})
     except BaseException as error:
         _blame(error, path)
         raise
@@ -234,4 +244,9 @@ def phases_of(study: Study, params: Mapping[str, Any]) -> tuple[Phase, ...]:
             f'not {kind_of(trial)}'
         )
     check_phases(phases)
-    return phases
+    if precision is None:
+        return phases
+
+    from jaxdl.precision import computing_in
+
+    return tuple(each._replace(task=computing_in(each.task, precision)) for each in phases)
