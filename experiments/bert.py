@@ -20,7 +20,6 @@ shares most words with the question. The rates are chosen by the loss, which all
 
 import functools
 import re
-from functools import partial
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -62,14 +61,15 @@ from jaxdl.study import BatchSize, Count, Peak, Phase, Steps, Study, Trial, each
 from jaxdl.task import Task
 from jaxdl.transfer import graft
 
-SPAN, LENGTH, CONTEXT = 14, 48, 192  # words of a span; pieces of two spans, and of a paragraph
+SPAN, LENGTH, CONTEXT = 14, 48, 256  # words of a span; pieces of two spans, and of a paragraph
+LENGTHS = {'sst2': (48, 64), 'wnut17': (64, 128)}  # pieces in training, and where it is measured
 STARTS = ('pretrained', 'scratch', 'shuffled')
 LABELS = {'sst2_100': 100, 'sst2_1k': 1_000, 'sst2_10k': 10_000}
 JUDGED = {**dict.fromkeys(LABELS, 'accuracy'), 'wnut17': 'entity/f1', 'xquad': 'f1'}
 
 
 def phrases() -> Table:
-    """The training phrases of SST-2 of eight words and more, most like the sentences of the test."""
+    """Training phrases of SST-2 of eight words and more, most like the sentences of the test."""
     table = sst2('train')
     return table.take(np.array([len(text.split()) >= 8 for text in table.column('text')]))
 
@@ -95,7 +95,8 @@ def rows(name: str, split: str) -> Table:
     if name == 'xquad':
         columns = map(xquad(split).column, ('question', 'context', 'answers', 'starts'))
         return answer_table(*columns, tokenizer, length=CONTEXT, name=named)
-    marks = {'length': LENGTH, 'start': True, 'end': True, 'name': named}
+    length = LENGTHS[name][split != 'train']
+    marks = {'length': length, 'start': True, 'end': True, 'name': named}
     if name == 'wnut17':
         table = wnut17(split)
         words, tags = table.column('words'), table.column('tags')
@@ -149,6 +150,7 @@ def trial(
         valid=in_order(rows(name, 'valid'), batch=64),
         tests={'test': in_order(rows(name, 'test'), batch=64)},
         steps=steps,
+        every=max(1, steps // 5),
         start=None if start == 'scratch' else graft(parts={'bert/*': 'bert/*'}),
     )
     if start == 'scratch':

@@ -109,7 +109,7 @@ def scrambled(tokenizer: Tokenizer) -> Transform:
     never = _no_text(tokenizer)
 
     def transform(key: Key, batch: Batch) -> Batch:
-        tokens = batch['tokens']
+        tokens = jnp.asarray(batch['tokens'])
         real = _text(tokens, batch['lengths'], never).reshape(-1)
         flat, draw = tokens.reshape(-1), jax.random.uniform(key_for(key, 'place'), real.shape)
         # Where text stands, in order, and the same places shuffled; what is no text comes last.
