@@ -130,6 +130,7 @@ def adam(lr: float, steps: int) -> optax.GradientTransformation:
 
 def trial(
     start: Literal['pretrained', 'scratch', 'shuffled'] = 'pretrained',
+    targets: Count = len(TARGETS),
     width: Count = 64,
     pretraining: Steps = 5000,
     steps: Steps = 1200,
@@ -140,6 +141,7 @@ def trial(
 
     Args:
         start: from pre-training, from random weights, or from pre-training on shuffled pieces.
+        targets: how many are learned, the last ones of TARGETS.
         width: of a layer, in heads of 16.
         pretraining: optimizer steps before, at a rate of 0.002.
         steps: optimizer steps on a target, at most; each has its own number.
@@ -162,7 +164,7 @@ def trial(
                 name='pretraining',
             )
         ]
-    for target, its_steps in TARGETS.items():
+    for target, its_steps in [*TARGETS.items()][-targets:]:
         count = min(steps, its_steps)
         task, train = learner(target, bert, adam(lr, count))
         source = 'net' if len(phases) == 1 else 'before'
@@ -228,7 +230,7 @@ study = Study(
     tune={'lr': (3e-4, 1e-3)},
     tuned_by='valid/accuracy',
     tuning_seeds=1,
-    tiny={'width': 16, 'pretraining': 2, 'steps': 2, 'batch': 4},
+    tiny={'targets': 2, 'width': 16, 'pretraining': 2, 'steps': 2, 'batch': 4},
     claims=[
         better('pretrained', other, number)
         for other in ('scratch', 'shuffled')
