@@ -130,7 +130,7 @@ def adam(lr: float, steps: int) -> optax.GradientTransformation:
 
 def trial(
     start: Literal['pretrained', 'scratch', 'shuffled'] = 'pretrained',
-    targets: Count = len(TARGETS),
+    targets: Count = 5,
     width: Count = 64,
     pretraining: Steps = 5000,
     steps: Steps = 1200,
