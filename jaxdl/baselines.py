@@ -9,6 +9,9 @@ Each is a pure function of arrays. A study makes an arm of one in a line or two,
         return {'test/accuracy': np.mean(found == test['y'])}
 """
 
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -88,6 +91,41 @@ def nearest_neighbour(
     return found
 
 
+def frequent_tags(train_words: Any, train_tags: Any, test_words: Any) -> list[list[int]]:
+    """The tag that each word most often has in training; of a word that is not there, that of all.
+
+    train_words, test_words: sentences, each a sequence of words; train_tags: the number of each
+    word's tag. Of equally frequent tags the least. Returns a list of tags for each test sentence.
+
+    Source: Charniak et al. (1993), "Equations for part-of-speech tagging", section 3.
+    """
+    counts: dict[str, Counter[int]] = defaultdict(Counter)
+    total: Counter[int] = Counter()
+    for words, tags in zip(train_words, train_tags, strict=True):
+        for word, tag in zip(words, tags, strict=True):
+            counts[str(word)][int(tag)] += 1
+            total[int(tag)] += 1
+    if not total:
+        raise UsageError('frequent_tags: there are no training words')
+    first = {word: _most(tags) for word, tags in counts.items()}
+    return [[first.get(str(word), _most(total)) for word in words] for words in test_words]
+
+
+def overlapping(question: str, sentences: Sequence[str]) -> str:
+    """The sentence that shares the most words with a question, the first of equal ones.
+
+    A word is what stands between signs and blanks, in small letters. Raises UsageError where there
+    is no sentence.
+
+    Source: the baseline "word overlap" of Richardson et al. (2013), "MCTest", section 5, without
+    its weights.
+    """
+    if not sentences:
+        raise UsageError('overlapping: there are no sentences')
+    asked = _words(question)
+    return max(sentences, key=lambda sentence: len(asked & _words(sentence)))
+
+
 def persistence(series: Any, horizon: int) -> np.ndarray:
     """The last value known, predicted for later: nothing changes.
 
@@ -107,6 +145,14 @@ def persistence(series: Any, horizon: int) -> np.ndarray:
             f'{longest}, one less than the length of the series'
         )
     return values[:-horizon]
+
+
+def _most(tags: Counter[int]) -> int:
+    return min(tags, key=lambda tag: (-tags[tag], tag))
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r'\w+', text.lower()))
 
 
 def _rows(x: Any) -> np.ndarray:

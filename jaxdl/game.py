@@ -171,6 +171,42 @@ def _check_player(what: str, player: Player) -> None:
             )
 
 
+def beside(task: Task, players: Mapping[str, Player]) -> Task:
+    """The same game with players beside it that have no loss and never move.
+
+    They hand networks through a phase: several phases that each start from one pre-trained network,
+    and none from what the phase before made of it, take it from here (see `graft`, ``nets=``).
+
+    Raises UsageError where one of them is in the game already, or has a loss.
+    """
+    for name, player in players.items():
+        _check_player(f'player {name!r}', player)
+        if player.loss is not None or player.opt is not None:
+            raise UsageError(f'beside: player {name!r} has a loss or an optimizer, and would move')
+
+    def init(key: Key, batch: Batch) -> State:
+        own = task.init(key, batch)
+        for name in players:
+            if not isinstance(own, Mapping) or name in own:
+                raise UsageError(f'beside: {name!r} is in the game already, or there is no game')
+        return {**own, **{name: _sit(p, key_for(key, name), batch) for name, p in players.items()}}
+
+    def game_of(state: State) -> State:
+        return {name: seat for name, seat in state.items() if name not in players}
+
+    def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
+        own, metrics = task.step(key, game_of(state), batch)
+        return {**state, **own}, metrics
+
+    return task._replace(
+        init=init,
+        step=step,
+        measure=lambda key, state, batch: task.measure(key, game_of(state), batch),
+        nets=lambda state: {name: seat.net for name, seat in state.items()},
+        method=task.method._replace(players={**task.method.players, **players}),
+    )
+
+
 def _sit(player: Player, key: Key, batch: Batch) -> Seat:
     net = Net.init(player.module, key, *player.inputs(batch))
     if player.opt is None:

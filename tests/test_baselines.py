@@ -5,7 +5,13 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from jaxdl import baselines
-from jaxdl.baselines import majority, nearest_neighbour, persistence
+from jaxdl.baselines import (
+    frequent_tags,
+    majority,
+    nearest_neighbour,
+    overlapping,
+    persistence,
+)
 from jaxdl.errors import UsageError
 
 RNG = np.random.default_rng(0)
@@ -17,6 +23,25 @@ def test_majority_is_the_most_frequent_label_for_everything():
     assert majority(np.array([[0, 7], [7, 0], [7, 7]]), [1]).tolist() == [7]  # of pixels
     with pytest.raises(UsageError, match='majority: there are no training labels'):
         majority([], [1])
+
+
+def test_a_word_has_the_tag_that_it_most_often_had():
+    words = [['a', 'b', 'a'], ['a', 'c', 'b']]
+    tags = [[1, 2, 0], [1, 0, 0]]
+    # a: 1 twice of three; b: 2 and 0, the least; c: 0; of all six words 0 is the most frequent.
+    assert frequent_tags(words, tags, [['c', 'a'], ['b'], ['new'], []]) == [[0, 1], [0], [0], []]
+    assert frequent_tags([['a']], np.array([[3]]), [np.array(['a', 'A'])]) == [[3, 3]]
+    with pytest.raises(UsageError, match='frequent_tags: there are no training words'):
+        frequent_tags([[]], [[]], [['a']])
+
+
+def test_a_question_finds_the_sentence_with_its_words():
+    sentences = ['It rained.', 'Ann went to Rome, by train.', 'Rome has rain.', 'A train to Rome?']
+    assert overlapping('How did Ann go to Rome?', sentences) == sentences[1]
+    assert overlapping('ROME', sentences) == sentences[1]  # the first of equal ones
+    assert overlapping('Why?', sentences) == sentences[0]
+    with pytest.raises(UsageError, match='overlapping: there are no sentences'):
+        overlapping('Why?', [])
 
 
 def by_a_loop(train, labels, test, neighbours):

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxdl.errors import UsageError
-from jaxdl.game import Player, Shadow, ema, game, periodic_copy, supervised
+from jaxdl.game import Player, Shadow, beside, ema, game, periodic_copy, supervised
 from jaxdl.metrics import Mean, finish
 from jaxdl.net import trainable
 from jaxdl.optim import freeze
@@ -358,6 +358,25 @@ def test_a_player_without_a_loss_is_looked_at_and_never_moves():
     assert metrics[0].keys() == {'loss'}  # one player moves: its numbers need no prefix
     assert states[0]['judge'].opt == () and trainable(states[0]) == 1
     assert task.nets(states[0])['judge'].frozen
+
+
+def test_a_player_beside_a_game_changes_nothing_of_it():
+    def measure(net, batch, key):
+        return {'w': Mean.of(net(batch['x'])[0])}
+
+    own = supervised(Point(), quadratic(), optax.sgd(0.5), measure)
+    frozen = Player(Point(5.0), None, None, lambda batch: (batch['x'],))
+    task = beside(own, {'before': frozen})
+    states, metrics = run(task, [ONES, ONES])
+    assert [w_of(state) for state in states] == [w_of(state) for state in run(own, [ONES] * 2)[0]]
+    assert [w_of(state, 'before') for state in states] == [5, 5, 5]
+    assert metrics[1].keys() == {'w', 'loss'} and trainable(states[0]) == 1
+    assert {*task.nets(states[0])} == {*task.method.players} == {'net', 'before'}
+    assert finish(task.measure(KEY, states[2], ONES)) == {'w': w_of(states[2])}
+    with pytest.raises(UsageError, match="beside: 'net' is in the game already"):
+        beside(own, {'net': frozen}).init(KEY, ONES)
+    with pytest.raises(UsageError, match="beside: player 'x' has a loss or an optimizer"):
+        beside(own, {'x': own.method.players['net']})
 
 
 @pytest.mark.parametrize(('loss', 'opt'), [(None, optax.sgd(0.1)), (nothing, None)])

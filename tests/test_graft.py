@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxdl.errors import UsageError
-from jaxdl.game import Player, ema, game
+from jaxdl.game import Player, beside, ema, game
 from jaxdl.models.mlp import MLP
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.keep_best import keep_best
@@ -130,6 +130,29 @@ def test_nets_take_from_nets_of_other_names_in_tasks_with_other_players():
     ):
         with pytest.raises(UsageError, match=message):
             graft(nets=nets)(before, fresh)
+
+
+def test_what_was_learned_first_is_handed_through_a_phase_beside_it():
+    def read(batch):
+        return (batch['x'],)
+
+    def task(features):
+        own = classifier(MLP(features), optax.adam(0.1), classes=features[-1])
+        return beside(own, {'first': Player(MLP((4, 3)), None, None, inputs=read)})
+
+    batch = {'x': jnp.ones((2, 5)), 'y': jnp.zeros(2, jnp.int32), 'mask': jnp.ones(2, bool)}
+    before, parts = state(0), {'Dense_0/*': 'Dense_0/*'}
+    learned = before['net'].net.params['Dense_0']
+    for source, classes in (('net', 3), ('first', 2), ('first', 6)):
+        now = task((4, classes))
+        take = graft(nets={'net': source, 'first': source}, parts=parts)
+        begun = jax.jit(take)(before, jax.jit(now.init)(jax.random.key(classes), batch))
+        for name in ('net', 'first'):
+            assert all(jax.tree.leaves(same(begun[name].net.params['Dense_0'], learned)))
+        # No buffer is there twice: the state is donated.
+        before, _ = jax.jit(now.step, donate_argnums=1)(jax.random.key(9), begun, batch)
+        moved = same(before['net'].net.params['Dense_0'], before['first'].net.params['Dense_0'])
+        assert not moved['kernel']
 
 
 def test_a_fresh_head_may_have_another_size():

@@ -94,6 +94,30 @@ class Draw:
         return rows.astype(np.int64)
 
 
+def balanced(table: Table, *, each: int, by: str = 'y') -> Draw:
+    """`each` rows of every value in the column `by`, others for every seed: few labels, as a draw.
+
+    A larger one has the rows of a smaller one, seed by seed. Raises UsageError where a value has
+    fewer rows.
+    """
+    labels = np.unique(table.labels_of('balanced by', by), return_inverse=True)[1]
+    fewest = int(np.bincount(labels).min()) if labels.size else 0
+    if not 1 <= each <= fewest:
+        raise UsageError(
+            f'{table.name}: balanced each={each}; at least 1, and at most {fewest}, the rows of '
+            f'the rarest {by}'
+        )
+
+    @lru_cache(maxsize=REMEMBERED)
+    def rows(seed: int) -> np.ndarray:
+        shuffled = order.permutation(len(table), seed=seed, name=NAME)
+        grouped = shuffled[np.argsort(labels[shuffled], kind='stable')]
+        firsts = np.searchsorted(labels[grouped], np.arange(labels.max() + 1))
+        return np.sort(grouped[(firsts[:, None] + np.arange(each)[None]).reshape(-1)])
+
+    return Draw(table, rows, f'{table.name}, {each} of each {by}')
+
+
 def drawn(
     table: Table,
     parts: Mapping[str, float],

@@ -8,6 +8,7 @@ transpose.
 import re
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
+from inspect import signature
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -107,22 +108,16 @@ def _on_bert(make: Callable[[BERT], nn.Module]) -> Callable[..., nn.Module]:
     return build
 
 
-def _classifier(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    def build(
-        classes: int = 2,
-        vocabulary: int = 30_522,
-        context: int = 512,
-        sentences: int = 2,
-        width: int = 768,
-        depth: int = 12,
-        heads: int = 12,
-        mlp: int = 3072,
-        activation: Activation = 'gelu',
-        epsilon: float = 1e-12,
-    ) -> nn.Module:
-        size = (vocabulary, context, sentences, width, depth, heads, mlp)
-        return make(classes, bert(*size, activation, epsilon))
+def _classifier(make: Callable[[int, BERT], nn.Module]) -> Callable[..., nn.Module]:
+    """A function of the number of classes and the options of `bert`, to a classifier on top."""
 
+    def build(classes: int = 2, *sizes: Any, **options: Any) -> nn.Module:
+        return make(classes, bert(*sizes, **options))
+
+    # Whoever asks a reference for its options reads its signature.
+    first, own = next(iter(signature(build).parameters.values())), signature(bert)
+    shown: Any = build
+    shown.__signature__ = own.replace(parameters=[first, *own.parameters.values()])
     return build
 
 

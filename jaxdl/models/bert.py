@@ -128,7 +128,10 @@ class BERT(nn.Module):
 
 
 class Predictions(NamedTuple):
-    """Logits of pre-training: words [B, T, vocabulary], and whether a sentence follows, [B, 2]."""
+    """Logits of pre-training: words [B, T, vocabulary], and whether a sentence follows, [B, 2].
+
+    Where places [B, P] are asked for words are [B, P, vocabulary].
+    """
 
     words: Array
     follows: Array
@@ -148,11 +151,18 @@ class PreTraining(nn.Module):
         tokens: Array,
         lengths: Array | None = None,
         sentences: Array | None = None,
+        places: Array | None = None,
         *,
         train: bool = False,
     ) -> Predictions:
-        """Tokens int [B, T] -> logits."""
+        """Tokens int [B, T] -> logits.
+
+        places: int [B, P], of the words that are asked for; None is all. The vocabulary is the
+        largest product of a small BERT, and six of seven words are never asked for.
+        """
         hidden, pooled = self.bert(tokens, lengths, sentences, train=train)
+        if places is not None:
+            hidden = jnp.take_along_axis(hidden, places[..., None], axis=1)
         x = self.bert.activation(Dense(self.bert.width, name='transform')(hidden))
         x = self.bert.words(self.bert.norm(name='transform_norm')(x))
         bias = self.param('bias', initializers.zeros, (self.bert.vocabulary,))

@@ -78,7 +78,8 @@ def masked_language_model(
     module(tokens, lengths, sentences) -> `Predictions`, logits `words` [B, T, V] and `follows`
     [B, 2]; or the logits of words alone. A batch has `tokens` int [B, T] with some hidden,
     `lengths` [B], `targets` int [B, T] and where they are asked for, `chosen` bool [B, T] (see
-    `masked`); `sentences` int [B, T], of which each token is, where there are two.
+    `masked`); `sentences` int [B, T], of which each token is, where there are two. With `places`
+    int [B, P] the module is given them last, and words, targets and chosen are [B, P] of these.
 
     next_sentence: whether `follows` int [B] (see `sentence_pairs`) is learned too; both losses are
         added.
@@ -191,8 +192,11 @@ def _targets(batch: Batch) -> tuple[Array, Array]:
 
 
 def _around(batch: Batch) -> tuple[Any, ...]:
-    """Tokens, their lengths, and of which sentence they are, if that is said."""
+    """Tokens, their lengths, of which sentence they are, and the places asked for, as is said."""
     read = (batch['tokens'], batch['lengths'])
+    if 'places' in batch:
+        one = jnp.zeros_like(batch['tokens'])
+        return (*read, batch.get('sentences', one), batch['places'])
     return (*read, batch['sentences']) if 'sentences' in batch else read
 
 

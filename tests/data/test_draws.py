@@ -7,7 +7,7 @@ import pytest
 from asked import Asked
 
 from jaxdl.data import order
-from jaxdl.data.draws import Draw
+from jaxdl.data.draws import Draw, balanced
 from jaxdl.data.labels import checked
 from jaxdl.data.sets.digits import digits
 from jaxdl.data.stream import in_order, shuffled
@@ -204,6 +204,24 @@ def test_every_seed_is_sent_its_own_rows(options):
         assert all(sorted(epoch) == train.numbers(seed).tolist() for epoch in epochs.tolist())
         late = stream.make(None, stream.resident, next(stream.open(seed, 7)))
         assert late['row'].tolist() == epochs.ravel()[28:32].tolist()
+
+
+def test_few_labels_are_as_many_of_each_class():
+    y = np.array([*'abcbbabcccaabbbcccbbbcbbbb'])
+    few, more = (balanced(table(y=y), each=each) for each in (2, 4))
+    assert (len(few), len(more), few.name) == (6, 12, 'rows, 2 of each y')
+    seen = set()
+    for seed in range(30):
+        rows = few.numbers(seed)
+        assert sorted(y[rows]) == [*'aabbcc'] and (np.diff(rows) > 0).all()
+        assert set(rows) < set(more.numbers(seed))
+        seen |= set(rows)
+    assert seen == set(range(26))
+    for each in (0, 5):
+        with pytest.raises(UsageError, match=f'rows: balanced each={each}; .* at most 4, the rows'):
+            balanced(table(y=y), each=each)
+    with pytest.raises(UsageError, match="rows: no column 'z'"):
+        balanced(table(y=y), each=1, by='z')
 
 
 def test_a_source_says_that_it_is_drawn():

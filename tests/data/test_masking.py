@@ -12,8 +12,10 @@ from jaxdl.data.text import (
     joined_pairs,
     mask_tokens,
     masked,
+    scrambled,
     sentence_pairs,
     sentence_table,
+    spans,
 )
 from jaxdl.errors import UsageError
 
@@ -117,3 +119,68 @@ def test_what_cannot_be_paired_is_said():
         next(iter(shuffled(table, batch=1, augment=sentence_pairs(TOKENIZER, length=9))))
     with pytest.raises(UsageError, match="no piece '<msk>'; did you mean '<mask>'"):
         masked(TOKENIZER, mask='<msk>')
+
+
+def test_only_the_places_that_are_hidden_are_asked_for():
+    table = sentence_table(DOCUMENTS, TOKENIZER, length=3)
+    make = sentence_pairs(TOKENIZER, length=9)
+    rows = make(KEY, {**table.arrays, 'mask': np.ones(15, bool)})
+    whole, some, all_of_them = (
+        jax.device_get(masked(TOKENIZER, rate=0.5, most=most)(KEY, rows)) for most in (None, 2, 9)
+    )
+    # Where no limit is reached it is the same, told by places.
+    back = np.zeros((15, 9), bool)
+    np.put_along_axis(back, all_of_them['places'], all_of_them['chosen'], axis=1)
+    np.testing.assert_array_equal(back, whole['chosen'])
+    np.testing.assert_array_equal(all_of_them['tokens'], whole['tokens'])
+    np.testing.assert_array_equal(
+        np.take_along_axis(whole['targets'], all_of_them['places'], 1), all_of_them['targets']
+    )
+    # A limit takes the first, and hides no others.
+    counts = np.minimum(whole['chosen'].sum(1), 2)
+    assert (whole['chosen'].sum(1) > 2).any() and some['places'].shape == (15, 2)
+    np.testing.assert_array_equal(some['chosen'].sum(1), counts)
+    for row in range(15):
+        first = np.flatnonzero(whole['chosen'][row])[:2]
+        np.testing.assert_array_equal(some['places'][row][some['chosen'][row]], first)
+        others = np.setdiff1d(np.arange(9), first)
+        np.testing.assert_array_equal(some['tokens'][row, others], rows['tokens'][row, others])
+    with pytest.raises(UsageError, match='masked: most=0; at least 1 token a row'):
+        masked(TOKENIZER, most=0)
+
+
+def test_scrambled_text_keeps_its_words_and_loses_their_places():
+    table = sentence_table(DOCUMENTS, TOKENIZER, length=3)
+    make = sentence_pairs(TOKENIZER, length=12)
+    rows = jax.device_get(make(KEY, {**table.arrays, 'mask': np.ones(15, bool)}))
+    got, other = (
+        jax.device_get(scrambled(TOKENIZER)(jax.random.key(seed), rows)) for seed in (0, 1)
+    )
+    text = (rows['tokens'] > 3) & (np.arange(12)[None] < rows['lengths'][:, None])
+    np.testing.assert_array_equal(got['tokens'][~text], rows['tokens'][~text])
+    np.testing.assert_array_equal(np.sort(got['tokens'][text]), np.sort(rows['tokens'][text]))
+    assert (got['tokens'] != other['tokens']).any()
+    # A word lands in its own row no more often than in any other.
+    first = TOKENIZER.id('d0')
+    here = (rows['tokens'] == first).any(1)
+    assert (got['tokens'][~here] == first).any()
+    assert {name for name in rows if (got[name] != rows[name]).any()} == {'tokens'}
+
+
+@pytest.mark.parametrize(
+    ('text', 'most', 'expected'),
+    [
+        ('a b c d e', 9, ['a b c', 'd e']),
+        ('a b c d e f g', 3, ['a b c', 'd e', 'f g']),
+        (' a\n b ', 9, ['a', 'b']),
+        ('a', 9, ['a']),
+        (' ', 9, []),
+    ],
+)
+def test_a_text_is_cut_into_spans(text, most, expected):
+    assert spans(text, most=most) == expected
+
+
+def test_a_span_has_a_word():
+    with pytest.raises(UsageError, match='spans: most=0; at least 1 word'):
+        spans('a b', most=0)

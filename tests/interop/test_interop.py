@@ -1,5 +1,6 @@
 """Weights by name: what does not fit is named, what fits comes back, and files hold all of it."""
 
+import inspect
 import json
 import math
 import random
@@ -587,3 +588,14 @@ def test_mistakes_on_the_way_out(theirs, tmp_path):
     assert '--without: ' in said(UsageError, convert, ours, without=['x'], out=tmp_path / 'y.npz')
     line = said(UsageError, convert, tmp_path, arch='unet', layout='public', out=tmp_path / 'y.npz')
     assert line == f'{tmp_path} is not the folder of an arm, runs/NAME/ARM'
+
+
+def test_a_classifier_has_the_options_of_its_trunk_and_its_classes():
+    own = inspect.signature(interop.reference('bert', 'hf', {}).build).parameters
+    for name in ('bert_sequence', 'bert_tokens'):
+        shown = inspect.signature(interop.reference(name, 'hf', {}).build).parameters
+        assert {**shown} == {'classes': shown['classes'], **own}
+        assert (shown['classes'].annotation, shown['classes'].default) == (int, 2)
+        module = interop.build(name, 'hf', classes=5, width=8, heads=2, epsilon=1e-3)
+        assert (module.classes, module.bert.width, module.bert.vocabulary) == (5, 8, 30_522)
+        assert module.bert.norm.keywords == {'epsilon': 1e-3}

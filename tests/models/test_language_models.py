@@ -165,6 +165,17 @@ def test_rows_do_not_see_each_other(name):
     )
 
 
+def test_words_are_said_of_the_places_that_are_asked_for():
+    module = HEADS['pre-training']
+    variables = drawn(module, TOKENS, LENGTHS)
+    places = jnp.array([[3, 0], [1, 1], [0, 2]])
+    run = jax.jit(module.apply)
+    whole, some = run(variables, TOKENS, LENGTHS), run(variables, TOKENS, LENGTHS, None, places)
+    want = jnp.take_along_axis(whole.words, places[..., None], axis=1)
+    np.testing.assert_allclose(some.words, want, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(some.follows, whole.follows, rtol=1e-5, atol=1e-5)
+
+
 def test_a_text_shorter_than_a_window_is_seen():
     module = HEADS['cnn']
     variables = drawn(module, TOKENS, LENGTHS)

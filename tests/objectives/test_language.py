@@ -86,6 +86,14 @@ class Hidden(nn.Module):
         return Predictions(words, words[:, 0, :2] + sentences.sum(-1, keepdims=True))
 
 
+class Asked(nn.Module):
+    """Logits of the words at some places."""
+
+    @nn.compact
+    def __call__(self, tokens, lengths, sentences, places):
+        return nn.Embed(7, 7)(jnp.take_along_axis(tokens + sentences, places, axis=1))
+
+
 class Marks(nn.Module):
     """Logits of a start and an end."""
 
@@ -231,6 +239,24 @@ class TestMaskedLanguageModel:
             rel=1e-5,
         )
         assert loss == pytest.approx(hidden + follows, rel=1e-5)
+
+    def test_some_places_are_asked_for(self):
+        batch = {k: v for k, v in self.batch().items() if k != 'follows'}
+        places = np.array([[4, 1], [0, 3], [2, 2], [5, 0]], np.int32)
+        batch |= {
+            'places': places,
+            'targets': batch['targets'][:, :2],
+            'chosen': np.array([[True, False], [True, True], [False, True], [False, False]]),
+            'sentences': np.zeros_like(batch['tokens']),
+        }
+        task = masked_language_model(Asked(), optax.sgd(1.0))
+        state, loss, got = checked(task, batch)
+        logits = table_of(state)[np.take_along_axis(batch['tokens'], places, 1)]
+        hidden = nats(logits, batch['targets'])[batch['chosen']].mean()
+        assert loss == pytest.approx(hidden, rel=1e-5) == got['loss']
+        del batch['sentences']  # of one text all is the first
+        numbers = finish(jax.jit(task.measure)(KEY, state, batch))
+        assert numbers['loss'] == pytest.approx(hidden, rel=1e-5)
 
     def test_words_alone(self):
         batch = {k: v for k, v in self.batch().items() if k not in ('sentences', 'follows')}

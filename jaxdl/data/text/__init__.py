@@ -24,8 +24,10 @@ from jaxdl.data.text.masking import (
     joined_pairs,
     mask_tokens,
     masked,
+    scrambled,
     sentence_pairs,
     sentence_table,
+    spans,
 )
 from jaxdl.data.text.pieces import Pieces, load
 from jaxdl.data.text.tables import IGNORED, packed, pair_table, tag_table, token_table
@@ -59,8 +61,10 @@ __all__ = [
     'packed',
     'pair_table',
     'random_windows',
+    'scrambled',
     'sentence_pairs',
     'sentence_table',
+    'spans',
     'tag_table',
     'token_table',
     'windows',

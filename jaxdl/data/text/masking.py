@@ -52,9 +52,7 @@ def mask_tokens(
     """
     if not 0 <= rate <= 1:
         raise UsageError(f'mask_tokens: rate={rate}; a probability, 0..1')
-    real = within(lengths, tokens.shape[1])
-    for each in never:
-        real &= tokens != each
+    real = _text(tokens, lengths, never)
     chosen = real & jax.random.bernoulli(key_for(key, 'chosen'), rate, tokens.shape)
     kind = jax.random.uniform(key_for(key, 'kind'), tokens.shape)
     other = jax.random.randint(key_for(key, 'other'), tokens.shape, 0, vocabulary, tokens.dtype)
@@ -62,14 +60,19 @@ def mask_tokens(
     return Masked(jnp.where(chosen, hidden, tokens).astype(tokens.dtype), tokens, chosen)
 
 
-def masked(tokenizer: Tokenizer, *, mask: str = '<mask>', rate: float = 0.15) -> Transform:
+def masked(
+    tokenizer: Tokenizer, *, mask: str = '<mask>', rate: float = 0.15, most: int | None = None
+) -> Transform:
     """A transform of `tokens` and `lengths`: some tokens are hidden, `targets` and `chosen` added.
 
     mask: the piece that hides; tokens that are no text are never chosen.
+    most: of a row at most so many, the first, are hidden, and only these are asked for: `places`
+        int [B, most] is added, and `targets` and `chosen` are [B, most]. Where fewer are hidden
+        `chosen` is false. None: no limit, and they are [B, T].
     """
-    mask_id, size = tokenizer.id(mask), tokenizer.vocabulary
-    special = tokenizer.special
-    never = sorted({i for i in (special.pad, special.start, special.end) if i is not None})
+    if most is not None and most < 1:
+        raise UsageError(f'masked: most={most}; at least 1 token a row')
+    mask_id, size, never = tokenizer.id(mask), tokenizer.vocabulary, _no_text(tokenizer)
 
     def transform(key: Key, batch: Batch) -> Batch:
         made = mask_tokens(
@@ -81,9 +84,68 @@ def masked(tokenizer: Tokenizer, *, mask: str = '<mask>', rate: float = 0.15) ->
             rate=rate,
             never=never,
         )
-        return {**batch, 'tokens': made.inputs, 'targets': made.targets, 'chosen': made.chosen}
+        if most is None:
+            return {**batch, 'tokens': made.inputs, 'targets': made.targets, 'chosen': made.chosen}
+        chosen = made.chosen & (jnp.cumsum(made.chosen, axis=1) <= most)
+        places = jnp.argsort(~chosen, axis=1, stable=True)[:, :most].astype(jnp.int32)
+        asked = {
+            'tokens': jnp.where(chosen, made.inputs, made.targets),
+            'places': places,
+            'targets': jnp.take_along_axis(made.targets, places, axis=1),
+            'chosen': jnp.take_along_axis(chosen, places, axis=1),
+        }
+        return {**batch, **asked}
 
     return transform
+
+
+def scrambled(tokenizer: Tokenizer) -> Transform:
+    """A transform of `tokens` and `lengths`: the tokens of text change places within the batch.
+
+    A control for pre-training: what is read and how often, the lengths of rows and the marks in
+    them stay as they are; which tokens stand beside each other says nothing any more. (Sinha et al.
+    2021 draw words from the whole corpus for the same end, section 3.)
+    """
+    never = _no_text(tokenizer)
+
+    def transform(key: Key, batch: Batch) -> Batch:
+        tokens = jnp.asarray(batch['tokens'])
+        real = _text(tokens, batch['lengths'], never).reshape(-1)
+        flat, draw = tokens.reshape(-1), jax.random.uniform(key_for(key, 'place'), real.shape)
+        # Where text stands, in order, and the same places shuffled; what is no text comes last.
+        places, others = jnp.argsort(~real, stable=True), jnp.argsort(jnp.where(real, draw, 2.0))
+        moved = flat.at[places].set(flat[others])
+        return {**batch, 'tokens': jnp.where(real, moved, flat).reshape(tokens.shape)}
+
+    return transform
+
+
+def _no_text(tokenizer: Tokenizer) -> list[int]:
+    """The ids of tokens that are no text, but for the unknown."""
+    special = tokenizer.special
+    return sorted({i for i in (special.pad, special.start, special.end) if i is not None})
+
+
+def _text(tokens: Array, lengths: Array, never: Sequence[int]) -> Array:
+    """Which of tokens [B, T] are text: of the first `lengths` [B], and none of `never`."""
+    real = within(lengths, tokens.shape[1])
+    for each in never:
+        real &= tokens != each
+    return real
+
+
+def spans(text: str, *, most: int) -> list[str]:
+    """A text in consecutive spans of nearly as many words, `most` at most, and two spans at least.
+
+    What BERT calls a sentence is "an arbitrary span of contiguous text" (Devlin et al. 2019,
+    section 3): so a text is a document for `sentence_table` whether it is a book or one sentence.
+    A text of one word is one span.
+    """
+    if most < 1:
+        raise UsageError(f'spans: most={most}; at least 1 word')
+    words = text.split()
+    parts = min(len(words), max(2, -(-len(words) // most)))
+    return [' '.join(part) for part in np.array_split(words, parts)] if parts else []
 
 
 def sentence_table(
