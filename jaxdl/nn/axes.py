@@ -7,15 +7,15 @@ The names are 'embed' (the width of a Transformer), 'heads', 'mlp' (hidden units
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
+from flax.linen.spmd import with_logical_constraint, with_logical_partitioning
 
 Init = Callable[..., Any]
 
 
 def named(init: Init, *names: str | None) -> Init:
     """An initialiser that gives the axes of its array names, one each; None for an axis without."""
-    return nn.with_logical_partitioning(init, names)
+    return with_logical_partitioning(init, names)
 
 
 def over_rows(x: jax.Array) -> jax.Array:
@@ -23,4 +23,4 @@ def over_rows(x: jax.Array) -> jax.Array:
 
     Without it the compiler may put a whole batch together instead of a parameter's parts.
     """
-    return nn.with_logical_constraint(x, ('rows', *[None] * (x.ndim - 1)))
+    return with_logical_constraint(x, ('rows', *[None] * (x.ndim - 1)))
