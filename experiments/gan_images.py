@@ -74,8 +74,8 @@ METHODS = {
     'hinge_sn': Method(GENERATOR, CRITIC.clone(constraint=spectral), HINGE),
 }
 SETTINGS = {
-    'slow_light': {'lr': 5e-4, 'b1': 0.5},
-    'slow_heavy': {'lr': 5e-4, 'b1': 0.9},
+    'slow_light': {'lr': 1e-3, 'b1': 0.5},
+    'slow_heavy': {'lr': 1e-3, 'b1': 0.9},
     'fast_light': {'lr': 4e-3, 'b1': 0.5},
     'fast_heavy': {'lr': 4e-3, 'b1': 0.9},
 }
@@ -113,13 +113,13 @@ def beside_latents(table: Table, rows: int) -> Table:
 
 def trial(
     method: Literal['perceptron', 'dcgan', 'wgan_clip', 'wgan_gp', 'hinge_sn'] = 'dcgan',
-    lr: Rate = 5e-4,
+    lr: Rate = 1e-3,
     b1: Annotated[float, Interval(ge=0, lt=1)] = 0.5,
     updates: Count = 3000,
     batch: BatchSize = 64,
     examples: Examples = 60_000,
     rows: Count = 2000,
-    judging: Count = 500,
+    judging: Count = 1000,
 ) -> tuple[Phase, Phase]:
     """A judge, and then two players.
 
