@@ -4,7 +4,8 @@ Five GANs under four settings of Adam, two learning rates and two momenta, on MN
 `mnist`, halved and framed by a pixel): perceptrons, DCGAN (Radford et al. 2016), WGAN with clipped
 weights (Arjovsky et al. 2017), with a gradient penalty (Gulrajani et al. 2017), and the hinge loss
 with spectral norms (Miyato et al. 2018). All critics move equally often. A run has failed if fewer
-than 9 of the 10 digits are at least 1 % each of what is generated.
+than 9 of the 10 digits are at least 1 % each of what is generated, or if it is as far from the real
+images as one image that is repeated.
 
 What is generated is seen by a small classifier that is trained first, the same one for all arms of
 a seed. It is no Inception network: its Fréchet distances compare these arms and nothing else.
@@ -18,6 +19,7 @@ import functools
 from typing import Annotated, Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import numpy as np
 import optax
 from annotated_types import Interval
@@ -27,7 +29,8 @@ from jaxdl.data.augment import standardise
 from jaxdl.data.sets.mnist import mnist
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import Table, from_arrays
-from jaxdl.metrics.generators import ClassesSeen
+from jaxdl.game import Player
+from jaxdl.metrics.generators import Frechet
 from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.gan import leaky_discriminator, leaky_generator
 from jaxdl.models.judge import Judge
@@ -48,7 +51,8 @@ from jaxdl.samples import Images, unit
 from jaxdl.study import BatchSize, Count, Eval, Examples, Phase, Rate, Study
 from jaxdl.transfer import graft
 
-LATENTS, ENOUGH = 32, 9
+LATENTS = 32
+ENOUGH, LEAST = 9, 0.01  # digits, and the share of each from which it counts
 JUDGE = Judge()
 GENERATOR = DCGANGenerator(channels=1, width=16, stages=2)
 DISCRIMINATOR = DCGANDiscriminator(width=16, stages=2)
@@ -81,17 +85,22 @@ SETTINGS = {
 }
 
 
-class Failed(ClassesSeen):
-    """Whether a run has failed: too few classes are seen."""
+class Failed(Frechet):
+    """Whether a run has failed: too few digits, or features no nearer than their mean would be.
+
+    Of one image, repeated, whose features are the mean of the real ones, the Fréchet distance is
+    the trace of their covariance.
+    """
+
+    counts: jax.Array
 
     def value(self) -> float:
         """1 or 0; NaN of no rows."""
-        seen = super().value()
-        return seen if np.isnan(seen) else float(seen < ENOUGH)
-
-    def directions(self):
-        """Not to fail is better."""
-        return {'': 'lower'}
+        counts, (_, covariance) = np.asarray(self.counts), self.real.gathered()
+        if not counts.sum():
+            return float('nan')
+        seen = (counts >= LEAST * counts.sum()).sum()
+        return float(seen < ENOUGH or super().value() > np.trace(covariance))
 
 
 @functools.cache
@@ -144,11 +153,12 @@ def trial(
         name='judge',
     )
     opt = optax.adam(lr, b1=b1, b2=0.99)
-    eyes = quality()
+    eyes = quality(least=LEAST)
 
     def measure(nets, batch, key):
         found = eyes(nets, batch, key)
-        return {**found, 'failed': Failed(found['classes'].counts, found['classes'].least)}
+        distance, classes = found['frechet'], found['classes']
+        return {**found, 'failed': Failed(distance.real, distance.fake, classes.counts)}
 
     def show(nets, batch, key):
         x, _ = nets['generator'](batch['noise'][:40])
@@ -165,7 +175,7 @@ def trial(
         critic_opt=optax.chain(opt, clip_weights(it.clip)) if it.clip else opt,
         critic_turns=it.turns,
         penalty=it.penalty,
-        judges={'judge': JUDGE},
+        judges={'judge': Player(JUDGE, None, None, lambda batch: (batch['x'],))},
     )
     steps = max(1, updates // it.turns)
     test = in_order(beside_latents(test, rows), batch=500, transform=scale)

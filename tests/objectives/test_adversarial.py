@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxdl.errors import UsageError
-from jaxdl.game import game
+from jaxdl.game import Player, game
 from jaxdl.keys import key_for
 from jaxdl.metrics import finish
 from jaxdl.metrics.generators import Frechet
@@ -118,7 +118,7 @@ def dcgan():
         noise=3,
         generator_opt=optax.sgd(0.1),
         critic_opt=optax.chain(optax.sgd(10.0), clip_weights(0.01)),
-        judges={'judge': Judge((2,), 2, 3)},
+        judges={'judge': Player(Judge((2,), 2, 3), None, None, lambda batch: (batch['x'],))},
     )
     state = jax.jit(task.init)(KEY, IMAGES)
     return task, state, jax.jit(task.step)(KEY, state, IMAGES)[0]
