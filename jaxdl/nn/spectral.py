@@ -12,7 +12,7 @@ Constraint = Callable[..., Map]  # (layer, *, train) -> what is called in its pl
 
 def unconstrained(layer: nn.Module, *, train: bool) -> Map:
     """The layer as it is."""
-    return layer  # type: ignore[return-value]  # a Linen layer is called with its input
+    return layer
 
 
 def spectral(layer: nn.Module, *, train: bool) -> Map:
