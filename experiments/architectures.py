@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -30,6 +30,7 @@ from jaxdl.files import write_bytes, write_json
 from jaxdl.models.alexnet import AlexNet, alexnet2014
 from jaxdl.models.bert import bert_base, bert_large
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
+from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.faster_rcnn import fasterrcnn_resnet50_fpn
 from jaxdl.models.fcn import FCNHead, fcn8s, fcn16s, fcn32s, fcn_resnet50
 from jaxdl.models.forecast import (
@@ -38,6 +39,12 @@ from jaxdl.models.forecast import (
     Linear,
     RNNForecaster,
     TransformerForecaster,
+)
+from jaxdl.models.gan import (
+    PerceptronGenerator,
+    leaky_discriminator,
+    leaky_generator,
+    perceptron_discriminator,
 )
 from jaxdl.models.googlenet import GoogLeNet, googlenet_bn
 from jaxdl.models.gpt import gpt2, gpt2_large, gpt2_medium, gpt2_xl
@@ -89,8 +96,8 @@ from jaxdl.study import Count, Rate
 class Architecture(NamedTuple):
     """A network at the size of input it was published with.
 
-    input: (H, W, C) of an image, (T, D) of steps, or (T,) of tokens. inputs: how many of them it
-        takes, 2 for source and target.
+    input: (H, W, C) of an image, (T, D) of steps, or (T,) of what it `reads`: tokens, or the
+        latents of a generator. inputs: how many of them it takes, 2 for source and target.
     parameters, gmacs: as they were published, to as many digits; '' where they were not. source:
     where. gmacs are 10^9 multiply-adds.
     """
@@ -101,17 +108,19 @@ class Architecture(NamedTuple):
     gmacs: str = ''
     source: str = ''
     inputs: int = 1
+    reads: Literal['tokens', 'latents'] = 'tokens'
 
     def shapes(self, batch: int) -> list[jax.ShapeDtypeStruct]:
         """What it is called on."""
-        kind = np.int32 if len(self.input) == 1 else np.float32
+        tokens = len(self.input) == 1 and self.reads == 'tokens'
+        kind = np.int32 if tokens else np.float32
         return [jax.ShapeDtypeStruct((batch, *self.input), kind)] * self.inputs
 
     def size(self) -> str:
         """Its input in words."""
         if len(self.input) > 1:
             return 'x'.join(map(str, self.input))
-        return ' + '.join([str(*self.input)] * self.inputs) + ' tokens'
+        return ' + '.join([str(*self.input)] * self.inputs) + f' {self.reads}'
 
 
 FOLDER = Path(__file__).parent
@@ -223,6 +232,16 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         'gru_forecaster': A(partial(RNNForecaster, 96, (GRU(64),)), HOURS),
         'transformer_forecaster': A(partial(TransformerForecaster, 96), HOURS),
         'frame_lstm': A(partial(FrameRNN, FrameCNN(), 10), (8, 16, 16, 1)),
+    },
+    'generators': {
+        'gan_generator': A(PerceptronGenerator, (100,), reads='latents'),
+        'gan_discriminator': A(perceptron_discriminator, DIGIT),
+        'leaky_generator': A(leaky_generator, (100,), reads='latents'),
+        'leaky_discriminator': A(leaky_discriminator, DIGIT),
+        'dcgan_generator': A(
+            DCGANGenerator, (100,), '3,576,704', source='PyTorch', reads='latents'
+        ),
+        'dcgan_discriminator': A(DCGANDiscriminator, (64, 64, 3), '2,765,568', source='PyTorch'),
     },
 }
 

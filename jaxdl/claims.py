@@ -8,13 +8,13 @@ The names of numbers are those that are measured, 'test/accuracy', and those on 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from jaxdl.derived import Derived
 from jaxdl.errors import UsageError, nearest
-from jaxdl.judges import Counted, Lead, Paired, Reached
+from jaxdl.judges import Counted, Lead, Paired, Pooled, Reached
 from jaxdl.study import Claim, Equal
 
 EQUAL: tuple[str, ...] = get_args(Equal)
@@ -61,6 +61,47 @@ def larger_lead(
     said = _said(f'{a} leads {b} in {metric} by more than {c} leads {d}', equal, text)
     pairs = (Paired(*two, metric, 0.0, inclusive=False) for two in (pair, other))
     return Claim(said, (a, b, c, d), metric, Lead(*pairs), equal)
+
+
+def better_over(
+    a: Sequence[str], b: Sequence[str], metric: str, *, text: str | None = None
+) -> Claim:
+    """The claim that a method beats another in the mean over settings, paired by seed.
+
+    a, b: the arms of each method, one for each setting. The effect is positive where the claim is
+    right.
+    """
+    return _pooled('better_over', a, b, metric, 'mean', text)
+
+
+def steadier(a: Sequence[str], b: Sequence[str], metric: str, *, text: str | None = None) -> Claim:
+    """The claim that a method depends less on its settings than another, paired by seed.
+
+    A seed's values over the arms `a` have a smaller standard deviation than those over the arms
+    `b`, in the mean over seeds; the effect is the difference, positive where the claim is right.
+    """
+    return _pooled('steadier', a, b, metric, 'spread', text)
+
+
+def _pooled(
+    name: str,
+    a: Sequence[str],
+    b: Sequence[str],
+    metric: str,
+    of: Literal['mean', 'spread'],
+    text: str | None,
+) -> Claim:
+    """The claim of two groups of arms. Raises UsageError where they are no two groups."""
+    first, second = tuple(a), tuple(b)
+    least = 2 if of == 'spread' else 1
+    for arms in (first, second):
+        if len(set(arms)) < max(least, len(arms)):
+            raise UsageError(f'{name}: {list(arms)}; it takes {least} or more arms, each once')
+    if both := [arm for arm in first if arm in second]:
+        raise UsageError(f'{name}: {both[0]!r} is in both groups')
+    said = 'have a better mean' if of == 'mean' else 'are less spread in'
+    said = f'{", ".join(first)} {said} {metric} than {", ".join(second)}'
+    return Claim(text or said, (*first, *second), metric, Pooled(first, second, metric, of))
 
 
 def no_worse(

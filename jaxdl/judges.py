@@ -9,7 +9,7 @@ seeds that are all at the ceiling do not say how far below it others would be.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -59,10 +59,7 @@ class Paired:
     def terms(self, better: Directions) -> list[Term]:
         """The effect as a sum of means. Raises UsageError where it has no direction."""
         if self.metric not in better:
-            raise UsageError(
-                f'a claim compares {self.metric!r}, and nothing says which values are better; its '
-                "metric does: better='higher'"
-            )
+            raise _undirected(self.metric)
         first, second = (self.b, self.a) if better[self.metric] == 'lower' else (self.a, self.b)
         return [(1.0, first), (-1.0, second)]
 
@@ -129,6 +126,50 @@ class Lead:
 
 
 @dataclass(frozen=True)
+class Pooled:
+    """A judge of two groups of arms, each a method over several settings, paired by seed.
+
+    Of each seed's values in a group it takes the mean over the settings, or their spread, the
+    standard deviation (over n - 1). The mean difference of the groups is above 0: in the direction
+    in which the metric is better, and of spreads in that of the smaller one.
+    """
+
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+    metric: str
+    of: Literal['mean', 'spread']
+
+    def evidence(self, results: Results, better: Directions) -> Evidence:
+        """The differences in the direction of the claim. Raises UsageError if there is none."""
+        if self.of == 'mean' and self.metric not in better:
+            raise _undirected(self.metric)
+        a, b = self._each(results)
+        lower = self.of == 'spread' or better[self.metric] == 'lower'
+        first, second = ('b', 'a') if lower else ('a', 'b')
+        label = f'{self.of} of {first} \N{MINUS SIGN} {second}, {self.metric}'
+        return Evidence(b - a if lower else a - b, 0.0, True, label)
+
+    def __call__(self, results: Results, better: Directions) -> Verdict:
+        """Paired t-test of the mean difference against 0."""
+        found = self.evidence(results, better)
+        near = rounding(*(_values(results, arm, self.metric) for arm in (*self.a, *self.b)))
+        return _judged(found, inclusive=False, near=near, each='difference is')
+
+    def _each(self, results: Results) -> list[np.ndarray]:
+        """The mean or the spread of both groups, one a seed."""
+        groups = [[_values(results, arm, self.metric) for arm in arms] for arms in (self.a, self.b)]
+        sizes = sorted({len(values) for group in groups for values in group})
+        if len(sizes) > 1:
+            raise UsageError(
+                f'the arms of {self.metric!r} have {sizes[0]} to {sizes[-1]} seeds: a paired test '
+                'needs the same seeds of all'
+            )
+        if self.of == 'mean':
+            return [np.mean(group, axis=0) for group in groups]
+        return [np.std(group, axis=0, ddof=1) for group in groups]
+
+
+@dataclass(frozen=True)
 class Reached:
     """A judge of one arm: the mean over seeds is at least (`above`) or at most `bound`."""
 
@@ -191,7 +232,7 @@ class Counted:
         return verdict._replace(reason=_too_few(n, share) if n and k == n else '')
 
 
-Judge = Paired | Lead | Reached | Counted
+Judge = Paired | Lead | Pooled | Reached | Counted
 
 
 def _judged(found: Evidence, *, inclusive: bool, near: float, each: str) -> Verdict:
@@ -214,6 +255,14 @@ def _judged(found: Evidence, *, inclusive: bool, near: float, each: str) -> Verd
     if near_end >= -near if inclusive else near_end > near:
         return verdict._replace(verdict='supported')
     return verdict._replace(verdict='refuted') if far_end < -near else verdict
+
+
+def _undirected(metric: str) -> UsageError:
+    """The error of a comparison in a metric without a direction."""
+    return UsageError(
+        f'a claim compares {metric!r}, and nothing says which values are better; its '
+        "metric does: better='higher'"
+    )
 
 
 def _too_few(n: int, share: float) -> str:

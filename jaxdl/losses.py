@@ -201,6 +201,16 @@ def wasserstein_generator(fake: Any, *, weights: Any = None) -> Array:
     return _mean(-x, w)
 
 
+def hinge_discriminator(real: Any, fake: Any, *, weights: Any = None) -> Array:
+    """Discriminator's loss: max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (Miyato et al. 2018, eq. 16).
+
+    real, fake: scores D(x), D(G(z)) of one shape. The generator's is `wasserstein_generator`
+    (eq. 17).
+    """
+    x, y, w = _pair(real, fake, weights)
+    return _mean(jax.nn.relu(1 - x) + jax.nn.relu(1 + y), w)
+
+
 def gradient_penalty(
     critic: Callable[[Array], Array], real: Any, fake: Any, key: Key, *, weights: Any = None
 ) -> Array:
@@ -216,6 +226,17 @@ def gradient_penalty(
     # safe_norm: a critic that is flat at u has norm 0, where the norm's own gradient is NaN.
     norm = optax.safe_norm(gradient.reshape(len(x), -1), 0.0, axis=1)
     return _mean((norm - 1) ** 2, w)
+
+
+def r1_penalty(critic: Callable[[Array], Array], real: Any, *, weights: Any = None) -> Array:
+    """R1 (Mescheder et al. 2018, eq. 9): l = |grad D(x)|^2 at real x, times their gamma / 2.
+
+    critic(rows) -> values, one for each row, each of its own row alone: no BatchNorm in it.
+    real: rows [B, ...]. weights: [B].
+    """
+    x, _, w = _pair(real, real, weights, axes=1)
+    gradient = jax.grad(lambda u: critic(u).sum())(x)
+    return _mean((gradient.reshape(len(x), -1) ** 2).sum(1), w)
 
 
 def ctc(

@@ -1,4 +1,4 @@
-"""What optax does not say in one word: parameters chosen by their path.
+"""What optax does not say in one word: parameters chosen by their path, or kept within bounds.
 
 Schedules, clipping and chains are optax's own:
 ``optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, mask=decayed))``, and
@@ -13,6 +13,7 @@ import fnmatch
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxdl.errors import UsageError, nearest
@@ -40,6 +41,21 @@ def freeze(opt: optax.GradientTransformation, *patterns: str) -> optax.GradientT
         return 'frozen' if matching(patterns, name) else 'trained'
 
     return optax.partition({'trained': opt, 'frozen': optax.set_to_zero()}, labels)
+
+
+def clip_weights(limit: float) -> optax.GradientTransformation:
+    """After each step no parameter is beyond +-limit: ``optax.chain(opt, clip_weights(0.01))``.
+
+    It stands last in a chain. WGAN keeps its critic Lipschitz so (Arjovsky et al. 2017, algorithm
+    1, line 7). Raises UsageError for a limit that is not positive.
+    """
+    if not limit > 0:
+        raise UsageError(f'clip_weights: the limit is {limit!r:.40}; it must be above 0')
+
+    def update(updates: Any, params: Any) -> Any:
+        return jax.tree.map(lambda u, p: jnp.clip(p + u, -limit, limit) - p, updates, params)
+
+    return optax.stateless(update)
 
 
 def decayed(params: Any) -> Any:

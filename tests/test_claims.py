@@ -11,12 +11,14 @@ from scipy import stats as scipy_stats
 from jaxdl.claims import (
     area,
     better,
+    better_over,
     gap,
     in_seeds,
     larger_lead,
     no_worse,
     reaches,
     sooner,
+    steadier,
     unequal,
 )
 from jaxdl.errors import UsageError
@@ -216,6 +218,7 @@ def test_in_seeds_counts_what_is_nan_for_the_worst(reached, missed, nans, expect
         better('a', 'b', 'm'),
         no_worse('a', 'b', 'm', margin=1),
         larger_lead(('a', 'b'), ('b', 'b'), 'm'),
+        better_over(['a'], ['b'], 'm'),
         reaches('a', 'm', at_least=100),
         reaches('a', 'm', at_most=100),
     ],
@@ -318,12 +321,47 @@ def test_a_larger_lead_is_a_paired_test_of_differences_of_differences():
     assert other.verdict == 'refuted' and other.effect == pytest.approx(-verdict.effect)
 
 
+def test_methods_are_compared_over_their_settings():
+    rng = np.random.default_rng(7)
+    calm, wild = rng.normal([[2.0], [2.1]], 0.1, (2, 6)), rng.normal([[0.0], [3.0]], 0.2, (2, 6))
+    arms = dict(zip('abcd', [*calm, *wild], strict=True))
+    claim = better_over('ab', 'cd', 'm')
+    assert claim.arms == ('a', 'b', 'c', 'd')
+    found = judged(claim, **arms)
+    assert found.effect == pytest.approx((calm.mean(0) - wild.mean(0)).mean())
+    assert found.p == pytest.approx(scipy_stats.ttest_rel(calm.mean(0), wild.mean(0)).pvalue)
+    assert found.verdict == 'supported'
+    assert judged(claim, 'lower', **arms).effect == pytest.approx(-found.effect)
+    # A smaller spread is steadier, whichever values are better.
+    for direction in ('higher', 'lower'):
+        spread = judged(steadier('ab', 'cd', 'm'), direction, **arms)
+        want = wild.std(0, ddof=1) - calm.std(0, ddof=1)
+        assert spread.effect == pytest.approx(want.mean()) and spread.verdict == 'supported'
+    assert judged(steadier('cd', 'ab', 'm'), **arms).verdict == 'refuted'
+
+
+@pytest.mark.parametrize(
+    ('make', 'said'),
+    [
+        (lambda: better_over('ab', 'bc', 'm'), "'b' is in both groups"),
+        (lambda: better_over('', 'b', 'm'), 'it takes 1 or more arms'),
+        (lambda: better_over('aa', 'b', 'm'), 'each once'),
+        (lambda: steadier('a', 'bc', 'm'), 'it takes 2 or more arms'),
+        (lambda: judged(better_over('a', 'b', 'm'), a=[1, 2], b=[1]), 'have 1 to 2 seeds'),
+    ],
+)
+def test_groups_that_are_none_are_refused(make, said):
+    with pytest.raises(UsageError, match=said):
+        make()
+
+
 def test_what_is_compared_must_say_what_is_better():
     results = {arm: {'m': np.arange(3.0)} for arm in 'abcd'}
     for claim in (
         better('a', 'b', 'm'),
         no_worse('a', 'b', 'm', margin=1),
         larger_lead(('a', 'b'), ('c', 'd'), 'm'),
+        better_over('ab', 'cd', 'm'),
     ):
         with pytest.raises(UsageError, match='nothing says which values are better'):
             claim.judge(results, {})

@@ -417,6 +417,66 @@ def test_gradient_penalty_is_taken_between_real_and_fake():
     np.testing.assert_allclose(value, ((norms - 1) ** 2).mean(), rtol=1e-5)
 
 
+def smooth_critic(params, x):
+    """A two-layer critic of rows [B, 3], in the precision of what it is given."""
+    return jnp.tanh(x @ params['w']) @ params['v']
+
+
+def by_differences(params, u, penalty):
+    """The penalty of each row's gradient, by central differences in float64."""
+    steps, h = np.eye(3)[:, None], 1e-5
+    f = {name: np.asarray(p, np.float64) for name, p in params.items()}
+
+    def value(x):
+        return np.tanh(x @ f['w']) @ f['v']
+
+    slopes = np.stack([(value(u + h * s) - value(u - h * s)) / (2 * h) for s in steps], axis=1)
+    return penalty(np.sqrt((slopes**2).sum(1)))
+
+
+@pytest.mark.parametrize('name', ['gradient penalty', 'r1'])
+def test_penalties_of_gradients_are_those_of_finite_differences(name):
+    params = {n: jnp.asarray(RNG.normal(size=s), jnp.float32) for n, s in SLOPES.items()}
+    x, fake = (RNG.normal(size=(4, 3)).astype(np.float32) for _ in range(2))
+    weights, key = np.array([1.0, 2, 0, 1], np.float32), jax.random.key(2)
+    e = np.asarray(jax.random.uniform(key, (4, 1)), np.float64)
+    u = x.astype(np.float64) if name == 'r1' else e * x + (1 - e) * fake
+
+    def penalty(params):
+        def critic(rows):
+            return smooth_critic(params, rows)
+
+        if name == 'r1':
+            return losses.r1_penalty(critic, x, weights=weights)
+        return losses.gradient_penalty(critic, x, fake, key, weights=weights)
+
+    def wanted(params):
+        square = (lambda n: n**2) if name == 'r1' else (lambda n: (n - 1) ** 2)
+        return np.average(by_differences(params, u, square), weights=weights)
+
+    value, gradient = jax.jit(jax.value_and_grad(penalty))(params)
+    np.testing.assert_allclose(value, wanted(params), rtol=1e-5)
+    # What the critic descends is the derivative of that by its parameters.
+    host = {n: np.asarray(p, np.float64) for n, p in params.items()}
+    for n, p in host.items():
+        for at in np.ndindex(*p.shape):
+            step = np.zeros_like(p)
+            step[at] = 1e-4
+            up, down = (wanted({**host, n: p + s * step}) for s in (1, -1))
+            np.testing.assert_allclose(gradient[n][at], (up - down) / 2e-4, rtol=1e-3, atol=1e-4)
+
+
+SLOPES = {'w': (3, 4), 'v': (4,)}
+
+
+def test_hinge_losses_of_a_gan_stop_at_their_margins():
+    real, fake = np.array([2.0, 0.5, -1.0]), np.array([-3.0, 0.0, 1.0])
+    found = losses.hinge_discriminator(real, fake)
+    np.testing.assert_allclose(found, (0 + 0.5 + 2 + 0 + 1 + 2) / 3, rtol=1e-6)
+    slopes = jax.grad(lambda x: losses.hinge_discriminator(x, fake))(jnp.asarray(real))
+    np.testing.assert_allclose(slopes, [0, -1 / 3, -1 / 3], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     'call',
     [

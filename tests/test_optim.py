@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxdl.errors import UsageError
-from jaxdl.optim import decayed, freeze, path_name, paths
+from jaxdl.optim import clip_weights, decayed, freeze, path_name, paths
 
 PARAMS = {
     'encoder': {
@@ -150,3 +150,17 @@ def test_decay_of_linen_layers(module):
     for name, decays in zip(paths(params), jax.tree.leaves(decayed(params)), strict=True):
         # Attention's biases have the axes [heads, width].
         assert decays == name.endswith('kernel'), name
+
+
+def test_weights_are_clipped_after_each_step_and_moved_before():
+    opt = optax.chain(optax.sgd(1.0), clip_weights(0.5))
+    params, grads = jnp.array([0.4, 0.4, -0.3, 2.0]), jnp.array([0.1, -0.3, 0.9, 0.0])
+    updates, _ = jax.jit(opt.update)(grads, opt.init(params), params)
+    # The last one began beyond the limit.
+    np.testing.assert_allclose(params + updates, [0.3, 0.5, -0.5, 0.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize('limit', [0.0, -1.0, float('nan')])
+def test_a_limit_must_be_positive(limit):
+    with pytest.raises(UsageError, match='must be above 0'):
+        clip_weights(limit)

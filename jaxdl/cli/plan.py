@@ -27,7 +27,7 @@ from jaxdl.cli.tuning import (
 )
 from jaxdl.errors import DivergedError, UsageError
 from jaxdl.files import write_json
-from jaxdl.judges import Lead, Paired
+from jaxdl.judges import Lead, Paired, Pooled
 from jaxdl.report.finished import DIVERGED, finished_names
 from jaxdl.report.result import write_report
 from jaxdl.run import machine, registered
@@ -342,7 +342,7 @@ def _trace_candidate(start: _Start, config: Config) -> None:
 def _judged(study: Study, arm: str) -> dict[str, list[str]]:
     """The numbers that claims need of an arm, and those that they compare."""
     claims = [claim for claim in study.claims if arm in claim.arms]
-    compared = [claim.metric for claim in claims if isinstance(claim.judge, Paired | Lead)]
+    compared = [claim.metric for claim in claims if isinstance(claim.judge, Paired | Lead | Pooled)]
     return {'judged': [claim.metric for claim in claims], 'compared': compared}
 
 

@@ -19,6 +19,7 @@ from jaxdl.interop import (
     darknet,
     diffusion,
     faster_rcnn,
+    gans,
     language,
     recurrent,
     residual,
@@ -38,6 +39,7 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     **attention.REFERENCES,
     **language.REFERENCES,
     **series.REFERENCES,
+    **gans.REFERENCES,
 }
 
 

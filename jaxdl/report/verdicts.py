@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxdl.claims import unequal
 from jaxdl.errors import UsageError
-from jaxdl.judges import Counted, Lead, Paired, Reached
+from jaxdl.judges import Counted, Lead, Paired, Pooled, Reached
 from jaxdl.report import numerals
 from jaxdl.report.finished import Arm, directions, results_of, times_to
 from jaxdl.run import registered
@@ -20,6 +20,7 @@ from jaxdl.study import Claim, Directions, Results
 EFFECTS = {
     Paired: 'mean difference',
     Lead: 'difference of mean differences',
+    Pooled: 'mean difference over settings',
     Reached: 'mean',
     Counted: 'share of seeds',
 }

@@ -5,6 +5,7 @@ from cases import (
     darknet,
     diffusion,
     faster_rcnn,
+    gans,
     language,
     recurrent,
     residual,
@@ -22,4 +23,5 @@ CASES = [
     *recurrent.CASES,
     *language.CASES,
     *series.CASES,
+    *gans.CASES,
 ]

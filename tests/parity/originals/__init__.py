@@ -16,6 +16,7 @@ from originals import (  # noqa: E402
     darknet,
     diffusion,
     faster_rcnn,
+    gans,
     language,
     recurrent,
     residual,
@@ -33,6 +34,7 @@ ORIGINALS = {
     **recurrent.ORIGINALS,
     **language.ORIGINALS,
     **series.ORIGINALS,
+    **gans.ORIGINALS,
 }
 
 
