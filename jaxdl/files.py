@@ -23,7 +23,9 @@ from jaxdl.errors import JaxdlError
 
 
 def unread(path: Path, why: object) -> JaxdlError:
-    """The line for a file that cannot be read now, whatever is in it."""
+    """The line for a file that cannot be read now, whatever is in it. why: an error, or words."""
+    if isinstance(why, OSError):
+        why = why.strerror or why
     return JaxdlError(f'{path} cannot be read: {why}')
 
 
@@ -170,7 +172,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # zip, zlib, numpy and ast have each their own
         # A place to read from that is no place, as the zip has it, is an invalid argument.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise unread(path, error.strerror or error) from error
+            raise unread(path, error) from error
         raise _damaged(path, error) from error
 
 

@@ -12,6 +12,7 @@ import pytest
 from jaxdl.blocks import in_turn, split_blocks, stack_blocks, stored_as
 from jaxdl.checkpoint.reading import Saved
 from jaxdl.cli import convert
+from jaxdl.engine import cost
 from jaxdl.errors import UsageError
 from jaxdl.files import read_arrays
 from jaxdl.interop import from_state_dict, to_state_dict
@@ -105,6 +106,7 @@ def test_scanned_it_is_the_same_function_and_has_the_same_gradient(network):
 
 def test_a_program_holds_the_body_once(network):
     make, inputs, _, _ = network
+    counted = []
 
     def products(depth, scan):
         module = make(scan=scan)
@@ -114,10 +116,12 @@ def test_a_program_holds_the_body_once(network):
         else:
             module = module.clone(depth=depth)
         like = shapes(module, *inputs)
+        counted.append((cost.flops(module.apply, like, *inputs), cost.parameters(like)))
         return str(jax.make_jaxpr(module.apply)(like, *inputs)).count('dot_general')
 
     assert products(6, True) == products(2, True)
     assert products(6, False) > 2 * products(2, False)
+    assert counted[0] == counted[2] and counted[1] == counted[3]  # scanned or not
 
 
 def test_how_it_is_stored_goes_both_ways(network):

@@ -103,7 +103,7 @@ def _measured(
     engine = Engine(phase.task, phase.train, seeds=range(seeds), layout_name=layout, chunk=chunk)
     begun = time.perf_counter()
     states = engine.init()
-    devices = {device for leaf in jax.tree.leaves(states) for device in leaf.devices()}
+    devices = {it for leaf in jax.tree.leaves(states) for it in leaf.devices()}
     ticks = engine.train(states, start=0, stop=FOREVER, cadences=[FOREVER])
     next(ticks).drain()  # the first chunk compiles
     first = time.perf_counter() - begun

@@ -77,7 +77,7 @@ class Block(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(
-        self, x: Array, mask: Array | None = None, *, causal: bool = False, train: bool = False
+        self, x: Array, mask: Array | None = None, causal: bool = False, train: bool = False
     ) -> Array:
         """[B, T, width] -> [B, T, width]."""
 

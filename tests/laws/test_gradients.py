@@ -25,6 +25,13 @@ from jaxdl.models.bert import BERT
 from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.faster_rcnn import BoxHead, BoxHidden, FasterRCNN
 from jaxdl.models.fcn import FCN, DilatedFCN
+from jaxdl.models.forecast import (
+    DLinear,
+    FromLast,
+    Linear,
+    RNNForecaster,
+    TransformerForecaster,
+)
 from jaxdl.models.gan import PerceptronGenerator
 from jaxdl.models.googlenet import GoogLeNet
 from jaxdl.models.gpt import GPT
@@ -37,6 +44,7 @@ from jaxdl.models.seq2seq import Seq2Seq
 from jaxdl.models.transformer import Transformer
 from jaxdl.models.unet import UNet, no_norm
 from jaxdl.models.vgg import VGG, vgg11_bn
+from jaxdl.models.video import FrameCNN, FrameRNN
 from jaxdl.models.vit import ViT
 from jaxdl.models.yolo import Darknet, TinyYOLOv3, YOLOv3
 from jaxdl.nn.fpn import FeaturePyramid
@@ -123,6 +131,16 @@ def narrow_sequence(module: Any) -> nn.Module:
             return module.clone(**few, mlp=20)
         case GPT():
             return module.clone(**few)
+        case Linear() | DLinear():
+            return module.clone(future=8)
+        case FromLast():
+            return module.clone(inner=narrow_sequence(module.inner))
+        case RNNForecaster():
+            return module.clone(future=8, layers=[narrow_sequence(it) for it in module.layers])
+        case TransformerForecaster():
+            return module.clone(future=8, width=12, depth=2, heads=3, mlp=20)
+        case FrameRNN():
+            return module.clone(trunk=FrameCNN((4, 6), 8), rnn=narrow_sequence(module.rnn))
     raise NotImplementedError(type(module).__name__)
 
 

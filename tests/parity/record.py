@@ -112,7 +112,9 @@ def called(model: Any, inputs: list[np.ndarray], dtype: Any) -> list[Any]:
     import torch
 
     xs = [torch.from_numpy(x) for x in inputs]
-    xs = [x.to(dtype) if x.is_floating_point() else x.long() for x in xs]
+    # Whole numbers are indices there; a mask stays one.
+    kinds = {torch.bool: torch.bool, torch.float32: dtype}
+    xs = [x.to(kinds.get(x.dtype, torch.long)) for x in xs]
     xs = [x.permute(0, 3, 1, 2) if x.ndim == 4 else x for x in xs]
     return [y.permute(0, 2, 3, 1) if y.ndim == 4 else y for y in flat(model(*xs))]
 
