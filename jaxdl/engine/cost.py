@@ -38,6 +38,7 @@ class Cost(NamedTuple):
     products: of matrix products and convolutions, two for each multiply-add.
     convolutions: the part of `products` that convolutions have.
     elementwise: of sums, non-linearities, reductions: one for each element.
+    scattered: elements that a scatter writes one after another, as of segment sums.
     loops: bodies counted once because their number of passes is not in the program (`while`).
     scopes: `products` by name scope, which Linen sets to the modules' names.
     """
@@ -45,6 +46,7 @@ class Cost(NamedTuple):
     products: int = 0
     convolutions: int = 0
     elementwise: int = 0
+    scattered: int = 0
     loops: int = 0
     scopes: Counter[Scope] = Counter()
 
@@ -54,6 +56,7 @@ class Cost(NamedTuple):
             self.products + times * other.products,
             self.convolutions + times * other.convolutions,
             self.elementwise + times * other.elementwise,
+            self.scattered + times * other.scattered,
             self.loops + other.loops,
             self.scopes + Counter({name: times * n for name, n in other.scopes.items()}),
         )
@@ -190,6 +193,9 @@ def _equation(eqn: JaxprEqn, scope: Scope) -> tuple[Cost, int]:
             return body, math.prod(params['mesh'].shape[a] for a in params['newly_manual_axes'])
         unknown = name in ('while', 'pallas_call')
         return body._replace(loops=body.loops + unknown), 1
+    if name.startswith('scatter'):
+        updates: Any = eqn.invars[2].aval
+        return Cost(scattered=updates.size), 1
     out = eqn.outvars[0].aval if eqn.outvars else None
     if name in ('dot_general', 'ragged_dot_general', 'ragged_dot'):
         n = 2 * _macs_of_dot(eqn)

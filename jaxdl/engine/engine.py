@@ -258,6 +258,7 @@ class Engine:
             seeds=len(self.seeds),
             flops=self.flops(),
             convolution=self._cost.convolutions > 0,
+            scattered=self._cost.scattered,
             platform=jax.default_backend(),
             devices=jax.device_count(),
         )

@@ -18,6 +18,7 @@ from jaxdl.interop import (
     convnets,
     darknet,
     faster_rcnn,
+    graphs,
     language,
     recurrent,
     residual,
@@ -34,6 +35,7 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     **recurrent.REFERENCES,
     **attention.REFERENCES,
     **language.REFERENCES,
+    **graphs.REFERENCES,
 }
 
 

@@ -80,7 +80,7 @@ def merged(x: Any, senders: Array, receivers: Array, node_mask: Array, edge_mask
 
 
 def renumbered(numbers: Array, nodes: int) -> Array:
-    """Numbers of nodes [B, ...] within each of B graphs of so many, as numbers among all of them."""
+    """Numbers of nodes [B, k] within each of B graphs of so many, among all nodes: [B k]."""
     first = nodes * jnp.arange(len(numbers), dtype=numbers.dtype)
     return (numbers + first[:, None]).ravel()
 

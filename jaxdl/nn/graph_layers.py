@@ -5,7 +5,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax.nn import initializers
 
 from jaxdl.nn.graph import (
@@ -160,8 +159,8 @@ class GINLayer(nn.Module):
     @nn.compact
     def __call__(self, x: Array, graph: Graph, *, train: bool = False) -> Array:
         """Features of N nodes [N, F] -> [N, features]; x stands for those in the graph."""
-        epsilon = self.param('epsilon', initializers.zeros, ())
-        x = (1 + epsilon) * x + summed(x[graph.senders], graph)
+        epsilon = self.param('epsilon', initializers.zeros, (1,))
+        x = (1 + epsilon[None]) * x + summed(x[graph.senders], graph)
         for _ in range(2):
             x = nn.Dense(self.features, use_bias=False)(x)
             norm = BatchNorm(use_running_average=not train)

@@ -2,8 +2,9 @@
 
 A batch of graphs has one a row, padded to n nodes and e edges: x [B, n, F], or of sparse features
 the entries, `rows`, `columns` and `values` [B, k]; `senders` and `receivers` int [B, e], numbered
-within a graph, as rows are; `node_mask` bool [B, n] and `edge_mask` bool [B, e]; and `mask` [B]. See
-`jaxdl.data.graphs`. One label a graph is a `classifier` or a `regressor` with ``inputs=read_graph``.
+within a graph, as rows are; `node_mask` bool [B, n] and `edge_mask` bool [B, e]; and `mask` [B].
+See `jaxdl.data.graphs`. One label a graph is for a `classifier` or a `regressor` with
+``inputs=read_graph``.
 """
 
 from collections.abc import Mapping, Sequence

@@ -61,7 +61,7 @@ def cora_graph() -> NodeGraph:
     words = scipy.sparse.vstack([_read('allx'), _read('tx')]).tocsr()
     labels = np.concatenate([_read('ally'), _read('ty')])
     # The papers of the test are stored in the order of this file, and not in that of the graph.
-    at = np.array([int(line) for line in locate('planetoid', 'ind.cora.test.index').open()])
+    at = np.array(locate('planetoid', 'ind.cora.test.index').read_text().split(), np.int64)
     where = np.arange(len(labels))
     where[at] = np.sort(at)
     words, labels = words[where], labels[where]

@@ -15,6 +15,7 @@ from originals import (  # noqa: E402
     convnets,
     darknet,
     faster_rcnn,
+    graphs,
     language,
     recurrent,
     residual,
@@ -29,6 +30,7 @@ ORIGINALS = {
     **faster_rcnn.ORIGINALS,
     **recurrent.ORIGINALS,
     **language.ORIGINALS,
+    **graphs.ORIGINALS,
 }
 
 
