@@ -55,15 +55,15 @@ def rule(bias: str) -> Rule:
 
 def graph_of(features: int = 1433, **_: Any) -> tuple[Graph]:
     """A graph of two nodes and an edge, of so many features, to be initialised on."""
-    integer, boolean = np.int32, np.bool_
+    of: Any = jax.ShapeDtypeStruct
     return (
         Graph(
-            x=jax.ShapeDtypeStruct((2, features), np.float32),
-            senders=jax.ShapeDtypeStruct((1,), integer),
-            receivers=jax.ShapeDtypeStruct((1,), integer),
-            node_mask=jax.ShapeDtypeStruct((2,), boolean),
-            edge_mask=jax.ShapeDtypeStruct((1,), boolean),
-            member=jax.ShapeDtypeStruct((2,), integer),
+            x=of((2, features), np.float32),
+            senders=of((1,), np.int32),
+            receivers=of((1,), np.int32),
+            node_mask=of((2,), np.bool_),
+            edge_mask=of((1,), np.bool_),
+            member=of((2,), np.int32),
         ),
     )
 

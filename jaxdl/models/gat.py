@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from jaxdl.nn.graph import Graph
-from jaxdl.nn.graph_layers import GATLayer, Project, Projection, mean_of_heads
+from jaxdl.nn.graph_layers import GATLayer, Project, Projection, mean_of_heads, side_by_side
 
 
 class GAT(nn.Module):
@@ -33,19 +33,17 @@ class GAT(nn.Module):
     def __call__(self, graph: Graph, *, train: bool = False) -> jax.Array:
         """A graph of N nodes -> [N, classes]."""
         x = graph.x
-        rates = {'dropout': self.dropout, 'attention_dropout': self.dropout}
-        for i, features in enumerate(self.hidden):
-            project = Projection if i else self.first
-            layer = GATLayer(features, self.heads, project=project, name=f'layers_{i}', **rates)
-            x = self.activation(layer(x, graph, train=train))
-        depth = len(self.hidden)
-        project = Projection if depth else self.first
-        layer = GATLayer(
-            self.classes,
-            self.last,
-            join=mean_of_heads,
-            project=project,
-            name=f'layers_{depth}',
-            **rates,
-        )
-        return layer(x, graph, train=train)
+        widths = (*self.hidden, self.classes)
+        for i, features in enumerate(widths):
+            last = i == len(self.hidden)
+            layer = GATLayer(
+                features,
+                self.last if last else self.heads,
+                join=mean_of_heads if last else side_by_side,
+                dropout=self.dropout,
+                attention_dropout=self.dropout,
+                project=Projection if i else self.first,
+                name=f'layers_{i}',
+            )
+            x = layer(self.activation(x) if i else x, graph, train=train)
+        return x

@@ -52,7 +52,7 @@ def esol_graphs() -> Table:
     """
     read = esol().arrays
     graphs = [molecule_graph(smiles) for smiles in read['smiles']]
-    descriptors = solubility_descriptors(read['smiles'])
+    descriptors = solubility_descriptors(list(read['smiles']))
     numbers = zip(read['y'], descriptors, strict=True)
     rows = [
         {**graph, 'y': y, 'descriptors': d} for graph, (y, d) in zip(graphs, numbers, strict=True)
