@@ -180,6 +180,9 @@ def _walk(jaxpr: Jaxpr, outer: Scope) -> Cost:
 def _equation(eqn: JaxprEqn, scope: Scope) -> tuple[Cost, int]:
     """The cost of one equation and how many times it runs."""
     name, params = eqn.primitive.name, eqn.params
+    if name.startswith('scatter'):  # whose addition is a jaxpr, of two numbers
+        updates: Any = eqn.invars[2].aval
+        return Cost(scattered=updates.size), 1
     inner = [_walk(jaxpr, scope) for value in params.values() for jaxpr in _jaxprs(value)]
     if inner:
         if name == 'cond':
@@ -193,9 +196,6 @@ def _equation(eqn: JaxprEqn, scope: Scope) -> tuple[Cost, int]:
             return body, math.prod(params['mesh'].shape[a] for a in params['newly_manual_axes'])
         unknown = name in ('while', 'pallas_call')
         return body._replace(loops=body.loops + unknown), 1
-    if name.startswith('scatter'):
-        updates: Any = eqn.invars[2].aval
-        return Cost(scattered=updates.size), 1
     out = eqn.outvars[0].aval if eqn.outvars else None
     if name in ('dot_general', 'ragged_dot_general', 'ragged_dot'):
         n = 2 * _macs_of_dot(eqn)
