@@ -29,10 +29,10 @@ from jaxdl.study import Count, Rate, Study
 
 Racer = Callable[[int], float]  # steps -> seconds
 
-SEEDS = {'lenet': (1, 5, 32)}  # other arms: one
+SEEDS = {'lenet': (1, 5, 32), 'gcn': (1, 100)}  # other arms: one
 # Training steps of all seeds that our loop reports at once, and so the fewest of a turn: enough for
 # its own time not to count. Other arms, whose steps take long: two.
-CHUNK = {'lenet': 20}
+CHUNK = {'lenet': 20, 'gcn': 20}
 FOREVER = 10**9  # steps
 
 

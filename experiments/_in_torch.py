@@ -36,10 +36,13 @@ def trainer(
     """A function that trains for n steps and waits for them, and the number of parameters."""
     make, row = NETWORKS[network]
     gpu = torch.cuda.is_available()
+    half = gpu and not isinstance(row, Papers)  # there are no sparse products in bfloat16
     device = 'cuda' if gpu else 'cpu'
     layout = torch.channels_last if gpu else torch.contiguous_format
     model: Any = make().to(device, memory_format=layout)
-    if isinstance(row, Text):
+    if isinstance(row, Papers):
+        x, y = row.drawn(device)
+    elif isinstance(row, Text):
         x = torch.randint(row.words, (batch, row.tokens), device=device)
         y = torch.randint(row.words, (batch * row.tokens,), device=device)
     else:
@@ -53,7 +56,7 @@ def trainer(
     def train(steps: int) -> None:
         for _ in range(steps):
             opt.zero_grad()
-            with torch.autocast(device, torch.bfloat16, enabled=gpu):
+            with torch.autocast(device, torch.bfloat16, enabled=half):
                 loss = functional.cross_entropy(forward(x), y)
             loss.backward()
             opt.step()
@@ -254,6 +257,57 @@ class BERT(nn.Module):
         return functional.linear(z, self.words.weight, self.bias).flatten(0, 1)
 
 
+class Papers(NamedTuple):
+    """A graph of papers, as `experiments.throughput.Papers`."""
+
+    nodes: int = 2708
+    pairs: int = 5278
+    words: int = 1433
+    used: int = 49_216
+    labelled: int = 140
+
+    def drawn(self, device: str) -> tuple[Any, torch.Tensor]:
+        """(words and the normalised adjacency as sparse matrices), and labels, most unknown."""
+        ends = torch.randint(self.nodes, (2, self.pairs), device=device)
+        own = torch.arange(self.nodes, device=device).expand(2, -1)
+        edges = torch.unique(torch.cat((ends, ends.flip(0), own), 1), dim=1)
+        root = torch.bincount(edges[1], minlength=self.nodes) ** -0.5
+        shape = (self.nodes, self.nodes)
+        adjacency = torch.sparse_coo_tensor(edges, root[edges].prod(0), shape).coalesce()
+        rows = torch.randint(self.nodes, (self.used,), device=device)
+        columns = torch.randint(self.words, (self.used,), device=device)
+        values = torch.rand(self.used, device=device)
+        places = torch.stack((rows, columns))
+        words = torch.sparse_coo_tensor(places, values, (self.nodes, self.words)).coalesce()
+        y = torch.randint(7, (self.nodes,), device=device)
+        y[self.labelled :] = -100  # what cross_entropy leaves out
+        return (words, adjacency), y
+
+
+class GCN(nn.Module):
+    """`jaxdl.models.gcn.GCN((16, 7))` on sparse features."""
+
+    def __init__(self, words: int = 1433, units: int = 16, classes: int = 7) -> None:
+        super().__init__()
+        shapes = (words, units), (units, classes)
+        self.weights = nn.ParameterList(
+            nn.init.xavier_uniform_(torch.empty(*shape)) for shape in shapes
+        )
+
+    def forward(self, x: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Sparse words [N, words] and adjacency [N, N] -> logits [N, classes]."""
+        words, adjacency = x
+        # Dropout of the entries alone, as in the first layer of ours.
+        values = functional.dropout(words.values(), 0.5, self.training)
+        words = torch.sparse_coo_tensor(
+            words.indices(), values, words.shape, is_coalesced=True, check_invariants=False
+        )
+        first, second = self.weights
+        h = torch.sparse.mm(adjacency, torch.sparse.mm(words, first))
+        h = functional.dropout(functional.relu(h), 0.5, self.training)
+        return torch.sparse.mm(adjacency, h @ second)
+
+
 class Text(NamedTuple):
     """Rows of tokens, numbers below `words`."""
 
@@ -261,7 +315,7 @@ class Text(NamedTuple):
     words: int
 
 
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int] | Text]] = {
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int] | Text | Papers]] = {
     'cnn': (cnn, (3, 64, 64)),
     'resnet18': (resnet18, (3, 32, 32)),
     'unet': (UNet, (1, 128, 128)),
@@ -271,6 +325,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int] | Text]]
     'gpt': (partial(GPT, 65, 64, width=128, depth=4, heads=4), Text(64, 65)),
     'gpt_wide': (partial(GPT, 65, 256, width=384, depth=6, heads=6), Text(256, 65)),
     'bert': (BERT, Text(128, 8000)),
+    'gcn': (GCN, Papers()),
 }
 
 if __name__ == '__main__':

@@ -46,8 +46,12 @@ from jaxdl.models.gan import (
     leaky_generator,
     perceptron_discriminator,
 )
+from jaxdl.models.gat import GAT
+from jaxdl.models.gcn import GCN
+from jaxdl.models.gin import GIN
 from jaxdl.models.googlenet import GoogLeNet, googlenet_bn
 from jaxdl.models.gpt import gpt2, gpt2_large, gpt2_medium, gpt2_xl
+from jaxdl.models.graphsage import GraphSAGE
 from jaxdl.models.inception import InceptionV3
 from jaxdl.models.lenet import LeNet, LeNet5
 from jaxdl.models.mlp import MLP
@@ -86,6 +90,7 @@ from jaxdl.models.video import FrameCNN, FrameRNN
 from jaxdl.models.vit import vit_b_16, vit_b_32, vit_l_16, vit_l_32, vit_s_16, vit_s_32
 from jaxdl.models.yolo import TinyYOLOv3, YOLOv3
 from jaxdl.nn.attention_blocks import CBAM, SqueezeExcitation
+from jaxdl.nn.graph import Graph
 from jaxdl.nn.recurrent import GRU, LSTM, GRUBefore, SimpleRNN
 from jaxdl.report.figures import png, scatter
 from jaxdl.report.recorded import markdown_table, write_between
@@ -97,7 +102,8 @@ class Architecture(NamedTuple):
     """A network at the size of input it was published with.
 
     input: (H, W, C) of an image, (T, D) of steps, or (T,) of what it `reads`: tokens, or the
-        latents of a generator. inputs: how many of them it takes, 2 for source and target.
+        latents of a generator; with `edges` (N, F) of nodes. inputs: how many of them it takes, 2
+        for source and target.
     parameters, gmacs: as they were published, to as many digits; '' where they were not. source:
     where. gmacs are 10^9 multiply-adds.
     """
@@ -109,23 +115,45 @@ class Architecture(NamedTuple):
     source: str = ''
     inputs: int = 1
     reads: Literal['tokens', 'latents'] = 'tokens'
+    edges: int = 0
 
-    def shapes(self, batch: int) -> list[jax.ShapeDtypeStruct]:
+    def shapes(self, batch: int) -> list[Any]:
         """What it is called on."""
+        if self.edges:
+            return [graph_shapes(batch, *self.input, self.edges)]
         tokens = len(self.input) == 1 and self.reads == 'tokens'
         kind = np.int32 if tokens else np.float32
         return [jax.ShapeDtypeStruct((batch, *self.input), kind)] * self.inputs
 
     def size(self) -> str:
         """Its input in words."""
+        if self.edges:
+            return f'{self.input[0]:,} nodes x {self.input[1]:,}, {self.edges:,} edges'
         if len(self.input) > 1:
             return 'x'.join(map(str, self.input))
         return ' + '.join([str(*self.input)] * self.inputs) + f' {self.reads}'
 
 
+def graph_shapes(graphs: int, nodes: int, features: int, edges: int) -> Graph:
+    """The shapes of so many graphs, each of so many nodes and edges."""
+    of = jax.ShapeDtypeStruct
+    n, e = graphs * nodes, graphs * edges
+    return Graph(
+        x=of((n, features), np.float32),
+        senders=of((e,), np.int32),
+        receivers=of((e,), np.int32),
+        node_mask=of((n,), np.bool_),
+        edge_mask=of((e,), np.bool_),
+        member=of((n,), np.int32),
+        graphs=graphs,
+    )
+
+
 FOLDER = Path(__file__).parent
 DIGIT, SMALL, IMAGE = (28, 28, 1), (32, 32, 3), (224, 224, 3)
 STEPS, TEXT, HOURS = (100, 64), (128,), (96, 7)  # of ETT's features
+CORA, CITED = (2708, 1433), 10_556  # papers and their words; citations, both ways
+MOLECULE, BONDS = (25, 27), 50
 without_heads = partial(googlenet_bn, auxiliary=None)
 A, TV, HF = Architecture, 'torchvision', 'transformers'
 
@@ -243,6 +271,13 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         ),
         'dcgan_discriminator': A(DCGANDiscriminator, (64, 64, 3), '2,765,568', source='PyTorch'),
     },
+    'graph': {
+        # 1433 x 16 + 16 x 7; 1433 x 64 and 64 x 7, vectors of attention and biases.
+        'gcn': A(partial(GCN, (16, 7)), CORA, '23,040', source='formula', edges=CITED),
+        'gat': A(partial(GAT, 7), CORA, '92,373', source='formula', edges=CITED),
+        'graphsage': A(partial(GraphSAGE, 7), CORA, edges=CITED),
+        'gin': A(partial(GIN, 1), MOLECULE, edges=BONDS),
+    },
 }
 
 
@@ -287,7 +322,7 @@ def row(name: str, family: str, it: Architecture, *, batch: int, seconds: float 
         macs,
         weights,
         activations,
-        throughput(module, variables, it.shapes(batch), seconds) if seconds else None,
+        throughput(module, variables, it.shapes(batch), batch, seconds) if seconds else None,
         ' '.join(part for part in said if part),
     )
 
@@ -306,9 +341,9 @@ def memory(module: nn.Module, variables: Any, xs: Sequence[Any]) -> tuple[int, i
 
 
 def throughput(
-    module: nn.Module, variables: Any, shapes: Sequence[jax.ShapeDtypeStruct], seconds: float
+    module: nn.Module, variables: Any, shapes: Sequence[Any], batch: int, seconds: float
 ) -> float:
-    """Examples per second of the forward pass, compiled, over about `seconds`."""
+    """Examples per second of the forward pass on a batch, compiled, over about `seconds`."""
     rng = np.random.default_rng(0)
 
     def drawn(path: Any, leaf: Any) -> jax.Array:
@@ -317,20 +352,22 @@ def throughput(
         return jax.device_put(rng.standard_normal(leaf.shape, np.float32) * 0.02)
 
     weights = jax.tree_util.tree_map_with_path(drawn, variables)
-    xs = [
-        # Of tokens every vocabulary has the first two.
-        rng.integers(2, size=x.shape, dtype=np.int32)
-        if x.dtype == np.int32
-        else rng.standard_normal(x.shape, np.float32)
-        for x in shapes
-    ]
-    xs = jax.device_put(xs)
+
+    def given(x: jax.ShapeDtypeStruct) -> np.ndarray:
+        if x.dtype == np.float32:
+            return rng.standard_normal(x.shape, np.float32)
+        if x.dtype == bool:
+            return np.ones(x.shape, bool)
+        # Every vocabulary has the first two tokens.
+        return rng.integers(2, size=x.shape, dtype=np.int32)
+
+    xs = jax.device_put(jax.tree.map(given, shapes))
     forward = jax.jit(module.apply)
     jax.block_until_ready(forward(weights, *xs))  # compiles
     done, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < seconds:
         jax.block_until_ready(forward(weights, *xs))
-        done += len(xs[0])
+        done += batch
     return done / (time.perf_counter() - begun)
 
 

@@ -14,6 +14,7 @@ Training steps (forward, loss, gradient, AdamW) on noise. Nothing is to be learn
     gpt        GPT of 4 layers, width 128, 65 signs, 0.81 M       64 tokens        12
     gpt_wide   GPT of 6 layers, width 384, 65 signs, 10.8 M       256 tokens        8
     bert       BERT of 4 layers, width 256, 8,000 words, 5.4 M    128 tokens       16
+    gcn        GCN of 16 units, 23 k; 1 and 100 seeds at once     a graph of Cora's size
 
 For accelerators there is GPT-2 too, 124 M, on 8 rows of 1,024 tokens; what share of the published
 peak its training makes use of is a column of
@@ -22,7 +23,8 @@ peak its training makes use of is a column of
 
 Language models predict a token after every one they read, BERT a word at each, and its rows are
 full.
-On a GPU both train in bfloat16 with float32 parameters, PyTorch with channels last.
+On a GPU both train in bfloat16 with float32 parameters, PyTorch with channels last; but for the
+sparse products of `gcn`, which stay in float32 in both.
 """
 
 from functools import partial
@@ -35,12 +37,14 @@ import numpy as np
 import optax
 
 from jaxdl import losses
+from jaxdl.data.graphs import NodeGraph, both_ways, node_batches
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import from_arrays
 from jaxdl.game import supervised
 from jaxdl.metrics import Mean
 from jaxdl.models.bert import BERT, PreTraining
 from jaxdl.models.cnn import CNN
+from jaxdl.models.gcn import GCN
 from jaxdl.models.gpt import GPT, gpt2
 from jaxdl.models.lenet import LeNet
 from jaxdl.models.resnet import cifar_stem, resnet18
@@ -48,6 +52,8 @@ from jaxdl.models.rnn import LanguageModel
 from jaxdl.models.unet import UNet
 from jaxdl.models.vit import ViT
 from jaxdl.net import Net
+from jaxdl.nn.graph_layers import SparseProjection
+from jaxdl.objectives.graphs import node_classifier, read_sparse_graph
 from jaxdl.study import Count, Phase, Rate, Steps, Study, each
 from jaxdl.task import Task
 
@@ -64,10 +70,12 @@ Name = Literal[
     'gpt_wide',
     'bert',
     'gpt2',
+    'gcn',
     'small',
     'text',
+    'citations',
 ]
-TINY = ('small', 'text')  # what the tests train
+TINY = ('small', 'text', 'citations')  # what the tests train
 LARGE = ('gpt2',)  # what takes an accelerator
 
 
@@ -118,6 +126,50 @@ WORKLOADS = {
 }
 
 
+class Papers(NamedTuple):
+    """A graph of papers: how many, pairs of them that cite, words there are and are used."""
+
+    nodes: int
+    pairs: int
+    words: int
+    used: int
+    labelled: int
+    classes: int = 7
+    units: int = 16
+
+    @property
+    def module(self) -> nn.Module:
+        """GCN of two layers."""
+        words = partial(SparseProjection, columns=self.words)
+        return GCN((self.units, self.classes), first=words)
+
+
+GRAPHS = {
+    'gcn': Papers(nodes=2708, pairs=5278, words=1433, used=49_216, labelled=140),  # as Cora
+    'citations': Papers(nodes=12, pairs=20, words=9, used=30, labelled=6, classes=3, units=4),
+}
+
+
+def graph_phase(load: Papers, *, steps: int, lr: float) -> Phase:
+    """GCN on noise, all of the graph in each step."""
+    rng = np.random.default_rng(0)
+    entries = {
+        'rows': np.sort(rng.integers(load.nodes, size=load.used, dtype=np.int32)),
+        'columns': rng.integers(load.words, size=load.used, dtype=np.int32),
+        'values': rng.random(load.used, np.float32),
+    }
+    ends = both_ways(rng.integers(load.nodes, size=(load.pairs, 2)), nodes=load.nodes)
+    graph = NodeGraph(entries, *ends, rng.integers(load.classes, size=load.nodes))
+    task = node_classifier(
+        load.module, optax.adamw(lr), classes=load.classes, inputs=read_sparse_graph
+    )
+    nodes = from_arrays({'node': np.arange(load.labelled, dtype=np.int32)}, name='noise')
+    train = shuffled(nodes, batch=load.labelled)
+    test = in_order(nodes, batch=load.labelled)
+    tests = {'test': node_batches(test, graph)}
+    return Phase(task, node_batches(train, graph), tests, steps, every=steps)
+
+
 def learner(module: nn.Module, opt: optax.GradientTransformation, *, half: bool) -> Task:
     """Cross-entropy of logits [B, ..., C] and classes y [B, ...].
 
@@ -159,9 +211,11 @@ def trial(
     Args:
         network: what is trained.
         batch: rows of a training batch; the workload's own if you do not say.
-        precision: what networks compute in; parameters are float32.
+        precision: what networks compute in, but for graphs; parameters are float32.
         lr: learning rate of AdamW.
     """
+    if network in GRAPHS:
+        return graph_phase(GRAPHS[network], steps=steps, lr=lr)
     load = WORKLOADS[network]
     rows, rng = batch or load.batch, np.random.default_rng(0)
     shape = (2 * rows, *load.row)
@@ -185,7 +239,7 @@ study = Study(
     question='How fast does each network train here, and how fast does PyTorch train the same one?',
     trial=trial,
     seeds=1,
-    arms=each(network=[name for name in WORKLOADS if name not in TINY + LARGE]),
+    arms=each(network=[name for name in (*WORKLOADS, *GRAPHS) if name not in TINY + LARGE]),
     tiny=dict(lr=0.0003, steps=4),
 )
 

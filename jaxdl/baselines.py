@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from jaxdl.errors import UsageError
 
@@ -153,6 +154,40 @@ def _most(tags: Counter[int]) -> int:
 
 def _words(text: str) -> set[str]:
     return set(re.findall(r'\w+', text.lower()))
+
+
+def label_propagation(
+    senders: Any, receivers: Any, labels: Any, known: Any, *, steps: int = 1000
+) -> np.ndarray:
+    """Labels that spread along edges from the nodes where they are known, and stay there.
+
+    F <- D^-1 A F, then the rows of known nodes are set to their labels again (Zhu and Ghahramani
+    2002, section 2.2), until nothing moves by more than 1e-6, or for so many steps. What no label
+    reaches gets the most frequent known one.
+
+    senders, receivers: int [E]; undirected edges stand in both directions. labels: int [N], classes
+    0, 1, ..., of which only those of `known`, int [n], are looked at. Returns int [N].
+    """
+    labels, known = np.asarray(labels), np.asarray(known)
+    if not known.size:
+        raise UsageError('label_propagation: no label is known')
+    nodes, classes = len(labels), int(labels[known].max()) + 1
+    ones = np.ones(len(np.asarray(senders)))
+    edges = scipy.sparse.csr_matrix((ones, (receivers, senders)), (nodes, nodes))
+    degrees = np.maximum(edges.sum(1), 1)
+    truth = np.eye(classes)[labels[known]]
+    spread = np.zeros((nodes, classes))
+    spread[known] = truth
+    for _ in range(steps):
+        after = np.asarray(edges @ spread / degrees)
+        after[known] = truth
+        moved, spread = np.abs(after - spread).max(), after
+        if moved <= 1e-6:
+            break
+    found = spread.argmax(1)
+    lost = spread.sum(1) == 0
+    found[lost] = majority(labels[known], found[lost])
+    return found
 
 
 def _rows(x: Any) -> np.ndarray:

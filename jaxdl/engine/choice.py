@@ -6,6 +6,8 @@ from typing import NamedTuple
 # On a CPU, programs above this cost per seed and step are better run one after another, each
 # with all threads, than together; see the measurements behind `choose`.
 HEAVY_FLOPS = 50e6
+# So is, for its memory, what scatters more elements a seed and step: segment sums over edges.
+HEAVY_SCATTERS = 1e6
 
 
 class Choice(NamedTuple):
@@ -17,7 +19,14 @@ class Choice(NamedTuple):
 
 
 def choose(
-    *, seeds: int, rows: int, flops: float, convolution: bool, platform: str, devices: int
+    *,
+    seeds: int,
+    rows: int,
+    flops: float,
+    convolution: bool,
+    platform: str,
+    devices: int,
+    scattered: float = 0.0,
 ) -> Choice:
     """The rule behind `--layout auto`, from the cost of one step of one seed.
 
@@ -25,9 +34,12 @@ def choose(
     threads, and vmapped convolutions become grouped ones, which XLA:CPU runs slowly: networks
     with convolutions, and heavy ones, run seed after seed and step by step. Measured on 2 cores,
     time of 4 seeds over time of 1: LeNet vmap 5.5, loop 3.8; 64x64 CNN vmap 24, loop 4.3; GPT
-    vmap 4.8, loop 3.7; MLP vmap 3.1, loop 3.6.
+    vmap 4.8, loop 3.7; MLP vmap 3.1, loop 3.6. Sums over edges take as long either
+    way (GCN on a graph of Cora's size, 20 seeds on one core: vmap 2.2 ms a seed and step, loop
+    2.3), but vmap holds the messages of all seeds at once: of GAT and 100 seeds 340 MB a layer.
     """
-    heavy = convolution or flops > HEAVY_FLOPS
+    scatters = scattered > HEAVY_SCATTERS
+    heavy = convolution or scatters or flops > HEAVY_FLOPS
     scan = platform != 'cpu' or not heavy
     if devices > 1:
         if seeds % devices == 0 or devices % seeds == 0 and seeds > 1 and platform == 'cpu':
@@ -42,4 +54,6 @@ def choose(
     if not heavy:
         return Choice('vmap', scan, f'a small network ({flops / 1e6:.1f} MFLOP a step) on CPU')
     reason = 'convolutions' if convolution else f'{flops / 1e6:.0f} MFLOP a step'
+    if scatters and not convolution:
+        reason = f'sums over {scattered / 1e6:.1f} M elements of edges a step'
     return Choice('loop', scan, f'{reason} on CPU')

@@ -38,6 +38,7 @@ class Cost(NamedTuple):
     products: of matrix products and convolutions, two for each multiply-add.
     convolutions: the part of `products` that convolutions have.
     elementwise: of sums, non-linearities, reductions: one for each element.
+    scattered: elements that a scatter writes one after another, as of segment sums.
     loops: bodies counted once because their number of passes is not in the program (`while`).
     scopes: `products` by name scope, which Linen sets to the modules' names.
     """
@@ -45,6 +46,7 @@ class Cost(NamedTuple):
     products: int = 0
     convolutions: int = 0
     elementwise: int = 0
+    scattered: int = 0
     loops: int = 0
     scopes: Counter[Scope] = Counter()
 
@@ -54,6 +56,7 @@ class Cost(NamedTuple):
             self.products + times * other.products,
             self.convolutions + times * other.convolutions,
             self.elementwise + times * other.elementwise,
+            self.scattered + times * other.scattered,
             self.loops + other.loops,
             self.scopes + Counter({name: times * n for name, n in other.scopes.items()}),
         )
@@ -177,6 +180,9 @@ def _walk(jaxpr: Jaxpr, outer: Scope) -> Cost:
 def _equation(eqn: JaxprEqn, scope: Scope) -> tuple[Cost, int]:
     """The cost of one equation and how many times it runs."""
     name, params = eqn.primitive.name, eqn.params
+    if name.startswith('scatter'):  # whose addition is a jaxpr, of two numbers
+        updates: Any = eqn.invars[2].aval
+        return Cost(scattered=updates.size), 1
     inner = [_walk(jaxpr, scope) for value in params.values() for jaxpr in _jaxprs(value)]
     if inner:
         if name == 'cond':

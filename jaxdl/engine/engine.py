@@ -265,6 +265,7 @@ class Engine:
             flops=self.flops(),
             convolution=self._cost.convolutions > 0,
             rows=self.rows,
+            scattered=self._cost.scattered,
             platform=jax.default_backend(),
             devices=jax.device_count(),
         )

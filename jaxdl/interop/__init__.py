@@ -20,6 +20,7 @@ from jaxdl.interop import (
     diffusion,
     faster_rcnn,
     gans,
+    graphs,
     language,
     recurrent,
     residual,
@@ -40,6 +41,7 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     **language.REFERENCES,
     **series.REFERENCES,
     **gans.REFERENCES,
+    **graphs.REFERENCES,
 }
 
 

@@ -152,7 +152,8 @@ class Reference(NamedTuple):
     """A network of ours and its counterpart elsewhere.
 
     build(**config): the module. Its keywords are what `from_state_dict` takes as `config`.
-    inputs(**config): the shapes of the arrays it is initialised on; those of `tokens` are integers.
+    inputs(**config): the shapes of the arrays it is initialised on; those of `tokens` are integers,
+        and a `Graph` has shapes for its arrays.
     rule(**config): where each of its arrays stands.
     ignored: a pattern of tensors of theirs that carry no weight, such as counters.
     tied: tensors that are others again, by the names of those; files may leave them out, and
@@ -160,7 +161,7 @@ class Reference(NamedTuple):
     """
 
     build: Callable[..., nn.Module]
-    inputs: Callable[..., tuple[Shape | jax.ShapeDtypeStruct, ...]]
+    inputs: Callable[..., tuple[Any, ...]]
     rule: Callable[..., Rule]
     ignored: str = r'.*num_batches_tracked'
     tied: Mapping[str, str] = {}

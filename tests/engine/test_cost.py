@@ -267,3 +267,11 @@ def test_a_training_step_of_a_network():
     step = cost.flops(jax.grad(lambda p, x: module.apply(p, x).sum()), params, x)
     assert step == 3 * forward - 2 * 2 * 28 * 28 * 6 * 25
     np.testing.assert_equal(cost.nbytes(params), 4 * 61_706)
+
+
+def test_what_is_scattered_is_counted_apart():
+    def sums(x, at):
+        return jax.ops.segment_sum(x, at, 3)
+
+    found = cost.cost(sums, shape(10, 4), shape(10, dtype=jnp.int32))
+    assert (found.scattered, found.products) == (40, 0)

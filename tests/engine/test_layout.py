@@ -37,6 +37,14 @@ def test_the_rule(seeds, flops, convolution, platform, devices, name, scan):
     assert (choice.name, choice.scan) == (name, scan) and choice.why
 
 
+def test_sums_over_many_edges_run_seed_after_seed_on_a_cpu():
+    rest = {'seeds': 5, 'flops': 1e6, 'convolution': False, 'devices': 1}
+    choice = choose(**rest, platform='cpu', scattered=2e6)
+    assert choice.name == 'loop' and '2.0 M elements' in choice.why
+    assert choose(**rest, platform='cpu', scattered=1e5).name == 'vmap'
+    assert choose(**rest, platform='gpu', scattered=2e6).name == 'vmap'
+
+
 @pytest.mark.parametrize('name', LAYOUTS)
 def test_unstack_and_stack_are_inverse(name):
     tree = {'a': jnp.arange(12.0).reshape(4, 3), 'key': jax.random.split(jax.random.key(0), 4)}

@@ -33,8 +33,12 @@ from jaxdl.models.forecast import (
     TransformerForecaster,
 )
 from jaxdl.models.gan import PerceptronGenerator
+from jaxdl.models.gat import GAT
+from jaxdl.models.gcn import GCN
+from jaxdl.models.gin import GIN
 from jaxdl.models.googlenet import GoogLeNet
 from jaxdl.models.gpt import GPT
+from jaxdl.models.graphsage import GraphSAGE
 from jaxdl.models.inception import InceptionV3
 from jaxdl.models.lenet import LeNet, LeNet5
 from jaxdl.models.mlp import MLP
@@ -48,6 +52,7 @@ from jaxdl.models.video import FrameCNN, FrameRNN
 from jaxdl.models.vit import ViT
 from jaxdl.models.yolo import Darknet, TinyYOLOv3, YOLOv3
 from jaxdl.nn.fpn import FeaturePyramid
+from jaxdl.nn.graph import Graph
 from jaxdl.nn.recurrent import GRU, LSTM, GRUBefore, SimpleRNN
 
 Shape = tuple[int, ...]
@@ -58,6 +63,7 @@ IMAGES = ((2, 64, 64), (3, 49, 75), (4, 96, 96))
 DIGITS = ((8, 28, 28), (3, 31, 29), (16, 32, 32))
 SEQUENCES = ((3, 12), (2, 7), (5, 20))
 WORDS = 11
+NODES = ((12,), (7,), (20,))
 LARGE = ((1, 224, 224), (2, 227, 235), (3, 192, 256))
 
 
@@ -78,8 +84,9 @@ def few_modules(monkeypatch):
 class Narrow(NamedTuple):
     """A network of few maps and blocks, which keeps its kinds of layers, and inputs for it.
 
-    sizes: batches, with heights and widths or with steps. tail: features of each place. words: how
-    many there are, of tokens. inputs: how many of them it takes.
+    sizes: batches, with heights and widths or with steps; numbers of nodes. tail: features of each
+    place. words: how many there are, of tokens. inputs: how many of them it takes. graph: whether
+    it is one.
     """
 
     module: nn.Module
@@ -87,10 +94,13 @@ class Narrow(NamedTuple):
     tail: Shape = ()
     words: int = 0
     inputs: int = 1
+    graph: bool = False
 
 
 def narrow(it: Architecture) -> Narrow:
     """A narrow and shallow network of the same family."""
+    if it.edges:
+        return Narrow(narrow_graph(it.build()), NODES, (6,), graph=True)
     if len(it.input) == 3:
         return narrow_image(it.build(), it.input)._replace(tail=it.input[2:])
     if it.reads == 'latents':
@@ -142,6 +152,33 @@ def narrow_sequence(module: Any) -> nn.Module:
         case FrameRNN():
             return module.clone(trunk=FrameCNN((4, 6), 8), rnn=narrow_sequence(module.rnn))
     raise NotImplementedError(type(module).__name__)
+
+
+def narrow_graph(module: Any) -> nn.Module:
+    """The same for graphs."""
+    match module:
+        case GCN() | GraphSAGE():
+            return module.clone(features=(5, 4))
+        case GAT():
+            return module.clone(hidden=(3,), heads=2, last=2)
+        case GIN():
+            return module.clone(features=5, depth=2)
+    raise NotImplementedError(type(module).__name__)
+
+
+def drawn_graph(rng: np.random.Generator, nodes: int, features: int) -> Graph:
+    """Two graphs of a few edges, the last node and the last edges of which are padding."""
+    edges = 3 * nodes
+    ends = rng.integers(nodes - 1, size=(2, edges)).astype(np.int32)
+    return Graph(
+        x=jnp.asarray(rng.normal(size=(nodes, features))),
+        senders=jnp.asarray(ends[0]),
+        receivers=jnp.asarray(ends[1]),
+        node_mask=jnp.arange(nodes) < nodes - 1,
+        edge_mask=jnp.arange(edges) < edges - 3,
+        member=jnp.arange(nodes) // (nodes // 2 + 1),
+        graphs=2,
+    )
 
 
 def narrow_image(module: Any, image: Shape) -> Narrow:
@@ -235,14 +272,22 @@ def kinds() -> dict[str, Narrow]:
 
 
 def check(
-    module: nn.Module, shape: Shape, *, words: int = 0, inputs: int = 1, in_float64: bool = False
+    module: nn.Module,
+    shape: Shape,
+    *,
+    words: int = 0,
+    inputs: int = 1,
+    graph: bool = False,
+    in_float64: bool = False,
 ) -> None:
-    """Assert the law for a network on inputs of a shape: numbers, or tokens of so many words."""
+    """Assert the law for a network on inputs of a shape: numbers, tokens, or nodes of graphs."""
     rng = np.random.default_rng(0)
     xs: list[Any] = [
         jnp.asarray(rng.integers(words, size=shape) if words else rng.normal(size=shape))
         for _ in range(inputs)
     ]
+    if graph:
+        xs = [drawn_graph(rng, *shape)]
     streams = {name: KEY for name in ('params', 'dropout', 'sampling')}
     variables = gradients.stirred(jax.jit(module.init)(streams, *xs))
     method = None
@@ -304,7 +349,8 @@ def sized() -> list[Any]:
 def test_the_gradient_of_every_network_of_the_table_is_exact(name, size):
     each = kinds()[name]
     shape = (*each.sizes[size], *each.tail)
-    check(each.module, shape, words=each.words, inputs=each.inputs, in_float64=True)
+    more = {'words': each.words, 'inputs': each.inputs, 'graph': each.graph}
+    check(each.module, shape, **more, in_float64=True)
 
 
 ROWS = 2  # of an experiment's images, at their own sizes; its own number of them takes minutes

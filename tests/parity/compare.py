@@ -2,6 +2,7 @@
 
 import fnmatch
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import flax.linen as nn
@@ -86,7 +87,9 @@ def _check_training(case: Case, module: Any, variables: Any, xs: Any, want: Any,
     params, memory = variables['params'], {k: v for k, v in variables.items() if k != 'params'}
     # Without norms training differs in dropout and auxiliary heads only, which not all sizes fit.
     options = _call(case)
-    if memory and takes_train(module, options.get('method')):
+    called = options.get('method')
+    of_case = callable(called) and 'train' in signature(called).parameters
+    if memory and (of_case if callable(called) else takes_train(module, called)):
         options['train'] = True
 
     # Everything is an argument: XLA would compute a network of constants while it compiles.

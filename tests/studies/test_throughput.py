@@ -58,6 +58,18 @@ def test_every_token_of_a_text_is_predicted():
     jax.eval_shape(phase.task.step, jax.random.key(1), state, batch)
 
 
+def test_a_graph_is_a_workload_too():
+    module = throughput.GRAPHS['gcn'].module
+    assert module.features == (16, 7) and module.first.keywords == {'columns': 1433}
+    (phase,) = phases_of(
+        throughput.study, resolve(throughput.study, 'tiny', {'network': 'citations'})
+    )
+    batch = phase.train.make(jax.random.key(0), phase.train.resident, next(phase.train.open(0, 0)))
+    assert batch['labelled'].sum() == 6 and batch['values'].shape == (1, 30)
+    state = jax.eval_shape(phase.task.init, jax.random.key(0), batch)
+    jax.eval_shape(phase.task.step, jax.random.key(1), state, batch)
+
+
 def step_of(precision):
     (phase,) = phases_of(
         throughput.study, resolve(throughput.study, 'tiny', {'precision': precision})

@@ -1,7 +1,11 @@
 """ESOL: aqueous solubility of 1,128 small molecules (Delaney 2004, as in MoleculeNet)."""
 
+import functools
+
 from jaxdl.data import table
 from jaxdl.data.card import Card
+from jaxdl.data.graphs import graph_table
+from jaxdl.data.molecules import molecule_graph, solubility_descriptors
 from jaxdl.data.public import Download, PublicSet, locate
 from jaxdl.data.table import Table
 from jaxdl.errors import UsageError, nearest
@@ -38,6 +42,22 @@ def esol(split: str = 'all') -> Table:
     read = table.csv(locate('esol', 'delaney-processed.csv'), columns=types)
     named = read.select({new: name for name, (_, new) in COLUMNS.items()})
     return table.from_arrays(named.arrays, name='esol', card=CARD)
+
+
+@functools.cache
+def esol_graphs() -> Table:
+    """All molecules as graphs of at most 55 atoms: y as in `esol`, and `descriptors` [4].
+
+    See `jaxdl.data.molecules` for x and the descriptors, which need the extra 'molecules'.
+    """
+    read = esol().arrays
+    graphs = [molecule_graph(smiles) for smiles in read['smiles']]
+    descriptors = solubility_descriptors(list(read['smiles']))
+    numbers = zip(read['y'], descriptors, strict=True)
+    rows = [
+        {**graph, 'y': y, 'descriptors': d} for graph, (y, d) in zip(graphs, numbers, strict=True)
+    ]
+    return graph_table(rows, name='esol', card=CARD)
 
 
 SET = PublicSet(

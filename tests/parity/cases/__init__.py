@@ -6,6 +6,7 @@ from cases import (
     diffusion,
     faster_rcnn,
     gans,
+    graphs,
     language,
     recurrent,
     residual,
@@ -24,4 +25,5 @@ CASES = [
     *language.CASES,
     *series.CASES,
     *gans.CASES,
+    *graphs.CASES,
 ]

@@ -17,6 +17,7 @@ from originals import (  # noqa: E402
     diffusion,
     faster_rcnn,
     gans,
+    graphs,
     language,
     recurrent,
     residual,
@@ -35,6 +36,7 @@ ORIGINALS = {
     **language.ORIGINALS,
     **series.ORIGINALS,
     **gans.ORIGINALS,
+    **graphs.ORIGINALS,
 }
 
 
