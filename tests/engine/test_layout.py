@@ -38,7 +38,7 @@ def test_the_rule(seeds, flops, convolution, platform, devices, name, scan):
 
 
 def test_sums_over_many_edges_run_seed_after_seed_on_a_cpu():
-    rest = {'seeds': 5, 'flops': 1e6, 'convolution': False, 'devices': 1}
+    rest = {'seeds': 5, 'rows': 1, 'flops': 1e6, 'convolution': False, 'devices': 1}
     choice = choose(**rest, platform='cpu', scattered=2e6)
     assert choice.name == 'loop' and '2.0 M elements' in choice.why
     assert choose(**rest, platform='cpu', scattered=1e5).name == 'vmap'
