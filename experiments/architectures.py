@@ -30,6 +30,7 @@ from jaxdl.files import write_bytes, write_json
 from jaxdl.models.alexnet import AlexNet, alexnet2014
 from jaxdl.models.bert import bert_base, bert_large
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
+from jaxdl.models.dqn import nature_dqn, nature_dueling
 from jaxdl.models.faster_rcnn import fasterrcnn_resnet50_fpn
 from jaxdl.models.fcn import FCNHead, fcn8s, fcn16s, fcn32s, fcn_resnet50
 from jaxdl.models.googlenet import GoogLeNet, googlenet_bn
@@ -206,6 +207,10 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         'gpt2_medium': A(gpt2_medium, TEXT, '354,823,168', source=HF),
         'gpt2_large': A(gpt2_large, TEXT, '774,030,080', source=HF),
         'gpt2_xl': A(gpt2_xl, TEXT, '1,557,611,200', source=HF),
+    },
+    'decisions': {
+        'nature_dqn': A(partial(nature_dqn, 6), (84, 84, 4), '1,687,206', source='cleanrl'),
+        'nature_dueling': A(partial(nature_dueling, 6), (84, 84, 4)),
     },
 }
 

@@ -17,6 +17,7 @@ from jaxdl.interop import (
     attention,
     convnets,
     darknet,
+    decisions,
     faster_rcnn,
     language,
     recurrent,
@@ -34,6 +35,7 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     **recurrent.REFERENCES,
     **attention.REFERENCES,
     **language.REFERENCES,
+    **decisions.REFERENCES,
 }
 
 

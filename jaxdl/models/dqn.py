@@ -96,8 +96,10 @@ def nature_dueling(actions: int) -> QNetwork:
 
 
 def perceptron_dueling(hidden: Sequence[int], actions: int) -> QNetwork:
-    """A dueling network for observations that are few numbers: both streams on all hidden layers
-    but the last, which each has for itself.
+    """A dueling network for observations that are few numbers.
+
+    hidden: units of the hidden layers; the two streams share all but the last, of which each has
+        one of its own.
     """
     *shared, own = hidden
     return QNetwork(Hidden(tuple(shared)), Dueling(actions, hidden=(own,)))

@@ -22,7 +22,9 @@ def from_gymnax(name: str, *, steps: int | None = None) -> Environment:
     """
     gymnax = _library()
     if name not in gymnax.registered_envs:
-        raise UsageError(f'no environment {name!r} in gymnax{nearest(name, gymnax.registered_envs)}')
+        raise UsageError(
+            f'no environment {name!r} in gymnax{nearest(name, gymnax.registered_envs)}'
+        )
     env, params = gymnax.make(name)
     if steps is not None:
         if steps < 1:

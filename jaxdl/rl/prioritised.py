@@ -25,7 +25,7 @@ Array = jax.Array
 
 
 class Prioritised(NamedTuple):
-    """The state: the ring, the sum tree of p^alpha over its places, and the highest of all so far."""
+    """The state: the ring, the sum tree of p^alpha over its places, and the highest so far."""
 
     ring: Ring
     tree: Array

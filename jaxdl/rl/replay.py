@@ -40,7 +40,7 @@ class Replay(NamedTuple):
         oldest; over: bool [envs], whether an episode ends with each. Where `real`, a bool, is false
         nothing changes.
     size(state) -> int32: how many can be drawn.
-    sample(key, state, batch, step) -> Drawn: `batch` rows; step: of the actor, for what is annealed.
+    sample(key, state, batch, step) -> Drawn: `batch` rows; step: the actor's, if it matters.
     update(state, drawn, errors, real) -> state: after the learner has found temporal-difference
         errors [n] in what was drawn; None: they change nothing. `real` as above.
     capacity: the most transitions there are.
@@ -88,7 +88,9 @@ def put(ring: Ring, entries: Any, real: Any = True) -> Ring:
         raise ValueError(f'{n} transitions at once do not fit a ring of capacity {capacity}')
     # No select between two rings: it would copy all of one. What stands outside is dropped.
     places = jnp.where(real, next_places(ring, n), capacity)
-    held = jax.tree.map(lambda old, new: old.at[places].set(new, mode='drop'), ring.entries, entries)
+    held = jax.tree.map(
+        lambda old, new: old.at[places].set(new, mode='drop'), ring.entries, entries
+    )
     n = jnp.where(real, n, 0)
     size = jnp.minimum(ring.size + n, capacity)
     return Ring(held, (ring.position + n) % capacity, size)
@@ -127,14 +129,26 @@ def distinct(capacity: int) -> Replay:
     """
 
     def sample(key: Key, ring: Ring, batch: int, step: Array) -> Drawn:
-        # Those with the highest of independent numbers are a simple random sample.
-        scores = jax.random.uniform(key, (capacity,))
-        filled = jnp.arange(capacity) < ring.size
-        _, places = jax.lax.top_k(jnp.where(filled, scores, -1.0), batch)
-        return _unweighted(ring, places)
+        return _unweighted(ring, draw_distinct(key, ring.size, batch))
 
     told = f'batches are drawn from the last {capacity:,} transitions, none of them twice'
     return _plain(capacity, sample, repeats=False, told=told)
+
+
+def draw_distinct(key: Key, size: Array, n: int) -> Array:
+    """n different numbers from 0 to size - 1, int32 [n]; every set of them is as likely.
+
+    Floyd's algorithm (Bentley and Floyd 1987), whose time does not depend on the size. The order is
+    not random. Where there are fewer than n, they are not different.
+    """
+    last = jnp.maximum(size - n + jnp.arange(n), 0)
+    draws = jax.random.randint(key, (n,), 0, last + 1)
+
+    def take(i: Array, taken: Array) -> Array:
+        again = (taken == draws[i]).any()
+        return taken.at[i].set(jnp.where(again, last[i], draws[i]))
+
+    return jax.lax.fori_loop(0, n, take, jnp.full(n, -1, jnp.int32))
 
 
 def _plain(

@@ -14,6 +14,7 @@ for operator in ('nms', 'qnms'):
 from originals import (  # noqa: E402
     convnets,
     darknet,
+    decisions,
     faster_rcnn,
     language,
     recurrent,
@@ -29,6 +30,7 @@ ORIGINALS = {
     **faster_rcnn.ORIGINALS,
     **recurrent.ORIGINALS,
     **language.ORIGINALS,
+    **decisions.ORIGINALS,
 }
 
 
