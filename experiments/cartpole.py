@@ -20,6 +20,7 @@ import optax
 
 from jaxdl.claims import area, better, in_seeds
 from jaxdl.data.stream import nothing
+from jaxdl.losses import mean_squared_error
 from jaxdl.models.dqn import perceptron_dueling
 from jaxdl.models.mlp import MLP
 from jaxdl.rl.actor import actor, epsilon_greedy
@@ -29,7 +30,7 @@ from jaxdl.rl.env import whole_episodes
 from jaxdl.rl.prioritised import prioritised
 from jaxdl.rl.replay import distinct
 from jaxdl.rl.show import show_episodes
-from jaxdl.study import Count, Eval, Phase, Rate, Steps, Study
+from jaxdl.study import Count, Eval, Fraction, Phase, Rate, Steps, Study
 
 ENV = cartpole()
 NETWORKS = {
@@ -50,6 +51,7 @@ def trial(
     lr: Rate = 1e-3,
     envs: Count = 8,
     warm_up: Count = 1000,
+    discount: Fraction = 0.99,
 ) -> Phase:
     """DQN on CartPole.
 
@@ -61,17 +63,16 @@ def trial(
         network: of the action values.
         envs: carts side by side, one move each per step.
         warm_up: transitions played before learning begins.
+        discount: of a move.
     """
     by_error = prioritised(replay, beta=optax.linear_schedule(0.4, 1.0, steps))
     memory = by_error if drawn == 'by_error' else distinct(replay)
-    learner = q_learner(
-        NETWORKS[network],
-        optax.adam(optax.linear_schedule(lr, 0.0, steps)),
-        rule=RULES[rule],
-        copy_every=copy_every,
-    )
+    opt = optax.adam(optax.linear_schedule(lr, 0.0, steps))
+    # Huber's loss clips what few ends say, and values of hundreds then grow without end.
+    pieces = {'rule': RULES[rule], 'loss': mean_squared_error, 'copy_every': copy_every}
+    learner = q_learner(NETWORKS[network], opt, **pieces)
     policy = epsilon_greedy(q_values, optax.linear_schedule(1.0, 0.02, max(1, steps // 2)))
-    options = {'envs': envs, 'batch': BATCH, 'warm_up': warm_up, 'discount': 0.99}
+    options = {'envs': envs, 'batch': BATCH, 'warm_up': warm_up, 'discount': discount}
     task = actor(ENV, replay=memory, learner=learner, policy=policy, **options)
     show = show_episodes(ENV, policy, every=4)
     return Phase(

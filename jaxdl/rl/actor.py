@@ -57,7 +57,7 @@ class Finished(NamedTuple):
     """The returns of the episodes that were finished last, a ring, and how many there have been."""
 
     returns: Array
-    count: Array
+    ended: Array
 
 
 class Actor(NamedTuple):
@@ -216,12 +216,12 @@ def actor(
 def _finish(finished: Finished, returns: Array, over: Array) -> Finished:
     """The ring with the returns [envs] of those episodes that are over."""
     room = len(finished.returns)
-    order = finished.count + jnp.cumsum(over) - 1
+    order = finished.ended + jnp.cumsum(over) - 1
     places = jnp.where(over, order % room, room)  # what stands outside is dropped
     return Finished(finished.returns.at[places].set(returns, mode='drop'), order[-1] + 1)
 
 
 def _latest(finished: Finished, recent: int) -> Mean:
     """The mean of the last `recent` returns, or of as many as there are."""
-    order = finished.count - 1 - jnp.arange(recent)
+    order = finished.ended - 1 - jnp.arange(recent)
     return Mean.of(finished.returns[order % len(finished.returns)], order >= 0, better='higher')

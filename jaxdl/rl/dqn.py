@@ -20,6 +20,8 @@ Array = jax.Array
 
 # What the values of a batch's actions [n] are drawn towards, from the net and its shadow.
 Rule = Callable[[Net, Transition], Array]
+# What weighs errors: `huber` or another of `jaxdl.losses`, (predictions, targets, weights=) -> L.
+Loss = Callable[..., Array]
 
 
 def q_learning(q: Net, batch: Transition) -> Array:
@@ -45,21 +47,23 @@ def double_q_learning(q: Net, batch: Transition) -> Array:
     return batch.reward + batch.discount * following
 
 
-def q_learning_loss(q: Net, drawn: Drawn, *, rule: Rule) -> tuple[Array, tuple[Net, Array]]:
+def q_learning_loss(
+    q: Net, drawn: Drawn, *, rule: Rule, loss: Loss = huber
+) -> tuple[Array, tuple[Net, Array]]:
     """(the loss, (the net as it has become, the temporal-difference errors e [n])).
 
-        mean of w * H(e),  e = target - Q(s, a)
+        mean of w * l(e),  e = target - Q(s, a)
 
-    H is the Huber function of width 1, which clips the error's gradient to [-1, 1] (Mnih et al.
-    2015), w the rows' weights. No gradient flows into the targets.
+    l is the Huber function of width 1, which clips the error's gradient to [-1, 1] (Mnih et al.
+    2015), or what is given, w the rows' weights. No gradient flows into the targets.
     """
     rows = drawn.transitions
     target = jax.lax.stop_gradient(rule(q, rows))
     values, q = q(rows.obs, train=True)
     taken = _pick(values, rows.action)
     # The sum of weights is no part of it: rare rows would lose what others have in weight.
-    loss = huber(taken, target, weights=drawn.weight) * drawn.weight.mean()
-    return loss, (q, target - taken)
+    value = loss(taken, target, weights=drawn.weight) * drawn.weight.mean()
+    return value, (q, target - taken)
 
 
 def _pick(values: Array, action: Array) -> Array:
@@ -78,21 +82,25 @@ def q_learner(
     opt: optax.GradientTransformation,
     *,
     rule: Rule = q_learning,
+    loss: Loss = huber,
     copy_every: int,
 ) -> Task:
     """The learner of an actor: one net, whose target network is a copy made every few steps.
 
     module: [n, ...] -> action values [n, actions]. rule: `q_learning` or `double_q_learning`.
+    loss: of the errors. Huber's, which is the paper's, is for rewards that are clipped to 1: where
+        values are large and ends are rare, the clipped errors of the ends are outvoted, and values
+        may grow without end. `mean_squared_error` does not clip.
     """
 
-    def loss(nets: Nets, batch: Batch, key: Key) -> tuple[Array, tuple[Nets, Metrics]]:
-        value, (q, errors) = q_learning_loss(nets['q'], batch, rule=rule)
+    def learn(nets: Nets, batch: Batch, key: Key) -> tuple[Array, tuple[Nets, Metrics]]:
+        value, (q, errors) = q_learning_loss(nets['q'], batch, rule=rule, loss=loss)
         return value, ({'q': q}, {'error': Each.of(jax.lax.stop_gradient(errors))})
 
     def inputs(batch: Batch) -> tuple[Array]:
         return (batch.transitions.obs,)
 
-    q = Player(module, loss, opt, inputs, shadow=periodic_copy(copy_every))
+    q = Player(module, learn, opt, inputs, shadow=periodic_copy(copy_every))
     # What an actor measures is its play; batches of transitions are for learning only.
     return game({'q': q}, lambda nets, batch, key: {})
 

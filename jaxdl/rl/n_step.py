@@ -73,9 +73,12 @@ def n_step(replay: Replay, steps: int) -> Replay:
         ends = follow(state.over, over)
         moves = jnp.minimum(state.moves + 1, steps)
         inner = replay.add(state.inner, join_moves(rows, ends), over, real & (moves == steps))
-        after = (jax.tree.map(lambda x: x[1:], rows), ends[1:], moves)
-        window = jax.tree.map(lambda new, old: jnp.where(real, new, old), after, tuple(state[:3]))
-        return Window(*window, inner)
+        after = state._replace(
+            transitions=jax.tree.map(lambda x: x[1:], rows), over=ends[1:], moves=moves, inner=()
+        )
+        before = state._replace(inner=())
+        window = jax.tree.map(lambda new, old: jnp.where(real, new, old), after, before)
+        return window._replace(inner=inner)
 
     inner_update = replay.update
 

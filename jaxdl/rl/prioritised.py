@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.errors import UsageError
 from jaxdl.keys import Key
@@ -70,7 +71,7 @@ def prioritised(
         total = state.tree[1]
         stretches = (jnp.arange(batch) + jax.random.uniform(key, (batch,))) / batch
         places = find(state.tree, stretches * total)
-        tiny = jnp.finfo(jnp.float32).tiny  # while nothing is there
+        tiny = float(np.finfo(np.float32).tiny)  # while nothing is there
         chance = at_leaves(state.tree, places) / jnp.maximum(total, tiny)
         weight = jnp.maximum(state.ring.size * chance, tiny) ** -jnp.asarray(beta(step))
         return Drawn(at_places(state.ring, places), weight / weight.max(), places)

@@ -91,9 +91,9 @@ def put(ring: Ring, entries: Any, real: Any = True) -> Ring:
     held = jax.tree.map(
         lambda old, new: old.at[places].set(new, mode='drop'), ring.entries, entries
     )
-    n = jnp.where(real, n, 0)
-    size = jnp.minimum(ring.size + n, capacity)
-    return Ring(held, (ring.position + n) % capacity, size)
+    added = jnp.where(real, n, 0)
+    size = jnp.minimum(ring.size + added, capacity)
+    return Ring(held, (ring.position + added) % capacity, size)
 
 
 def next_places(ring: Ring, n: int) -> Array:

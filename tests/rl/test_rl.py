@@ -12,6 +12,7 @@ import pytest
 
 from jaxdl.errors import UsageError
 from jaxdl.keys import key_at, key_for
+from jaxdl.losses import mean_squared_error
 from jaxdl.metrics import Each, Mean, finish
 from jaxdl.net import Net
 from jaxdl.objectives.keep_best import keep_best
@@ -248,6 +249,13 @@ def test_targets_and_losses_by_hand(rule, targets, first):
     np.testing.assert_allclose(errors, np.array(targets) - [3.0, 0.5])
     weighted, _ = jax.jit(lambda: learned(rule, q, WEIGHTS))()
     assert float(weighted) == pytest.approx((first * 0.5 + 2) / 2)
+
+
+def test_the_loss_of_errors_is_the_one_that_is_given():
+    drawn = Drawn(BATCH, WEIGHTS, jnp.arange(2))
+    q = tables(ONLINE, TARGET)
+    loss, _ = q_learning_loss(q, drawn, rule=double_q_learning, loss=mean_squared_error)
+    assert float(loss) == pytest.approx(2.5**2 * (0.5 + 1) / 2)
 
 
 @pytest.mark.parametrize('rule', [q_learning, double_q_learning])
