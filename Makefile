@@ -25,7 +25,7 @@ help:
 	@echo 'make laws   run the laws over every kind of experiment, and the gradient of every network'
 	@echo 'make chaos  kill, starve and damage runs for ten minutes; they must end bit for bit (Linux)'
 	@echo 'make parity install PyTorch, Keras, transformers; compare every network, full size'
-	@echo 'make bench  install PyTorch and transformers, time training and writing in turn with ours'
+	@echo 'make bench  install PyTorch, transformers, gymnasium; time training, writing, play in turn with ours'
 	@echo 'make clean  remove .venv, .venv-parity and caches; runs/ is left'
 
 demo: .venv/installed
@@ -45,9 +45,10 @@ parity: .venv-parity/installed .venv/installed-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 2 tests/parity/full.py
 
 bench: .venv/installed
-	$(PIP) $(TORCH) transformers
+	$(PIP) $(TORCH) transformers gymnasium
 	$(BIN)/python -m experiments.throughput
 	$(BIN)/python -m experiments.decoding
+	$(BIN)/python -m experiments.dqn_speed
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

@@ -31,6 +31,7 @@ from jaxdl.models.alexnet import AlexNet, alexnet2014
 from jaxdl.models.bert import bert_base, bert_large
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
 from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
+from jaxdl.models.dqn import nature_dqn, nature_dueling
 from jaxdl.models.faster_rcnn import fasterrcnn_resnet50_fpn
 from jaxdl.models.fcn import FCNHead, fcn8s, fcn16s, fcn32s, fcn_resnet50
 from jaxdl.models.forecast import (
@@ -277,6 +278,10 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         'gat': A(partial(GAT, 7), CORA, '92,373', source='formula', edges=CITED),
         'graphsage': A(partial(GraphSAGE, 7), CORA, edges=CITED),
         'gin': A(partial(GIN, 1), MOLECULE, edges=BONDS),
+    },
+    'decisions': {
+        'nature_dqn': A(partial(nature_dqn, 6), (84, 84, 4), '1,687,206', source='cleanrl'),
+        'nature_dueling': A(partial(nature_dueling, 6), (84, 84, 4)),
     },
 }
 

@@ -16,6 +16,8 @@ from jaxdl.objectives.keep_best import keep_best
 from jaxdl.rl.actor import actor, epsilon_greedy
 from jaxdl.rl.catch import catch
 from jaxdl.rl.dqn import q_learner, q_values
+from jaxdl.rl.n_step import n_step
+from jaxdl.rl.prioritised import prioritised
 from jaxdl.study import Eval, Phase
 from jaxdl.transfer import graft
 
@@ -53,13 +55,13 @@ def gan() -> tuple[Phase, ...]:
 
 
 def player() -> tuple[Phase, ...]:
-    """A task that makes its own data: environments and a replay in the state."""
+    """A task that makes its own data: environments and a replay by priorities in the state."""
     env = catch()
-    learner = q_learner(MLP((8, env.actions)), optax.sgd(1e-2), discount=0.9, copy_every=2)
+    learner = q_learner(MLP((8, env.actions)), optax.sgd(1e-2), copy_every=2)
     policy = epsilon_greedy(q_values, optax.constant_schedule(0.5))
-    task = actor(
-        env, replay=64, learner=learner, policy=policy, envs=4, batch=8, warm_up=8, episodes=10
-    )
+    memory = n_step(prioritised(64, beta=optax.linear_schedule(0.4, 1.0, 6)), 2)
+    options = {'envs': 4, 'batch': 8, 'warm_up': 8, 'episodes': 10, 'discount': 0.9}
+    task = actor(env, replay=memory, learner=learner, policy=policy, **options)
     return (Phase(task, nothing(), {'test': nothing(batches=1)}, steps=6),)
 
 

@@ -17,6 +17,7 @@ from jaxdl.interop import (
     attention,
     convnets,
     darknet,
+    decisions,
     diffusion,
     faster_rcnn,
     gans,
@@ -42,6 +43,7 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     **series.REFERENCES,
     **gans.REFERENCES,
     **graphs.REFERENCES,
+    **decisions.REFERENCES,
 }
 
 

@@ -45,4 +45,7 @@ def catch(*, rows: int = 10, columns: int = 5) -> Environment:
         reward = jnp.where(landed, caught, 0.0)
         return board, Outcome(look(board), reward, landed, jnp.bool(False))
 
-    return Environment(reset, step, actions=3, shape=(rows, columns), horizon=rows - 1)
+    def draw(board: Board) -> Array:
+        return look(board)[..., None]
+
+    return Environment(reset, step, actions=3, shape=(rows, columns), horizon=rows - 1, draw=draw)

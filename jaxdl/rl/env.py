@@ -26,17 +26,18 @@ class Outcome(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """One thing learned from the world: (s, a, r, gamma's factor, s').
+    """One thing learned from the world: (s, a, r, discount, s').
 
-    goes_on: 0 where s' is terminal, else 1, also where the episode was truncated there: then s'
-        is the last state of the old episode, never the first of the next, and may be
-        bootstrapped from.
+    discount: what the value of s' is multiplied by: 0 where s' is terminal, else the factor of the
+        returns, also where the episode was truncated there: then s' is the last state of the old
+        episode, never the first of the next, and may be bootstrapped from. Of several moves in
+        one (`jaxdl.rl.n_step`) it is the product of theirs.
     """
 
     obs: Array
     action: Array
     reward: Array
-    goes_on: Array
+    discount: Array
     next_obs: Array
 
 
@@ -46,8 +47,9 @@ class Environment(NamedTuple):
     reset(key) -> (state, obs): the start of an episode.
     step(key, state, action) -> (state, Outcome): one move; what it says after an end is not used.
     actions: how many actions there are; an action is an int32 below it.
-    shape: the shape of one observation (float32).
+    shape: the shape of one observation (float32, or uint8 for screens).
     horizon: the steps of the longest episode.
+    draw(state) -> pixels [height, width, 1 or 3], 0..1: what a person sees; None: nothing.
     """
 
     reset: Callable[[Key], tuple[Any, Array]]
@@ -55,10 +57,11 @@ class Environment(NamedTuple):
     actions: int
     shape: tuple[int, ...]
     horizon: int
+    draw: Callable[[Any], Array] | None = None
 
 
 def advance(
-    env: Environment, key: Key, state: Any, obs: Array, action: Array
+    env: Environment, key: Key, state: Any, obs: Array, action: Array, *, discount: float
 ) -> tuple[Any, Array, Transition, Array]:
     """One move in an endless series of episodes: (state, obs, transition, whether one is over).
 
@@ -66,8 +69,8 @@ def advance(
     belongs to the old one.
     """
     after, outcome = env.step(key_for(key, 'step'), state, action)
-    goes_on = 1.0 - outcome.terminal.astype(jnp.float32)
-    transition = Transition(obs, action, outcome.reward, goes_on, outcome.obs)
+    factor = discount * (1.0 - outcome.terminal.astype(jnp.float32))
+    transition = Transition(obs, action, outcome.reward, factor, outcome.obs)
     over = outcome.terminal | outcome.truncated
     fresh = env.reset(key_for(key, 'reset'))
     state, obs = jax.tree.map(lambda a, b: jnp.where(over, a, b), fresh, (after, outcome.obs))
@@ -110,4 +113,10 @@ def time_limit(env: Environment, steps: int) -> Environment:
         late = (moves + 1 >= steps) & ~outcome.terminal
         return (inner, moves + 1), outcome._replace(truncated=outcome.truncated | late)
 
-    return env._replace(reset=reset, step=step, horizon=min(steps, env.horizon))
+    shown = env.draw
+    return env._replace(
+        reset=reset,
+        step=step,
+        horizon=min(steps, env.horizon),
+        draw=shown and (lambda state: shown(state[0])),
+    )

@@ -70,6 +70,22 @@ class Images(Sample):
             raise UsageError(f'Images: gap is {self.gap}; it is 0 or more pixels')
 
 
+class Animation(Sample):
+    """Films side by side, frames [n, T, height, width, channels (1 or 3)], values 0..1.
+
+    lengths: int [n], how many frames of each count, None for all: a film stands still on its last
+    one until all have ended. rate: frames a second.
+    """
+
+    frames: jax.Array
+    lengths: Any = None
+    rate: float = struct.field(pytree_node=False, default=15.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.rate > 0:
+            raise UsageError(f'Animation: rate is {self.rate}; it is above 0 frames a second')
+
+
 class Points(Sample):
     """Points in the plane [n, 2] over reference points [m, 2] of the true distribution."""
 

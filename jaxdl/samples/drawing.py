@@ -8,11 +8,24 @@ from typing import Any
 import numpy as np
 
 from jaxdl.audio.wav import encode_wav
-from jaxdl.samples import Audio, Boxes, Decode, Forecasts, Images, Masks, Points, Sample, Texts
+from jaxdl.samples import (
+    Animation,
+    Audio,
+    Boxes,
+    Decode,
+    Forecasts,
+    Images,
+    Masks,
+    Points,
+    Sample,
+    Texts,
+)
 
 INK, GREY, RED, BLUE, EDGE = '#1f2328', '#8a8f98', '#c4320a', '#0072b2', '#d0d3d8'
 GAP = 3  # pixels between images
 MOST = 64  # images drawn of one sample
+MOST_FILMS = 8  # films of an animation
+LAST = 1000  # milliseconds for which an animation shows its last frame
 PAUSE = 0.25  # seconds between two sounds
 MOST_ROOM = 150  # pixels across that a label may take
 # Okabe and Ito's colours, which most colour-blind people tell apart; class k has colour k modulo 7.
@@ -26,6 +39,8 @@ def draw(sample: Sample) -> tuple[str, bytes]:
     match sample:
         case Images():
             return 'png', _images(sample)
+        case Animation():
+            return 'png', _animation(sample)
         case Boxes():
             return 'png', _boxes(sample)
         case Masks():
@@ -112,6 +127,27 @@ def _images(sample: Images) -> bytes:
         at = (left + width / 2, top + height + text / 2)
         pen.text(at, _fitted(said, font, wide), fill=colour, font=font, anchor='mm')
     return _png(canvas)
+
+
+def _animation(sample: Animation) -> bytes:
+    """An animated PNG, which whoever cannot play it sees as its first frame."""
+    films = np.asarray(sample.frames)[:MOST_FILMS]
+    n, most = films.shape[:2]
+    lengths = [most] * n if sample.lengths is None else np.asarray(sample.lengths)[:n]
+    last = np.clip(np.asarray(lengths) - 1, 0, most - 1)
+    sheets = []
+    for at in range(int(last.max()) + 1):
+        shown, _ = _enlarged(films[np.arange(n), np.minimum(at, last)], to=160)
+        # Grey where there is no colour: a third of the bytes of what is in every report.
+        sheet = _sheet(shown, columns=n)[0]
+        sheets.append(sheet.convert('L') if films.shape[-1] == 1 else sheet)
+    buffer = io.BytesIO()
+    pause = round(1000 / sample.rate)
+    durations = [pause] * (len(sheets) - 1) + [max(pause, LAST)]
+    sheets[0].save(
+        buffer, 'png', save_all=True, append_images=sheets[1:], duration=durations, loop=0
+    )
+    return buffer.getvalue()
 
 
 def _fitted(text: str, font: Any, room: int) -> str:

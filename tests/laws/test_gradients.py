@@ -23,6 +23,7 @@ from jaxdl.models import googlenet
 from jaxdl.models.alexnet import AlexNet
 from jaxdl.models.bert import BERT
 from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
+from jaxdl.models.dqn import QNetwork
 from jaxdl.models.faster_rcnn import BoxHead, BoxHidden, FasterRCNN
 from jaxdl.models.fcn import FCN, DilatedFCN
 from jaxdl.models.forecast import (
@@ -256,6 +257,8 @@ def narrow_image(module: Any, image: Shape) -> Narrow:
                 regions_drawn=8192,
             )
             return Narrow(slim, ((2, 64, 64), (1, 96, 128), (2, 96, 96)))
+        case QNetwork():
+            return Narrow(module.clone(head=MLP((32, 6))), ((2, 84, 84), (3, 61, 76), (5, 84, 84)))
     raise NotImplementedError(type(module).__name__)
 
 

@@ -12,14 +12,16 @@ import pytest
 
 from jaxdl.errors import UsageError
 from jaxdl.keys import key_at, key_for
-from jaxdl.metrics import Mean, finish
+from jaxdl.losses import mean_squared_error
+from jaxdl.metrics import Each, Mean, finish
 from jaxdl.net import Net
 from jaxdl.objectives.keep_best import keep_best
 from jaxdl.rl.actor import Policy, actor, epsilon_greedy
 from jaxdl.rl.catch import Board, catch
-from jaxdl.rl.dqn import double_q_learning_loss, q_learner, q_learning_loss, q_values
+from jaxdl.rl.dqn import double_q_learning, q_learner, q_learning, q_learning_loss, q_values
 from jaxdl.rl.env import Environment, Outcome, Transition, advance, time_limit, whole_episodes
-from jaxdl.rl.replay import add, empty, sample
+from jaxdl.rl.prioritised import prioritised
+from jaxdl.rl.replay import Drawn, distinct, uniform
 from jaxdl.task import Task
 
 KEY = jax.random.key(0)
@@ -143,7 +145,9 @@ def walk(env, moves):
     state, obs = env.reset(KEY)
     steps = []
     for move in range(moves):
-        state, obs, transition, over = advance(env, key_at(KEY, move), state, obs, jnp.int32(1))
+        state, obs, transition, over = advance(
+            env, key_at(KEY, move), state, obs, jnp.int32(1), discount=0.5
+        )
         steps.append((transition, bool(over), obs))
     return steps
 
@@ -153,7 +157,7 @@ def test_a_terminal_step_ends_the_return_and_the_next_episode_starts():
     assert [float(t.obs[0]) for t, _, _ in steps] == [0, 1, 2, 0, 1, 2, 0]
     assert [float(t.next_obs[0]) for t, _, _ in steps] == [1, 2, 3, 1, 2, 3, 1]
     assert [float(t.reward) for t, _, _ in steps] == [1, 2, 3, 1, 2, 3, 1]
-    assert [float(t.goes_on) for t, _, _ in steps] == [1, 1, 0, 1, 1, 0, 1]
+    assert [float(t.discount) for t, _, _ in steps] == [0.5, 0.5, 0, 0.5, 0.5, 0, 0.5]
     assert [over for _, over, _ in steps] == [False, False, True, False, False, True, False]
     assert [float(obs[0]) for _, _, obs in steps] == [1, 2, 0, 1, 2, 0, 1]
 
@@ -161,14 +165,14 @@ def test_a_terminal_step_ends_the_return_and_the_next_episode_starts():
 def test_a_truncated_step_goes_on_from_its_own_last_observation():
     steps = walk(time_limit(counting(5), 2), 4)
     assert [float(t.next_obs[0]) for t, _, _ in steps] == [1, 2, 1, 2]
-    assert [float(t.goes_on) for t, _, _ in steps] == [1, 1, 1, 1]
+    assert [float(t.discount) for t, _, _ in steps] == [0.5] * 4
     assert [over for _, over, _ in steps] == [False, True, False, True]
     assert [float(obs[0]) for _, _, obs in steps] == [1, 0, 1, 0]
 
 
 def test_an_end_at_the_time_limit_is_an_end():
     ends = walk(time_limit(counting(2), 2), 2)[-1][0]
-    assert float(ends.goes_on) == 0
+    assert float(ends.discount) == 0
 
 
 @pytest.mark.parametrize(
@@ -186,55 +190,6 @@ def test_whole_episodes_count_until_the_end_and_no_further(env, total, length):
     returns, lengths = jax.jit(lambda key: whole_episodes(env, key, act, episodes=2))(KEY)
     assert returns.tolist() == [total] * 2
     assert lengths.tolist() == [length] * 2
-
-
-# ---- Replay --------------------------------------------------------------------------------------
-
-
-def ring(capacity, *groups):
-    replay = empty({'n': jnp.int32(0), 'v': jnp.zeros(2)}, capacity)
-    for group in groups:
-        n = np.array(group, np.int32)
-        replay = jax.jit(add)(replay, {'n': n, 'v': np.stack([n, -n], 1).astype(np.float32)})
-    return replay
-
-
-@pytest.mark.parametrize(
-    ('groups', 'held', 'position', 'size'),
-    [
-        ([], [0, 0, 0, 0, 0], 0, 0),
-        ([[1, 2]], [1, 2, 0, 0, 0], 2, 2),
-        ([[1, 2], [3, 4]], [1, 2, 3, 4, 0], 4, 4),
-        ([[1, 2], [3, 4], [5, 6]], [6, 2, 3, 4, 5], 1, 5),
-        ([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]], [6, 7, 8, 9, 10], 0, 5),
-        ([[1, 2, 3], [4, 5, 6], [7, 8, 9]], [6, 7, 8, 9, 5], 4, 5),
-    ],
-)
-def test_the_ring_holds_the_latest(groups, held, position, size):
-    replay = ring(5, *groups)
-    assert replay.entries['n'].tolist() == held
-    np.testing.assert_array_equal(
-        replay.entries['v'], np.stack([held, -np.array(held)], 1).astype(np.float32)
-    )
-    assert (int(replay.position), int(replay.size)) == (position, size)
-
-
-def test_samples_are_uniform_over_the_filled_entries_only():
-    drawn = jax.jit(sample, static_argnums=2)(KEY, ring(8, [3, 4, 5]), 6000)
-    np.testing.assert_array_equal(drawn['v'][:, 0], drawn['n'])
-    counts = np.bincount(drawn['n'])
-    assert counts[:3].tolist() == [0, 0, 0]
-    np.testing.assert_allclose(counts[3:] / 6000, [1 / 3] * 3, atol=0.03)
-
-
-def test_a_full_ring_is_sampled_whole():
-    drawn = jax.jit(sample, static_argnums=2)(KEY, ring(4, [1, 2, 3], [4, 5, 6]), 400)
-    assert set(drawn['n'].tolist()) == {3, 4, 5, 6}
-
-
-def test_more_than_the_capacity_at_once_is_an_error():
-    with pytest.raises(ValueError, match='3 transitions at once do not fit .* capacity 2'):
-        ring(2, [1, 2, 3])
 
 
 # ---- Losses --------------------------------------------------------------------------------------
@@ -262,48 +217,68 @@ BATCH = Transition(
     obs=jnp.array([[0.0], [1.0]]),
     action=jnp.array([1, 0], jnp.int32),
     reward=jnp.array([1.0, -2.0]),
-    goes_on=jnp.array([1.0, 0.0]),
+    discount=jnp.array([0.5, 0.0]),
     next_obs=jnp.array([[1.0], [0.0]]),
 )
 ONLINE = ((0.0, 3.0), (0.5, 2.0))
 TARGET = ((9.0, 9.0), (4.0, -1.0))
 
 
+WEIGHTS = jnp.array([0.5, 1.0])
+
+
+def learned(rule, q, weight=None):
+    weight = jnp.ones(2) if weight is None else weight
+    return q_learning_loss(q, Drawn(BATCH, weight, jnp.arange(2)), rule=rule)
+
+
 @pytest.mark.parametrize(
-    ('rule', 'first', 'second'),
+    ('rule', 'targets', 'first'),
     [
         # max of (4, -1) is 4: e = 1 + 0.5 * 4 - 3 = 0; the end: e = -2 - 0.5 = -2.5 -> 2.5 - 0.5.
-        (q_learning_loss, 0.0, 2.0),
+        (q_learning, [3.0, -2.0], 0.0),
         # argmax of (0.5, 2) is action 1, worth -1: e = 1 - 0.5 - 3 = -2.5 -> 2.
-        (double_q_learning_loss, 2.0, 2.0),
+        (double_q_learning, [0.5, -2.0], 2.0),
     ],
 )
-def test_q_losses_by_hand(rule, first, second):
-    loss = jax.jit(lambda: rule(tables(ONLINE, TARGET), BATCH, discount=0.5)[0])()
-    assert float(loss) == pytest.approx((first + second) / 2)
+def test_targets_and_losses_by_hand(rule, targets, first):
+    q = tables(ONLINE, TARGET)
+    np.testing.assert_allclose(jax.jit(lambda: rule(q, BATCH))(), targets)
+    loss, (_, errors) = jax.jit(lambda: learned(rule, q))()
+    assert float(loss) == pytest.approx((first + 2) / 2)
+    np.testing.assert_allclose(errors, np.array(targets) - [3.0, 0.5])
+    weighted, _ = jax.jit(lambda: learned(rule, q, WEIGHTS))()
+    assert float(weighted) == pytest.approx((first * 0.5 + 2) / 2)
 
 
-@pytest.mark.parametrize('rule', [q_learning_loss, double_q_learning_loss])
+def test_the_loss_of_errors_is_the_one_that_is_given():
+    drawn = Drawn(BATCH, WEIGHTS, jnp.arange(2))
+    q = tables(ONLINE, TARGET)
+    loss, _ = q_learning_loss(q, drawn, rule=double_q_learning, loss=mean_squared_error)
+    assert float(loss) == pytest.approx(2.5**2 * (0.5 + 1) / 2)
+
+
+@pytest.mark.parametrize('rule', [q_learning, double_q_learning])
 def test_the_gradient_is_that_of_the_value_taken_alone(rule):
     q = tables(ONLINE, ((9.0, 9.0), (3.0, 1.0)))
-    grads = jax.jit(jax.grad(lambda q: rule(q, BATCH, discount=0.5)[0]))(q)
+    grads = jax.jit(jax.grad(lambda q: learned(rule, q)[0]))(q)
     np.testing.assert_array_equal(grads.shadow.params['table'], jnp.zeros((2, 2)))
     # e is -0.5 or -1.5, and -2.5: the Huber gradient -clip(e) / 2 rows, where the actions were.
-    first = 0.25 if rule is q_learning_loss else 0.5
+    first = 0.25 if rule is q_learning else 0.5
     np.testing.assert_allclose(grads.params['table'], [[0.0, first], [0.5, 0.0]])
 
 
-@pytest.mark.parametrize('rule', [q_learning_loss, double_q_learning_loss])
+@pytest.mark.parametrize('rule', [q_learning, double_q_learning])
 def test_a_net_without_a_target_is_an_error(rule):
     with pytest.raises(ValueError, match='target network'):
-        rule(Net.init(Table(ONLINE), KEY, jnp.zeros((1, 1))), BATCH, discount=0.5)
+        rule(Net.init(Table(ONLINE), KEY, jnp.zeros((1, 1))), BATCH)
 
 
 # ---- Policy --------------------------------------------------------------------------------------
 
 
 def test_epsilon_greedy_explores_as_scheduled():
-    policy = epsilon_greedy(lambda learner, obs: obs, optax.linear_schedule(1.0, 0.0, 10))
+    policy = epsilon_greedy(lambda nets, obs: obs, optax.linear_schedule(1.0, 0.0, 10))
     worth = jnp.broadcast_to(jnp.array([0.0, 5.0, 1.0, 2.0]), (8000, 4))
     for step, epsilon in [(0, 1.0), (4, 0.6), (10, 0.0)]:
         actions = policy.explore(KEY, None, worth, jnp.int32(step))
@@ -324,10 +299,11 @@ class Values(nn.Module):
 
 
 def deep_q(**options):
-    defaults = {'replay': 512, 'envs': 4, 'batch': 32, 'warm_up': 32, 'episodes': 16}
+    defaults = {'replay': uniform(512), 'envs': 4, 'batch': 32, 'warm_up': 32, 'episodes': 16}
     return actor(
         catch(rows=4, columns=3),
-        learner=q_learner(Values(), optax.adam(3e-3), discount=0.9, copy_every=20),
+        learner=q_learner(Values(), optax.adam(3e-3), copy_every=20),
+        discount=0.9,
         policy=epsilon_greedy(q_values, optax.constant_schedule(0.3)),
         **{**defaults, **options},
     )
@@ -365,8 +341,8 @@ def test_a_step_plays_in_all_environments_and_remembers_it(per_step):
         np.testing.assert_array_equal(after.replay.entries.next_obs[:4], after.obs)
     else:
         # A game on 4 rows lasts 3 moves: each environment is over once and starts again.
-        goes_on = after.replay.entries.goes_on[:12].reshape(3, 4)
-        np.testing.assert_array_equal(goes_on, [[1.0] * 4, [1.0] * 4, [0.0] * 4])
+        discount = after.replay.entries.discount[:12].reshape(3, 4)
+        np.testing.assert_allclose(discount, [[0.9] * 4, [0.9] * 4, [0.0] * 4])
         assert (after.obs[:, 0].sum(-1) == 1).all()
         assert float(metrics['return'].weight) == 4
         total = after.replay.entries.reward[:12].sum()
@@ -425,7 +401,8 @@ def test_it_learns_to_catch_and_is_measured_greedily():
     _, metrics, _ = trained(deep_q(), [0, 1, 2], 400)
     for seed in range(3):
         numbers = finish(jax.tree.map(lambda x, seed=seed: x[seed], metrics))
-        assert numbers == {'return': 1.0, 'length': 3.0}
+        recent = numbers.pop('recent_return')
+        assert numbers == {'return': 1.0, 'length': 3.0} and -1 < recent < 1
 
 
 def test_measuring_counts_whole_episodes_of_the_exploiting_policy():
@@ -434,19 +411,98 @@ def test_measuring_counts_whole_episodes_of_the_exploiting_policy():
         explore=lambda key, learner, obs, step: jnp.zeros(len(obs), jnp.int32),
         exploit=lambda key, learner, obs: towards_the_ball(key, obs),
     )
-    task = actor(catch(), replay=8, learner=learner, policy=policy, envs=2, episodes=7)
+    options = {'envs': 2, 'episodes': 7, 'discount': 1.0}
+    task = actor(catch(), replay=uniform(8), learner=learner, policy=policy, **options)
     metrics = jax.jit(lambda key: task.measure(key, task.init(key, {}), {}))(KEY)
-    assert finish(metrics) == {'return': 1.0, 'length': 9.0}
+    numbers = finish(metrics)
+    assert np.isnan(numbers.pop('recent_return'))  # none was finished in training
+    assert numbers == {'return': 1.0, 'length': 9.0}
     assert isinstance(metrics['return'], Mean)
     assert float(metrics['return'].weight) == 7
 
 
-def test_a_replay_smaller_than_a_step_is_a_usage_error():
-    with pytest.raises(UsageError, match=r'replay = 7 .* envs \* per_step = 8'):
-        deep_q(replay=7, envs=4, per_step=2)
+def test_the_last_returns_of_training_are_measured():
+    task = deep_q(envs=4, recent=6, warm_up=999)
+    state, returns = jax.jit(task.init)(KEY, {}), []
+    step, measure = jax.jit(task.step), jax.jit(task.measure)
+    for index in range(9):
+        before = np.asarray(state.returns)
+        state, metrics = step(key_at(KEY, index), state, {})
+        rewards = np.asarray(state.replay.entries.reward[4 * index : 4 * index + 4])
+        if float(metrics['return'].weight):
+            returns += list(before + rewards)
+        told = measure(KEY, state, {})['recent_return']
+        assert float(told.weight) == min(len(returns), 6)
+        assert float(told.total) == pytest.approx(sum(returns[-6:]))
+    assert len(returns) == 12 and len(set(returns)) == 2
+
+
+@pytest.mark.parametrize(
+    ('options', 'line'),
+    [
+        ({'replay': uniform(7), 'per_step': 2}, r'replay = 7 .* envs \* per_step = 8'),
+        ({'replay': distinct(16), 'batch': 17}, 'replay = 16 is too small: a batch has 17 rows'),
+    ],
+)
+def test_a_replay_smaller_than_a_step_or_a_batch_is_a_usage_error(options, line):
+    with pytest.raises(UsageError, match=line):
+        deep_q(envs=4, **options)
+
+
+def test_distinct_rows_wait_until_there_is_a_batch_of_them():
+    task = deep_q(envs=4, warm_up=0, batch=8, replay=distinct(8))
+    step, state = jax.jit(task.step), jax.jit(task.init)(KEY, {})
+    told = []
+    for index in range(3):
+        state, metrics = step(key_at(KEY, index), state, {})
+        told.append(float(metrics['loss'].weight))
+    assert told == [0, 1, 1]
+
+
+def test_priorities_are_the_errors_that_the_learner_found():
+    memory = prioritised(64, alpha=1.0, beta=optax.constant_schedule(0.4), least=1e-3)
+    task = deep_q(envs=4, warm_up=8, batch=8, replay=memory)
+    step, state = jax.jit(task.step), jax.jit(task.init)(KEY, {})
+    first, _ = step(key_at(KEY, 0), state, {})
+    np.testing.assert_array_equal(first.replay.tree[64:72], [1] * 4 + [0] * 4)
+    after, _ = step(key_at(KEY, 1), first, {})
+    priorities = np.asarray(after.replay.tree[64:72])
+    drawn = priorities != 1
+    assert 2 <= drawn.sum() < 8 or (drawn.all() and len(set(priorities)) > 1)
+    rows = jax.tree.map(lambda x: x[:8], after.replay.ring.entries)
+    # What the net was before it moved, as it was when it found them.
+    q = first.learner['q'].net
+    _, (_, errors) = q_learning_loss(q, Drawn(rows, jnp.ones(8), jnp.arange(8)), rule=q_learning)
+    np.testing.assert_allclose(priorities[drawn], np.abs(errors)[drawn] + 1e-3, rtol=1e-4)
+
+
+def test_a_replay_that_goes_by_errors_must_be_told_them():
+    def silent(key, state, batch):
+        return state, {}
+
+    learner = Task(lambda key, batch: (), silent, lambda *_: {})
+    memory = prioritised(8, beta=optax.constant_schedule(1.0))
+    policy = epsilon_greedy(lambda nets, obs: jnp.zeros((len(obs), 3)), lambda _: 1.0)
+    options = {'envs': 2, 'batch': 2, 'discount': 1.0}
+    task = actor(catch(), replay=memory, learner=learner, policy=policy, **options)
+    with pytest.raises(UsageError, match=r"must have 'error', Each.of\(errors\)"):
+        jax.eval_shape(lambda key: task.step(key, task.init(key, {}), {}), KEY)
+
+
+def test_errors_go_to_the_replay_and_no_further():
+    task = deep_q(envs=4)
+    shape = jax.eval_shape(lambda key: task.step(key, task.init(key, {}), {})[1], KEY)
+    assert shape.keys() == {'loss', 'return'}
+    learner = q_learner(Values(), optax.sgd(0.1), copy_every=1)
+    rows = jax.tree.map(lambda x: x[:1], BATCH)._replace(obs=jnp.zeros((1, 2)))
+    rows = rows._replace(next_obs=jnp.ones((1, 2)))
+    batch = Drawn(rows, jnp.ones(1), jnp.zeros(1, jnp.int32))
+    found = jax.eval_shape(lambda key: learner.step(key, learner.init(key, batch), batch)[1], KEY)
+    assert isinstance(found['error'], Each) and found['error'].values.shape == (1,)
 
 
 def test_a_learner_that_wants_reviews_is_an_error():
-    learner = keep_best(q_learner(Values(), optax.sgd(0.1), discount=0.9, copy_every=1), 'return')
+    learner = keep_best(q_learner(Values(), optax.sgd(0.1), copy_every=1), 'return')
+    policy = epsilon_greedy(q_values, lambda _: 0.1)
     with pytest.raises(ValueError, match=r'keep_best\(actor'):
-        actor(catch(), replay=8, learner=learner, policy=epsilon_greedy(q_values, lambda _: 0.1))
+        actor(catch(), replay=uniform(8), learner=learner, policy=policy, discount=0.9)

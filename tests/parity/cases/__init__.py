@@ -3,6 +3,7 @@
 from cases import (
     convnets,
     darknet,
+    decisions,
     diffusion,
     faster_rcnn,
     gans,
@@ -26,4 +27,5 @@ CASES = [
     *series.CASES,
     *gans.CASES,
     *graphs.CASES,
+    *decisions.CASES,
 ]

@@ -14,6 +14,7 @@ for operator in ('nms', 'qnms'):
 from originals import (  # noqa: E402
     convnets,
     darknet,
+    decisions,
     diffusion,
     faster_rcnn,
     gans,
@@ -37,6 +38,7 @@ ORIGINALS = {
     **series.ORIGINALS,
     **gans.ORIGINALS,
     **graphs.ORIGINALS,
+    **decisions.ORIGINALS,
 }
 
 
