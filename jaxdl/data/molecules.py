@@ -44,11 +44,13 @@ def solubility_descriptors(smiles: Sequence[str]) -> np.ndarray:
         molecule = _parsed(each, 'solubility_descriptors')
         from rdkit.Chem import Crippen, Descriptors, rdMolDescriptors
 
+        log_p: Any = Crippen  # their stubs lack what the modules make when they are imported
+        weight: Any = Descriptors
         atoms = molecule.GetAtoms()
         found.append(
             (
-                Crippen.MolLogP(molecule),
-                Descriptors.MolWt(molecule),
+                log_p.MolLogP(molecule),
+                weight.MolWt(molecule),
                 rdMolDescriptors.CalcNumRotatableBonds(molecule),
                 sum(atom.GetIsAromatic() for atom in atoms) / len(atoms),
             )
