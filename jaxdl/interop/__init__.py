@@ -18,6 +18,7 @@ from jaxdl.interop import (
     convnets,
     darknet,
     faster_rcnn,
+    image_to_image,
     language,
     recurrent,
     residual,
@@ -34,6 +35,7 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     **recurrent.REFERENCES,
     **attention.REFERENCES,
     **language.REFERENCES,
+    **image_to_image.REFERENCES,
 }
 
 

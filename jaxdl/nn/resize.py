@@ -52,3 +52,16 @@ def _weights(before: int, after: int) -> np.ndarray:
     matrix = np.zeros((after, before))
     np.add.at(matrix, (np.arange(after)[:, None], mirrored), weights)
     return matrix.astype(np.float32)
+
+
+def pixel_shuffle(x: Array, factor: int) -> Array:
+    """Channels become places: [B, H, W, factor^2 C] -> [B, factor H, factor W, C].
+
+    The sub-pixel rearrangement of Shi et al. (2016, eq. 4), in PyTorch's order: channel
+    c factor^2 + i factor + j goes to row i and column j of a square.
+    """
+    batch, high, wide, channels = x.shape
+    if channels % factor**2:
+        raise UsageError(f'pixel_shuffle: {channels} channels are no multiple of {factor}^2')
+    x = x.reshape(batch, high, wide, channels // factor**2, factor, factor)
+    return x.transpose(0, 1, 4, 2, 5, 3).reshape(batch, high * factor, wide * factor, -1)

@@ -15,6 +15,7 @@ from originals import (  # noqa: E402
     convnets,
     darknet,
     faster_rcnn,
+    image_to_image,
     language,
     recurrent,
     residual,
@@ -29,6 +30,7 @@ ORIGINALS = {
     **faster_rcnn.ORIGINALS,
     **recurrent.ORIGINALS,
     **language.ORIGINALS,
+    **image_to_image.ORIGINALS,
 }
 
 
