@@ -30,6 +30,8 @@ from jaxdl.files import write_bytes, write_json
 from jaxdl.models.alexnet import AlexNet, alexnet2014
 from jaxdl.models.bert import bert_base, bert_large
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
+from jaxdl.models.context_encoder import ContextEncoder
+from jaxdl.models.cyclegan import PatchGAN, ResNetGenerator
 from jaxdl.models.faster_rcnn import fasterrcnn_resnet50_fpn
 from jaxdl.models.fcn import FCNHead, fcn8s, fcn16s, fcn32s, fcn_resnet50
 from jaxdl.models.googlenet import GoogLeNet, googlenet_bn
@@ -37,6 +39,7 @@ from jaxdl.models.gpt import gpt2, gpt2_large, gpt2_medium, gpt2_xl
 from jaxdl.models.inception import InceptionV3
 from jaxdl.models.lenet import LeNet, LeNet5
 from jaxdl.models.mlp import MLP
+from jaxdl.models.pix2pix import UNetGenerator
 from jaxdl.models.resnet import (
     plain20,
     plain32,
@@ -56,6 +59,7 @@ from jaxdl.models.resnet import (
 )
 from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, TextCNN
 from jaxdl.models.seq2seq import Seq2Seq
+from jaxdl.models.srgan import SRDiscriminator, SRResNet
 from jaxdl.models.transformer import transformer_base, transformer_big
 from jaxdl.models.unet import UNet, unet_original
 from jaxdl.models.vgg import (
@@ -206,6 +210,15 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         'gpt2_medium': A(gpt2_medium, TEXT, '354,823,168', source=HF),
         'gpt2_large': A(gpt2_large, TEXT, '774,030,080', source=HF),
         'gpt2_xl': A(gpt2_xl, TEXT, '1,557,611,200', source=HF),
+    },
+    'images to images': {
+        'srresnet': A(SRResNet, (24, 24, 3), '1,549,462', source='PyTorch'),
+        'srgan_discriminator': A(SRDiscriminator, (96, 96, 3)),
+        'cyclegan_9': A(ResNetGenerator, (256, 256, 3), '11,378,179', source='authors'),
+        'cyclegan_6': A(partial(ResNetGenerator, 6), (128, 128, 3), '7,837,699', source='authors'),
+        'patchgan': A(PatchGAN, (256, 256, 3), '2,764,737', source='authors'),
+        'pix2pix_unet': A(UNetGenerator, (256, 256, 3), '54.414 M', source='authors'),
+        'context_encoder': A(ContextEncoder, (128, 128, 3)),
     },
 }
 

@@ -24,6 +24,7 @@ from jaxdl.interop.reference import (
 )
 from jaxdl.models.context_encoder import ContextCritic, ContextEncoder
 from jaxdl.models.cyclegan import PatchGAN, ResNetGenerator
+from jaxdl.models.pix2pix import UNetGenerator
 from jaxdl.models.srgan import SRDiscriminator, SRResNet
 
 
@@ -76,6 +77,20 @@ def _generator_rule(blocks: int = 9, **_: Any) -> Rule:
     return layered(TORCH, rename, axes={r'up\d/kernel': UPWARDS})
 
 
+def _unet_generator_rule(depth: int = 8, **_: Any) -> Rule:
+    """Each level is a list of layers in that of the level above: model.model.1.model.3.model.1."""
+
+    def rename(path: str) -> str:
+        kind, i, norm = re.fullmatch(r'(down|up)(\d)(_norm)?', path).groups()  # type: ignore[union-attr]
+        level = int(i)
+        block = 'model.model' + ('' if level == 1 else '.1.model' + '.3.model' * (level - 2))
+        up = 3 if level in (1, depth) else 5
+        place = (0 if level == 1 else 1) if kind == 'down' else up
+        return f'{block}.{place + bool(norm)}'
+
+    return layered(TORCH, rename, axes={r'up\d/kernel': UPWARDS})
+
+
 def _patchgan_rule(layers: int = 3, **_: Any) -> Rule:
     def rename(path: str) -> str:
         i = layers + 2 if path == 'score' else int(path.removeprefix('conv'))
@@ -117,6 +132,10 @@ def _generator(blocks: int = 9, base: int = 64, channels: int = 3) -> ResNetGene
     return ResNetGenerator(blocks, base, channels=channels)
 
 
+def _unet_generator(base: int = 64, depth: int = 8) -> UNetGenerator:
+    return UNetGenerator(base, depth)
+
+
 def _patchgan(base: int = 64, layers: int = 3) -> PatchGAN:
     return PatchGAN(base, layers)
 
@@ -144,6 +163,9 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     ),
     ('cyclegan_generator', 'public'): Reference(
         _generator, lambda channels=3, **_: _image(16, channels), _generator_rule
+    ),
+    ('pix2pix_unet', 'public'): Reference(
+        _unet_generator, lambda depth=8, **_: _image(1 << depth), _unet_generator_rule
     ),
     ('patchgan', 'public'): Reference(_patchgan, lambda **_: _image(64), _patchgan_rule),
     ('context_encoder', 'torch'): Reference(

@@ -57,19 +57,25 @@ def ssim(x: Array, y: Array, *, peak: float = 1.0, counts: Array | None = None) 
     """
     _check('ssim', x, y)
     side, deviation = 11, 1.5
+    if min(x.shape[1:3]) < side:
+        raise UsageError(f'ssim: windows of {side}x{side} in pictures {list(x.shape)}')
     bell = np.exp(-0.5 * ((np.arange(side) - side // 2) / deviation) ** 2)
-    bell = (bell / bell.sum()).astype(np.float32)
+
+    def banded(n: int) -> Array:
+        rows = np.zeros((n - side + 1, n))
+        for i, row in enumerate(rows):
+            row[i : i + side] = bell / bell.sum()
+        return jnp.asarray(rows, jnp.float32)
+
     # Deviations from the mean of each picture: variances are no differences of large numbers then.
     centre = (x.mean((1, 2), keepdims=True) + y.mean((1, 2), keepdims=True)) / 2
     a, b = x - centre, y - centre
-
-    def blurred(z: Array) -> Array:
-        rows = sum(w * z[:, i : z.shape[1] - side + 1 + i] for i, w in enumerate(bell))
-        return sum(w * rows[:, :, i : z.shape[2] - side + 1 + i] for i, w in enumerate(bell))
-
-    mean_a, mean_b = blurred(a), blurred(b)
-    var_a, var_b = blurred(a * a) - mean_a**2, blurred(b * b) - mean_b**2
-    covariance = blurred(a * b) - mean_a * mean_b
+    # Weighted sums of windows as products: there are fewer to compile than of shifted pictures.
+    down, across = (banded(n) for n in x.shape[1:3])
+    moments = jnp.stack((a, b, a * a, b * b, a * b))
+    mean_a, mean_b, *squares = jnp.einsum('ih,mbhwc,jw->mbijc', down, moments, across)
+    var_a, var_b = squares[0] - mean_a**2, squares[1] - mean_b**2
+    covariance = squares[2] - mean_a * mean_b
     mean_x, mean_y = mean_a + centre, mean_b + centre
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
     same_mean = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)

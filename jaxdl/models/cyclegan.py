@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from jaxdl.nn.layers import Conv, ConvTranspose
+from jaxdl.nn.layers import BatchNorm, Conv, ConvTranspose
 
 Array = jax.Array
 Layer = Callable[..., Any]
@@ -27,6 +27,11 @@ def instance_norm(*, name: str, train: bool) -> nn.Module:
     return nn.InstanceNorm(
         epsilon=1e-5, use_bias=False, use_scale=False, use_fast_variance=False, name=name
     )
+
+
+def batch_norm(*, name: str, train: bool) -> nn.Module:
+    """BatchNorm, in the form that these networks take their norms."""
+    return BatchNorm(use_running_average=not train, name=name)
 
 
 def reflected(x: Array, pixels: int) -> Array:

@@ -4,6 +4,7 @@ A batch has small images x [B, h, w, 3] and what they were made of, y [B, H, W, 
 where those are of several sizes `sizes` [B, 2], the height and width of each in y.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,7 +14,7 @@ import optax
 
 from jaxdl.game import Nets, Shadow
 from jaxdl.keys import Key
-from jaxdl.metrics import Each, Mean
+from jaxdl.metrics import Better, Each, Mean
 from jaxdl.metrics.images import (
     inner_pixels,
     luma,
@@ -35,7 +36,12 @@ from jaxdl.task import Batch, Metrics, Task
 
 Array = jax.Array
 
-BETTER = {'psnr': 'higher', 'ssim': 'higher', 'spectrum': 'lower', 'patches': 'lower'}
+BETTER: Mapping[str, Better] = {
+    'psnr': 'higher',
+    'ssim': 'higher',
+    'spectrum': 'lower',
+    'patches': 'lower',
+}
 
 
 def super_resolver(
@@ -89,7 +95,8 @@ def scores(made: Array, batch: Batch, *, border: int = 4) -> dict[str, Array]:
     power spectra in decibels, and 'patches', that of textures in 255ths (see
     `jaxdl.metrics.images`).
     """
-    counts = inner_pixels(made.shape[1:3], batch.get('sizes'), border=border)
+    _, high, wide, _ = made.shape
+    counts = inner_pixels((high, wide), batch.get('sizes'), border=border)
     a, b = (_rounded(luma(_rounded(x))) for x in (made, batch['y']))
     return {
         'psnr': psnr(a, b, counts=counts),

@@ -108,5 +108,7 @@ def test_pictures_must_be_of_one_shape(name):
     with pytest.raises(UsageError, match=rf'{name}: pictures \[2, 40, 47, 3\] and \[1, 40'):
         NAMED[name](X, Y[:1])
     if name == 'spectral_distance':
+        with pytest.raises(UsageError, match='ssim: windows of 11x11 in pictures'):
+            ssim(X[:, :9], Y[:, :9])
         with pytest.raises(UsageError, match='windows of side=41 in pictures'):
             spectral_distance(X, Y, side=41)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.errors import UsageError
-from jaxdl.nn.resize import cubic, resize_bicubic
+from jaxdl.nn.resize import cubic, pixel_shuffle, resize_bicubic
 
 RNG = np.random.default_rng(0)
 
@@ -44,3 +44,15 @@ def test_what_is_no_image_or_size_is_refused():
         resize_bicubic(jnp.ones((4, 4, 1)), (2, 2))
     with pytest.raises(UsageError, match=r'size=\(0, 2\)'):
         resize_bicubic(jnp.ones((1, 4, 4, 1)), (0, 2))
+
+
+def test_channels_become_places_in_torchs_order():
+    x = RNG.uniform(size=(2, 3, 4, 12)).astype(np.float32)
+    y = pixel_shuffle(jnp.asarray(x), 2)
+    assert y.shape == (2, 6, 8, 3)
+    for c in range(3):
+        for i in range(2):
+            for j in range(2):
+                np.testing.assert_array_equal(y[:, i::2, j::2, c], x[..., 4 * c + 2 * i + j])
+    with pytest.raises(UsageError, match=r'10 channels are no multiple of 2\^2'):
+        pixel_shuffle(jnp.ones((1, 2, 2, 10)), 2)

@@ -28,6 +28,8 @@ CASES: list[Case] = [
     ),
     Case('cyclegan_generator', 'public', ((1, 64, 56, 3),), full=True),
     Case('cyclegan_generator', 'public', ((1, 64, 56, 3),), {'blocks': 6}, full=True),
+    Case('pix2pix_unet', 'public', ((3, 64, 32, 3),), {'base': 4, 'depth': 5}, train=True),
+    Case('pix2pix_unet', 'public', ((1, 256, 256, 3),), full=True),
     Case(
         *('patchgan', 'public', ((2, 48, 37, 3),), {'base': 4}),
         train=True,

@@ -144,6 +144,38 @@ def generator(blocks: int = 9, base: int = 64, channels: int = 3) -> nn.Module:
     return Sequence('model', *layers)
 
 
+class Level(nn.Module):
+    """A level of pix2pix's U-Net: the next one lies between its two convolutions."""
+
+    def __init__(self, outer: int, inner: int, inside: nn.Module | None, *, dropout: bool) -> None:
+        super().__init__()
+        down = nn.Conv2d(outer, inner, 4, 2, 1, bias=False)
+        into = inner if inside is None else 2 * inner
+        up = nn.ConvTranspose2d(into, outer, 4, 2, 1, bias=False)
+        middle = [] if inside is None else [nn.BatchNorm2d(inner), inside]
+        row = [nn.LeakyReLU(0.2), down, *middle, nn.ReLU(), up, nn.BatchNorm2d(outer)]
+        self.model = nn.Sequential(*row, *([nn.Dropout(0.5)] if dropout else []))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, self.model(x)], dim=1)
+
+
+def unet_generator(base: int = 64, depth: int = 8) -> nn.Module:
+    """pix2pix's U-Net."""
+    widths = [base * min(2**i, 8) for i in range(depth)]
+    inside: nn.Module | None = None
+    for i in range(depth - 1, 0, -1):
+        inside = Level(widths[i - 1], widths[i], inside, dropout=4 <= i < depth - 1)
+    assert inside is not None
+    first = nn.Conv2d(3, base, 4, 2, 1, bias=False)
+    last = nn.ConvTranspose2d(2 * base, 3, 4, 2, 1)
+    row = Sequence('model', first, inside, nn.ReLU(), last, nn.Tanh())
+    whole = nn.Module()
+    whole.add_module('model', row)
+    whole.forward = row.forward  # type: ignore[method-assign]
+    return whole
+
+
 def patchgan(base: int = 64, layers: int = 3) -> nn.Module:
     """The discriminator of patches."""
     row: list[nn.Module] = [nn.Conv2d(3, base, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
@@ -190,6 +222,7 @@ ORIGINALS: dict[tuple[str, str], Callable[..., Any]] = {
     ('srresnet', 'public'): srresnet,
     ('srgan_discriminator', 'public'): discriminator,
     ('cyclegan_generator', 'public'): generator,
+    ('pix2pix_unet', 'public'): unet_generator,
     ('patchgan', 'public'): patchgan,
     ('context_encoder', 'torch'): context_encoder,
     ('context_critic', 'torch'): context_critic,
