@@ -61,7 +61,7 @@ def trial(
     identity: Annotated[float, Ge(0)] = 0.0,
     paired: bool = False,
     pool: Natural = 50,
-    degrees: float = 90.0,
+    degrees: float = 30.0,
     base: Count = 16,
     blocks: Count = 3,
     examples: Examples = 60_000,

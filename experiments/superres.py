@@ -67,7 +67,7 @@ def trial(
     batch: BatchSize = 8,
     lr: Peak = 1e-3,
     adversarial_lr: Rate = 1e-4,
-    steps: Steps = 2000,
+    steps: Steps = 3000,
 ) -> Trial:
     """A generator of four times larger pictures.
 

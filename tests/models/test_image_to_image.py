@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pace import mostly_slow
 
 from jaxdl.errors import UsageError
 from jaxdl.models.context_encoder import ContextCritic, ContextEncoder
@@ -44,7 +45,7 @@ def test_parameters_and_outputs_are_those_of_the_paper(name):
     assert y.shape == (2, *OUTPUTS.get(name, image))
 
 
-@pytest.mark.parametrize('layers, first, last', [(3, 17, 86), (1, 5, 20)])
+@pytest.mark.parametrize('layers, first, last', mostly_slow([(1, 5, 20), (3, 17, 86)]))
 def test_a_patch_is_as_large_as_its_name(layers, first, last):
     """70x70 with three layers, 16x16 with one."""
     # Without norms: an instance norm lets every patch see the whole image a little.
@@ -62,6 +63,7 @@ def test_a_patch_is_as_large_as_its_name(layers, first, last):
         assert (places[0], places[-1]) == (first, last)
 
 
+@pytest.mark.slow
 def test_a_generator_follows_its_image_and_ends_between_minus_one_and_one():
     net = ResNetGenerator(1, 4, downs=1, channels=2)
     x = jax.random.normal(KEY, (2, 12, 8, 3))
@@ -79,6 +81,7 @@ def test_a_generator_follows_its_image_and_ends_between_minus_one_and_one():
     ]
 
 
+@pytest.mark.slow
 def test_a_super_resolver_moves_with_its_image():
     net = SRResNet(1, 4)
     x = jax.random.normal(KEY, (1, 28, 28, 3))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from pace import mostly_slow
 
 from jaxdl.errors import UsageError
 from jaxdl.objectives.cyclegan import CycleState, cyclegan, draw_from_pool, empty_pool
@@ -45,7 +46,7 @@ def mixed(state, name, x):
     return flat.reshape(-1, *x.shape[1:]) if flat.shape[1] == 4 else flat
 
 
-@pytest.mark.parametrize('cycle, identity', [(10.0, 0.5), (3.0, 0.0), (0.0, 0.5)])
+@pytest.mark.parametrize('cycle, identity', mostly_slow([(10.0, 0.5), (3.0, 0.0), (0.0, 0.5)]))
 def test_losses_by_hand(cycle, identity):
     task, state = game(cycle=cycle, identity=identity, pool=0)
     _, metrics = jax.jit(task.step)(KEY, state, BATCH)

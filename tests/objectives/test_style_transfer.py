@@ -77,6 +77,7 @@ def test_the_image_alone_moves_against_the_whole_loss():
     assert jax.tree.all(same)
 
 
+@pytest.mark.slow
 def test_training_gives_the_style_and_keeps_some_content():
     task = style_transfer(
         *(JUDGE, optax.adam(0.05)), content=('conv2_2',), style=('conv1_1',), style_weight=100.0
