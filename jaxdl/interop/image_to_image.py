@@ -32,6 +32,13 @@ def _image(side: int, channels: int = 3) -> tuple[Shape, ...]:
     return ((1, side, side, channels),)
 
 
+def _parts(pattern: str, path: str) -> tuple[str, ...]:
+    """The groups of a pattern of a layer's path, '' for those that are not there."""
+    if not (found := re.fullmatch(pattern, path)):
+        raise KeyError(f'{path} needs a place of its own')
+    return found.groups(default='')
+
+
 def _srresnet_name(path: str) -> str:
     part, _, layer = path.partition('/')
     if found := re.fullmatch(r'block(\d+)', part):
@@ -70,7 +77,7 @@ def _generator_rule(blocks: int = 9, **_: Any) -> Rule:
         part, _, layer = path.partition('/')
         if found := re.fullmatch(r'block(\d+)', part):
             return f'model.{9 + int(found[1])}.conv_block.{1 if layer == "conv1" else 5}'
-        kind, i = re.fullmatch(r'(first|down|up|last)(\d?)', part).groups()  # type: ignore[union-attr]
+        kind, i = _parts(r'(first|down|up|last)(\d?)', part)
         first = {'first': 1, 'down': 1, 'up': 7 + blocks, 'last': 17 + blocks}[kind]
         return f'model.{first + 3 * int(i or 0)}'
 
@@ -81,7 +88,7 @@ def _unet_generator_rule(depth: int = 8, **_: Any) -> Rule:
     """Each level is a list of layers in that of the level above: model.model.1.model.3.model.1."""
 
     def rename(path: str) -> str:
-        kind, i, norm = re.fullmatch(r'(down|up)(\d)(_norm)?', path).groups()  # type: ignore[union-attr]
+        kind, i, norm = _parts(r'(down|up)(\d)(_norm)?', path)
         level = int(i)
         block = 'model.model' + ('' if level == 1 else '.1.model' + '.3.model' * (level - 2))
         up = 3 if level in (1, depth) else 5
@@ -103,7 +110,7 @@ def _encoder_rule(depth: int = 5, **_: Any) -> Rule:
     """conv, act, then conv, norm, act each; the last layer has a tanh alone."""
 
     def rename(path: str) -> str:
-        kind, i, norm = re.fullmatch(r'(down|code|up)(\d?)(_norm)?', path).groups()  # type: ignore[union-attr]
+        kind, i, norm = _parts(r'(down|code|up)(\d?)(_norm)?', path)
         index = {'down': int(i or 1), 'code': depth + 1, 'up': depth + 2 + int(i or 0)}[kind]
         first = 0 if index == 1 else 3 * index - 4
         return f'main.{first + bool(norm)}'
