@@ -4,8 +4,8 @@ Zhu et al. (2017, tables 4 and 5) leave the cycle out and the translation falls 
 discriminator only asks that the results look right. Here small digits of MNIST become digits that
 are turned and inverted, learned from different digits, so that no pair is seen; and yet the pair of
 each test digit is known, which is what is measured: the mean absolute error of pixels 0..1. A
-generator that is shown pairs bounds what the others can reach. An image left as it is has a large
-error: the identity solves nothing.
+generator that is shown pairs bounds what the others can reach. An image left as it is has an error
+of 0.86, and one that is inverted and not turned, 0.09.
 
     jaxdl run cyclegan_digits        half an hour on one CPU core
 """
