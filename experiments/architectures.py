@@ -30,6 +30,8 @@ from jaxdl.files import write_bytes, write_json
 from jaxdl.models.alexnet import AlexNet, alexnet2014
 from jaxdl.models.bert import bert_base, bert_large
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
+from jaxdl.models.context_encoder import ContextEncoder
+from jaxdl.models.cyclegan import PatchGAN, ResNetGenerator
 from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.dqn import nature_dqn, nature_dueling
 from jaxdl.models.faster_rcnn import fasterrcnn_resnet50_fpn
@@ -56,6 +58,7 @@ from jaxdl.models.graphsage import GraphSAGE
 from jaxdl.models.inception import InceptionV3
 from jaxdl.models.lenet import LeNet, LeNet5
 from jaxdl.models.mlp import MLP
+from jaxdl.models.pix2pix import UNetGenerator
 from jaxdl.models.resnet import (
     plain20,
     plain32,
@@ -75,6 +78,7 @@ from jaxdl.models.resnet import (
 )
 from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, TextCNN
 from jaxdl.models.seq2seq import Seq2Seq
+from jaxdl.models.srgan import SRDiscriminator, SRResNet
 from jaxdl.models.transformer import transformer_base, transformer_big
 from jaxdl.models.unet import UNet, unet_original
 from jaxdl.models.vgg import (
@@ -282,6 +286,15 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
     'decisions': {
         'nature_dqn': A(partial(nature_dqn, 6), (84, 84, 4), '1,687,206', source='cleanrl'),
         'nature_dueling': A(partial(nature_dueling, 6), (84, 84, 4)),
+    },
+    'images to images': {
+        'srresnet': A(SRResNet, (24, 24, 3), '1,549,462', source='PyTorch'),
+        'srgan_discriminator': A(SRDiscriminator, (96, 96, 3)),
+        'cyclegan_9': A(ResNetGenerator, (256, 256, 3), '11,378,179', source='authors'),
+        'cyclegan_6': A(partial(ResNetGenerator, 6), (128, 128, 3), '7,837,699', source='authors'),
+        'patchgan': A(PatchGAN, (256, 256, 3), '2,764,737', source='authors'),
+        'pix2pix_unet': A(UNetGenerator, (256, 256, 3), '54.414 M', source='authors'),
+        'context_encoder': A(ContextEncoder, (128, 128, 3)),
     },
 }
 

@@ -211,6 +211,21 @@ def hinge_discriminator(real: Any, fake: Any, *, weights: Any = None) -> Array:
     return _mean(jax.nn.relu(1 - x) + jax.nn.relu(1 + y), w)
 
 
+def least_squares_discriminator(real: Any, fake: Any, *, weights: Any = None) -> Array:
+    """Discriminator's loss of LSGAN (Mao et al. 2017, eq. 9, doubled): (D(x) - 1)^2 + D(G(z))^2.
+
+    real, fake: scores of one shape; each term is a weighted mean.
+    """
+    x, y, w = _pair(real, fake, weights)
+    return _mean((x - 1) ** 2 + y**2, w)
+
+
+def least_squares_generator(fake: Any, *, weights: Any = None) -> Array:
+    """Generator's loss of LSGAN (Mao et al. 2017, eq. 9, doubled): (D(G(z)) - 1)^2."""
+    x, _, w = _pair(fake, fake, weights)
+    return _mean((x - 1) ** 2, w)
+
+
 def gradient_penalty(
     critic: Callable[[Array], Array], real: Any, fake: Any, key: Key, *, weights: Any = None
 ) -> Array:

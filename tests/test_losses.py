@@ -510,3 +510,10 @@ def test_gradients_are_there_whatever_is_computed_twice(name):
     want = jax.grad(loss)(x)
     got = recomputed(jax.grad(loss), x)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
+
+
+def test_least_squares_is_lsgan():
+    real, fake, w = np.array([0.5, 2.0, 9.0]), np.array([1.0, -1.0, 9.0]), np.array([1, 1, 0])
+    found = losses.least_squares_discriminator(real, fake, weights=w)
+    assert found == pytest.approx((0.25 + 1 + 1 + 1) / 2)
+    assert losses.least_squares_generator(fake, weights=w) == pytest.approx((0 + 4) / 2)

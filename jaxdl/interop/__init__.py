@@ -22,6 +22,7 @@ from jaxdl.interop import (
     faster_rcnn,
     gans,
     graphs,
+    image_to_image,
     language,
     recurrent,
     residual,
@@ -44,6 +45,7 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     **gans.REFERENCES,
     **graphs.REFERENCES,
     **decisions.REFERENCES,
+    **image_to_image.REFERENCES,
 }
 
 

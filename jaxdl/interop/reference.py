@@ -241,7 +241,8 @@ def decode(
     def ours(place: Place) -> Array:
         whole = floats(place.name, state_dict[place.name])
         parts = np.split(whole, place.parts, place.axis) if place.parts > 1 else [whole]
-        return np.ascontiguousarray(place.axes.ours(parts[place.part]))
+        # Not ascontiguousarray, which makes a vector of a number.
+        return np.asarray(place.axes.ours(parts[place.part]), order='C')
 
     return unflatten_dict({path: ours(place) for path, (_, place) in found.items()})
 

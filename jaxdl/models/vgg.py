@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 from jax.nn import initializers
 
+from jaxdl.errors import UsageError, nearest
 from jaxdl.nn.layers import BatchNorm, Conv, Dense, max_pool
 from jaxdl.nn.pooling import adaptive_average_pool
 
@@ -29,17 +30,21 @@ class Trunk(nn.Module):
     def block(self, x: Array, number: int, *, train: bool, padding: int = 1) -> Array:
         """The convolutions of block 1, 2, ...; `padding` is of the first, others keep the size."""
         for j in range(1, self.convolutions[number - 1] + 1):
-            x = Conv(
-                self.features[number - 1],
-                (3, 3),
-                padding=padding if j == 1 else 1,
-                kernel_init=initializers.variance_scaling(2.0, 'fan_out', 'normal'),
-                name=f'block{number}_conv{j}',
-            )(x)
-            if self.norm is not None:
-                x = self.norm(use_running_average=not train, name=f'block{number}_norm{j}')(x)
-            x = nn.relu(x)
+            x = self.layer(x, number, j, train=train, padding=padding if j == 1 else 1)
         return x
+
+    def layer(self, x: Array, number: int, j: int, *, train: bool, padding: int = 1) -> Array:
+        """Convolution j = 1, 2, ... of a block, with its norm and its ReLU."""
+        x = Conv(
+            self.features[number - 1],
+            (3, 3),
+            padding=padding,
+            kernel_init=initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+            name=f'block{number}_conv{j}',
+        )(x)
+        if self.norm is not None:
+            x = self.norm(use_running_average=not train, name=f'block{number}_norm{j}')(x)
+        return nn.relu(x)
 
     def numbers(self) -> range:
         """Of the blocks: 1, 2, ..."""
@@ -61,6 +66,37 @@ class VGGFeatures(Trunk):
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """[B, H, W, 3] -> [B, H/16, W/16, 512]."""
         return self.outputs(x, train=train)
+
+
+class VGGLayers(Trunk):
+    """VGG up to the last of some of its layers, each of which it returns: a judge of style.
+
+    layers: names as 'conv4_2', the second convolution of block 4, after its ReLU.
+    pool: between blocks; Gatys et al. (2016) prefer `average_pool`.
+    """
+
+    layers: Sequence[str] = ('conv1_1', 'conv2_1', 'conv3_1', 'conv4_1', 'conv5_1')
+    pool: Callable[[Array], Array] = max_pool
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> dict[str, Array]:
+        """[B, H, W, 3] -> {'conv1_1': [B, H, W, 64], ...}, in the order of the network."""
+        found: dict[str, Array] = {}
+        known = [f'conv{i}_{j}' for i in self.numbers() for j in self._each(i)]
+        for name in self.layers:
+            if name not in known:
+                raise UsageError(f'VGGLayers: there is no layer {name!r}{nearest(name, known)}')
+        for i in self.numbers():
+            for j in self._each(i):
+                if len(found) == len(set(self.layers)):
+                    return found
+                x = self.layer(self.pool(x) if i > 1 and j == 1 else x, i, j, train=train)
+                if f'conv{i}_{j}' in self.layers:
+                    found[f'conv{i}_{j}'] = x
+        return found
+
+    def _each(self, number: int) -> range:
+        return range(1, self.convolutions[number - 1] + 1)
 
 
 class VGG(Trunk):

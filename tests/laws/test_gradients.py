@@ -22,6 +22,8 @@ from jaxdl.errors import DataMissingError
 from jaxdl.models import googlenet
 from jaxdl.models.alexnet import AlexNet
 from jaxdl.models.bert import BERT
+from jaxdl.models.context_encoder import ContextEncoder
+from jaxdl.models.cyclegan import PatchGAN, ResNetGenerator
 from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.dqn import QNetwork
 from jaxdl.models.faster_rcnn import BoxHead, BoxHidden, FasterRCNN
@@ -43,9 +45,11 @@ from jaxdl.models.graphsage import GraphSAGE
 from jaxdl.models.inception import InceptionV3
 from jaxdl.models.lenet import LeNet, LeNet5
 from jaxdl.models.mlp import MLP
+from jaxdl.models.pix2pix import UNetGenerator
 from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet, Stages, cifar_stem, resnet18
 from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, TextCNN
 from jaxdl.models.seq2seq import Seq2Seq
+from jaxdl.models.srgan import SRDiscriminator, SRResNet
 from jaxdl.models.transformer import Transformer
 from jaxdl.models.unet import UNet, no_norm
 from jaxdl.models.vgg import VGG, vgg11_bn
@@ -259,6 +263,22 @@ def narrow_image(module: Any, image: Shape) -> Narrow:
             return Narrow(slim, ((2, 64, 64), (1, 96, 128), (2, 96, 96)))
         case QNetwork():
             return Narrow(module.clone(head=MLP((32, 6))), ((2, 84, 84), (3, 61, 76), (5, 84, 84)))
+        case SRResNet():
+            return Narrow(module.clone(blocks=1, width=8), ((2, 12, 16), (1, 9, 7), (2, 8, 8)))
+        case SRDiscriminator():
+            slim = module.clone(features=(8, 12, 16, 24), hidden=16)
+            return Narrow(slim, IMAGES)
+        case ResNetGenerator():
+            slim = module.clone(blocks=1, base=8)
+            return Narrow(slim, ((2, 16, 20), (1, 12, 28), (2, 32, 32)))
+        case UNetGenerator():
+            slim = module.clone(base=8, depth=5)
+            return Narrow(slim, ((2, 64, 32), (3, 32, 32), (1, 64, 64)))
+        case PatchGAN():
+            return Narrow(module.clone(base=8), IMAGES)
+        case ContextEncoder():
+            slim = module.clone(base=8, bottleneck=24, depth=3)
+            return Narrow(slim, ((4, 32, 32), (3, 32, 32), (8, 32, 32)))
     raise NotImplementedError(type(module).__name__)
 
 

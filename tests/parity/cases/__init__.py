@@ -8,6 +8,7 @@ from cases import (
     faster_rcnn,
     gans,
     graphs,
+    image_to_image,
     language,
     recurrent,
     residual,
@@ -28,4 +29,5 @@ CASES = [
     *gans.CASES,
     *graphs.CASES,
     *decisions.CASES,
+    *image_to_image.CASES,
 ]

@@ -19,6 +19,7 @@ from originals import (  # noqa: E402
     faster_rcnn,
     gans,
     graphs,
+    image_to_image,
     language,
     recurrent,
     residual,
@@ -39,6 +40,7 @@ ORIGINALS = {
     **gans.ORIGINALS,
     **graphs.ORIGINALS,
     **decisions.ORIGINALS,
+    **image_to_image.ORIGINALS,
 }
 
 
