@@ -73,10 +73,11 @@ class Cost(NamedTuple):
 def cost(fn: Callable[..., Any], *args: Any) -> Cost:
     """The cost of fn(*args). `args` are arrays or `jax.ShapeDtypeStruct`s; nothing is computed.
 
-    A scan's body counts `length` times, a cond as its dearest branch, and as a sixteenth of it
-    where a game makes a move in one of 16 steps; a `shard_map` body once for each device. A transposed convolution counts as the convolution it transposes, so a backward
-    pass costs twice its forward pass, as in the literature; and a convolution that saves
-    multiplications (`jaxdl.nn.cpu.winograd`) as the direct one.
+    A scan's body counts `length` times; a cond as its dearest branch, and as a sixteenth of that
+    where a game makes a move in one of 16 steps; a `shard_map` body once for each device. A
+    transposed convolution counts as the convolution it transposes, so a backward pass costs twice
+    its forward pass, as in the literature; and a convolution that saves multiplications
+    (`jaxdl.nn.cpu.winograd`) as the direct one.
     """
     with jax.default_matmul_precision('highest'):  # which has the direct one, and is traced apart
         return _walk(jax.make_jaxpr(fn)(*args).jaxpr, ())

@@ -15,6 +15,7 @@ from golden import Case
 
 from jaxdl import interop
 from jaxdl.decoding import beam, greedy
+from jaxdl.interop.reference import places
 from jaxdl.net import takes_train
 
 # What a detector draws its examples from; where it takes all of them nothing depends on it.
@@ -86,7 +87,7 @@ def _check_training(case: Case, module: Any, variables: Any, xs: Any, want: Any,
     params, memory = variables['params'], {k: v for k, v in variables.items() if k != 'params'}
     # Without norms training differs in dropout and auxiliary heads only, which not all sizes fit.
     options = _call(case)
-    if memory and takes_train(module, options.get('method')):
+    if memory and not case.call and takes_train(module, options.get('method')):
         options['train'] = True
 
     # Everything is an argument: XLA would compute a network of constants while it compiles.
@@ -108,13 +109,19 @@ def _check_training(case: Case, module: Any, variables: Any, xs: Any, want: Any,
     with nn.intercept_methods(keep):
         lowered = jax.jit(jax.grad(loss, has_aux=True)).lower(params, memory, xs)
     gradients, after = lowered.compile(AS_USERS)(params, memory, xs)
-    names = sorted(name for name in want['shapes'] if not name.endswith(('_mean', '_var')))
+    names = sorted(parameters_of(case))
     close(case, as_theirs(gradients, memory), names, want[f'{kind} gradients'])
+    names = sorted(name for name in want['shapes'] if name.endswith(golden.MOVING))
     if f'{kind} statistics' not in want:
-        assert not memory
+        assert not names
         return
-    names = sorted(name for name in want['shapes'] if name.endswith(('_mean', '_var')))
     close(case, as_theirs(params, after), names, want[f'{kind} statistics'])
+
+
+def parameters_of(case: Case) -> set[str]:
+    """The tensors that have a gradient."""
+    found = places(interop.reference(case.arch, case.layout, case.config), case.config)
+    return {place.name for path, (_, place) in found.items() if path[0] == 'params'}
 
 
 def close(case: Case, arrays: dict[str, Any], names: list[str], want: np.ndarray) -> None:
