@@ -202,6 +202,16 @@ def wasserstein_generator(fake: Any, *, weights: Any = None) -> Array:
     return _mean(-x, w)
 
 
+def hinge_discriminator(real: Any, fake: Any, *, weights: Any = None) -> Array:
+    """Discriminator's loss: max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (Miyato et al. 2018, eq. 16).
+
+    real, fake: scores D(x), D(G(z)) of one shape. The generator's is `wasserstein_generator`
+    (eq. 17).
+    """
+    x, y, w = _pair(real, fake, weights)
+    return _mean(jax.nn.relu(1 - x) + jax.nn.relu(1 + y), w)
+
+
 def gradient_penalty(
     critic: Callable[[Array], Array], real: Any, fake: Any, key: Key, *, weights: Any = None
 ) -> Array:
@@ -219,33 +229,15 @@ def gradient_penalty(
     return _mean((norm - 1) ** 2, w)
 
 
-def r1_penalty(score: Callable[[Array], Array], real: Any, *, weights: Any = None) -> Array:
-    """R1 (Mescheder et al. 2018, eq. 9): l = |grad D(x)|^2 at real rows x, times their gamma / 2.
+def r1_penalty(critic: Callable[[Array], Array], real: Any, *, weights: Any = None) -> Array:
+    """R1 (Mescheder et al. 2018, eq. 9): l = |grad D(x)|^2 at real x, times their gamma / 2.
 
-    score(rows) -> logits, one for each row. real: rows x [B, ...].
+    critic(rows) -> values, one for each row, each of its own row alone: no BatchNorm in it.
+    real: rows [B, ...]. weights: [B].
     """
-    x = _float(real)
-    w = _spread(weights, x.shape[:1])
-    x = _kept(x, w)
-    gradient = jax.grad(lambda x: score(x).sum())(x)
+    x, _, w = _pair(real, real, weights, axes=1)
+    gradient = jax.grad(lambda u: critic(u).sum())(x)
     return _mean((gradient.reshape(len(x), -1) ** 2).sum(1), w)
-
-
-def path_lengths(generate: Callable[[Array], Array], styles: Any, key: Key) -> Array:
-    """How far images go for a step of their styles (Karras et al. 2020, section 3.2), [B].
-
-        a = |J^T y|,  J = dG(w) / dw,  y ~ N(0, I) / sqrt(H W)
-
-    generate(styles) -> images [B, H, W, C], each of its own row alone. styles: [B, L, W], one for
-    each of L layers; over layers the length is the root of the mean square. Its penalty is
-    (a - E[a])^2, with a running mean for E[a].
-    """
-    w = _float(styles)
-    images, back = jax.vjp(generate, w)
-    y = jax.random.normal(key, images.shape, images.dtype) / math.sqrt(math.prod(images.shape[1:3]))
-    (gradient,) = back(y)
-    # safe_norm: images that do not depend on their styles have length 0.
-    return optax.safe_norm(gradient.reshape(len(w), -1), 0.0, axis=1) / math.sqrt(w.shape[1])
 
 
 def ctc(
@@ -278,6 +270,23 @@ def ctc(
     y = jnp.where(missing, blank, y)
     losses = optax.ctc_loss(x, past.astype(x.dtype), y, missing.astype(x.dtype), blank_id=blank)
     return _mean(losses, w)
+
+
+def path_lengths(generate: Callable[[Array], Array], styles: Any, key: Key) -> Array:
+    """How far images go for a step of their styles (Karras et al. 2020, section 3.2), [B].
+
+        a = |J^T y|,  J = dG(w) / dw,  y ~ N(0, I) / sqrt(H W)
+
+    generate(styles) -> images [B, H, W, C], each of its own row alone. styles: [B, L, W], one for
+    each of L layers; over layers the length is the root of the mean square. Its penalty is
+    (a - E[a])^2, with a running mean for E[a].
+    """
+    w = _float(styles)
+    images, back = jax.vjp(generate, w)
+    y = jax.random.normal(key, images.shape, images.dtype) / math.sqrt(math.prod(images.shape[1:3]))
+    (gradient,) = back(y)
+    # safe_norm: images that do not depend on their styles have length 0.
+    return optax.safe_norm(gradient.reshape(len(w), -1), 0.0, axis=1) / math.sqrt(w.shape[1])
 
 
 def _float(x: Any) -> Array:
