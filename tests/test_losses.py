@@ -15,6 +15,7 @@ import jaxdl.losses
 losses = Jitted(jaxdl.losses)
 
 RNG = np.random.default_rng(0)
+KEY = jax.random.key(0)
 ROWS, CLASSES = 6, 4
 LOGITS = RNG.normal(size=(ROWS, CLASSES)) * 2
 LABELS = RNG.integers(0, CLASSES, ROWS)
@@ -415,6 +416,62 @@ def test_gradient_penalty_is_taken_between_real_and_fake():
     assert (e > 0).all() and (e < 1).all() and len(np.unique(e[:, 0].round(4))) == 4
     norms = np.sqrt((u[:4] ** 2).sum((1, 2)))
     np.testing.assert_allclose(value, ((norms - 1) ** 2).mean(), rtol=1e-5)
+
+
+def small_generator(styles):
+    """[B, L, W] -> images [B, 2, 3, 1], each of its own row."""
+    mix = np.random.default_rng(5).normal(size=(2 * 3, 2 * 4))
+    return jnp.tanh(styles.reshape(len(styles), -1) @ mix.T.astype(styles.dtype)).reshape(
+        -1, 2, 3, 1
+    )
+
+
+def test_path_lengths_are_those_of_finite_differences():
+    """|J^T y| with J column by column, and the y that is drawn from the key."""
+    key, styles = jax.random.key(2), RNG.normal(size=(3, 2, 4)) / 2
+    found = losses.path_lengths(small_generator, styles.astype(np.float32), key)
+    y = np.asarray(jax.random.normal(key, (3, 2, 3, 1))) / np.sqrt(6)
+    step, gradient = 1e-3, np.zeros(styles.shape)
+    for index in np.ndindex(styles.shape[1:]):
+        ahead, behind = styles.copy(), styles.copy()
+        ahead[:, *index] += step
+        behind[:, *index] -= step
+        with jax.enable_x64(True):
+            change = np.asarray(small_generator(jnp.asarray(ahead))) - np.asarray(
+                small_generator(jnp.asarray(behind))
+            )
+        gradient[:, *index] = (change * y).sum((1, 2, 3)) / (2 * step)
+    want = np.sqrt((gradient**2).sum(2).mean(1))
+    np.testing.assert_allclose(found, want, rtol=1e-4)
+
+
+def test_r1_is_that_of_finite_differences():
+    x, mask, step = RNG.normal(size=(4, 3, 2)), np.array([1, 1, 0, 1]), 1e-3
+
+    def critic(x):
+        return jnp.tanh(x[:, 0] * x[:, 1]).sum(1) + (x[:, 2] ** 3).sum(1)
+
+    gradient = np.zeros(x.shape)
+    for index in np.ndindex(x.shape[1:]):
+        ahead, behind = x.copy(), x.copy()
+        ahead[:, *index] += step
+        behind[:, *index] -= step
+        with jax.enable_x64(True):
+            change = np.asarray(critic(jnp.asarray(ahead)) - critic(jnp.asarray(behind)))
+        gradient[:, *index] = change / (2 * step)
+    want = mean((gradient**2).sum((1, 2)), mask)
+    found = losses.r1_penalty(critic, x.astype(np.float32), weights=mask)
+    np.testing.assert_allclose(found, want, rtol=1e-4)
+
+
+def test_the_path_length_of_what_ignores_its_style_is_zero_and_has_a_gradient():
+    def total(scale):
+        return losses.path_lengths(
+            lambda s: jnp.zeros((2, 4, 4, 1)) + scale * 0 * s.sum(), jnp.ones((2, 1, 3)), KEY
+        ).sum()
+
+    value, slope = jax.jit(jax.value_and_grad(total))(1.0)
+    assert value == 0 and slope == 0
 
 
 @pytest.mark.parametrize(
