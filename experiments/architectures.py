@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -30,8 +30,15 @@ from jaxdl.files import write_bytes, write_json
 from jaxdl.models.alexnet import AlexNet, alexnet2014
 from jaxdl.models.bert import bert_base, bert_large
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
+from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.faster_rcnn import fasterrcnn_resnet50_fpn
 from jaxdl.models.fcn import FCNHead, fcn8s, fcn16s, fcn32s, fcn_resnet50
+from jaxdl.models.gan import (
+    PerceptronGenerator,
+    leaky_discriminator,
+    leaky_generator,
+    perceptron_discriminator,
+)
 from jaxdl.models.googlenet import GoogLeNet, googlenet_bn
 from jaxdl.models.gpt import gpt2, gpt2_large, gpt2_medium, gpt2_xl
 from jaxdl.models.inception import InceptionV3
@@ -56,6 +63,7 @@ from jaxdl.models.resnet import (
 )
 from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, TextCNN
 from jaxdl.models.seq2seq import Seq2Seq
+from jaxdl.models.stylegan2 import StyleGAN2, StyleGAN2Discriminator
 from jaxdl.models.transformer import transformer_base, transformer_big
 from jaxdl.models.unet import UNet, unet_original
 from jaxdl.models.vgg import (
@@ -81,8 +89,8 @@ from jaxdl.study import Count, Rate
 class Architecture(NamedTuple):
     """A network at the size of input it was published with.
 
-    input: (H, W, C) of an image, (T, D) of steps, or (T,) of tokens. inputs: how many of them it
-        takes, 2 for source and target.
+    input: (H, W, C) of an image, (T, D) of steps, or (T,) of what it `reads`: tokens, or the
+        latents of a generator. inputs: how many of them it takes, 2 for source and target.
     parameters, gmacs: as they were published, to as many digits; '' where they were not. source:
     where. gmacs are 10^9 multiply-adds.
     """
@@ -93,17 +101,19 @@ class Architecture(NamedTuple):
     gmacs: str = ''
     source: str = ''
     inputs: int = 1
+    reads: Literal['tokens', 'latents'] = 'tokens'
 
     def shapes(self, batch: int) -> list[jax.ShapeDtypeStruct]:
         """What it is called on."""
-        kind = np.int32 if len(self.input) == 1 else np.float32
+        tokens = len(self.input) == 1 and self.reads == 'tokens'
+        kind = np.int32 if tokens else np.float32
         return [jax.ShapeDtypeStruct((batch, *self.input), kind)] * self.inputs
 
     def size(self) -> str:
         """Its input in words."""
         if len(self.input) > 1:
             return 'x'.join(map(str, self.input))
-        return ' + '.join([str(*self.input)] * self.inputs) + ' tokens'
+        return ' + '.join([str(*self.input)] * self.inputs) + f' {self.reads}'
 
 
 FOLDER = Path(__file__).parent
@@ -206,6 +216,20 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         'gpt2_medium': A(gpt2_medium, TEXT, '354,823,168', source=HF),
         'gpt2_large': A(gpt2_large, TEXT, '774,030,080', source=HF),
         'gpt2_xl': A(gpt2_xl, TEXT, '1,557,611,200', source=HF),
+    },
+    'generators': {
+        'gan_generator': A(PerceptronGenerator, (100,), reads='latents'),
+        'gan_discriminator': A(perceptron_discriminator, DIGIT),
+        'leaky_generator': A(leaky_generator, (100,), reads='latents'),
+        'leaky_discriminator': A(leaky_discriminator, DIGIT),
+        'dcgan_generator': A(
+            DCGANGenerator, (100,), '3,576,704', source='PyTorch', reads='latents'
+        ),
+        'dcgan_discriminator': A(DCGANDiscriminator, (64, 64, 3), '2,765,568', source='PyTorch'),
+        'stylegan2': A(StyleGAN2, (512,), '30,370,060', source='authors', reads='latents'),
+        'stylegan2_discriminator': A(
+            StyleGAN2Discriminator, (1024, 1024, 3), '29,012,513', source='authors'
+        ),
     },
 }
 

@@ -31,11 +31,10 @@ from jaxdl.data.sets.mnist import mnist
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import Table, from_arrays
 from jaxdl.game import ema
-from jaxdl.metrics.generators import ClassesSeen, Frechet
 from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.judge import Judge
 from jaxdl.models.stylegan2 import StyleGAN2, StyleGAN2Discriminator
-from jaxdl.objectives.adversarial import NON_SATURATING, adversarial
+from jaxdl.objectives.adversarial import NON_SATURATING, adversarial, quality
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.stylegan2 import stylegan2
 from jaxdl.samples import Images, unit
@@ -64,24 +63,9 @@ def beside_latents(table: Table, rows: int) -> Table:
     return from_arrays({**columns, 'noise': noise}, name=f'{table.name} beside latents')
 
 
-def paint(nets, z, *more, method=None):
-    """Images of latents by the generator's slow copy; StyleGAN2's with constant noise."""
-    net = nets['generator'].shadow
-    if isinstance(net.module, StyleGAN2):
-        method = method or 'still'
-    return net(z, *more, method=method)[0]
-
-
-def measure(nets, batch, key):
-    """The Fréchet distance of the judge's features, and how many digits it sees."""
-    fake, judge = paint(nets, batch['noise']), nets['judge']
-    real_features, _ = judge(batch['x'], method='features')
-    fake_features, _ = judge(fake, method='features')
-    logits, _ = judge(fake_features, method='classify')
-    return {
-        'frechet': Frechet.of(real_features, fake_features, batch['mask']),
-        'classes': ClassesSeen.of(logits, batch['mask']),
-    }
+def paint(nets, *inputs, method=None):
+    """Images by the generator's slow copy."""
+    return nets['generator'].shadow(*inputs, method=method)[0]
 
 
 def show(nets, batch, key):
@@ -90,7 +74,7 @@ def show(nets, batch, key):
     seen, _ = nets['judge'](x := paint(nets, z))
     found = {'samples': Images(unit(x), labels=seen.argmax(-1), columns=10)}
     if isinstance(nets['generator'].module, StyleGAN2):
-        found['truncated to 0.5'] = Images(unit(paint(nets, z, 0.5)), columns=10)
+        found['truncated to 0.5'] = Images(unit(paint(nets, z, 0.5, method='still')), columns=10)
         found['coarse styles of the left, fine ones of the top'] = mixed(nets, z[:6], z[6:12])
     return found
 
@@ -158,7 +142,7 @@ def trial(
         task = stylegan2(
             StyleGAN2(size, 1, LATENTS, base=base, most=maps),
             StyleGAN2Discriminator(size, base=base, most=maps),
-            measure,
+            quality(),
             lr=lr,
             r1=1.0,
             r1_every=max(1, 16 // penalties),
@@ -172,7 +156,7 @@ def trial(
         task = adversarial(
             DCGANGenerator(channels=1, width=maps, stages=stages),
             DCGANDiscriminator(width=maps, stages=stages),
-            measure,
+            quality(),
             rules=NON_SATURATING,
             noise=LATENTS,
             generator_opt=opt,

@@ -249,7 +249,7 @@ def _descended(
         net, grads, metrics = gradient(seat.net, batch, key)
     else:
         net, grads, metrics = _accumulated(gradient, seat.net, batch, key, player.accumulate)
-    return descend(player, seat._replace(net=net), grads), metrics
+    return move(player, seat._replace(net=net), grads), metrics
 
 
 # The scope of what is computed in one of n steps, which `jaxdl.engine.cost` counts as an nth.
@@ -331,11 +331,6 @@ def _told(value: Any) -> str:
 
 
 def move(player: Player, seat: Seat, grads: Any) -> Seat:
-    """The seat after its net has moved against `grads`, and its shadow has followed."""
-    return follow(player, descend(player, seat, grads))
-
-
-def descend(player: Player, seat: Seat, grads: Any) -> Seat:
     """The seat after its net has moved against `grads`; its turn is not over."""
     assert player.opt is not None
     updates, opt = player.opt.update(grads, seat.opt, seat.net.params)

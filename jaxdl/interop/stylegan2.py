@@ -12,7 +12,6 @@ from collections.abc import Mapping
 import flax.linen as nn
 
 from jaxdl.interop.reference import (
-    SAME,
     TORCH,
     Axes,
     Place,
@@ -44,22 +43,19 @@ def _generating(prefix: str = '') -> Rule:
     def rename(path: str) -> str:
         return re.sub(r'\b(b\d+)_', r'\1.', path).replace('/', '.')
 
-    def own(lie: Axes = SAME) -> object:
-        def place(layer: str, name: str) -> Place:
-            return Place(f'{rename(layer)}.{name}', lie)
-
-        return place
+    def own(layer: str, name: str) -> Place:
+        return Place(f'{rename(layer)}.{name}')
 
     def first() -> Place:
-        return Place(f'{prefix}b4.const'.replace('/', '.'), CHANNELS_FIRST)
+        return Place(f'{rename(prefix)}b4.const', CHANNELS_FIRST)
 
     return layered(
         TORCH,
         rename,
         axes={r'.*b\d+_conv0/kernel': MIRRORED},
         places={
-            r'(.*)/(noise_strength|noise_const)': own(),
-            r'(mapping)/(w_avg)': own(),
+            r'(.*)/(noise_strength|noise_const)': own,
+            r'(mapping)/(w_avg)': own,
             r'w_avg': lambda: Place('w_avg'),
             rf'{prefix}const': first,
         },

@@ -129,7 +129,7 @@ def modulate(
 class MappingNetwork(nn.Module):
     """z to w: normalised to length sqrt(latent), then dense layers that learn slowly.
 
-    Its memory is w's running mean, to which `truncate` draws.
+    Its memory is w's running mean, towards which `StyleGAN2.truncate` draws.
     decay: of that mean.
     """
 
@@ -254,8 +254,9 @@ class SynthesisNetwork(nn.Module):
 class StyleGAN2(nn.Module):
     """The generator: z to a style w, which every layer of the synthesis is told.
 
-        images, net = net(z, key=key, train=True)      # noise from the key; w's mean moves
-        images, _ = net(z, 0.7, method='still')        # constant noise, truncated
+        images, net = net(z, key=key, train=True)  # noise is drawn; w's mean moves
+        images, _ = net(z)                         # constant noise
+        images, _ = net(z, 0.7, method='still')    # and truncated styles
 
     latent: of z and of w alike. depth: layers of the mapping network. The rest is as in
     `SynthesisNetwork`.
@@ -278,8 +279,12 @@ class StyleGAN2(nn.Module):
         self.mapping = MappingNetwork(self.latent, self.depth)
         self.synthesis = SynthesisNetwork(self.size, self.channels, self.base, self.most)
 
-    def __call__(self, z: Array, *, noise: Noise = 'drawn', train: bool = False) -> Array:
-        """[B, latent] -> images [B, size, size, channels]."""
+    def __call__(self, z: Array, *, noise: Noise | None = None, train: bool = False) -> Array:
+        """[B, latent] -> images [B, size, size, channels].
+
+        noise: None is drawn in training, and constant otherwise.
+        """
+        noise = noise or ('drawn' if train else 'constant')
         return self.synthesis(self.spread(self.mapping(z, train=train)), noise=noise)
 
     def map(self, z: Array, *, train: bool = False) -> Array:

@@ -81,7 +81,7 @@ def _along(
     def shifted(start: int) -> Array:
         return lax.slice_in_dim(x, start + low, start + low + each, down, axis)
 
-    made = [sum((w * shifted(s) for s, w in phase), jnp.zeros(())) for phase in phases]
+    made = [sum((w * shifted(s) for s, w in phase), jnp.zeros((), x.dtype)) for phase in phases]
     if up == 1:
         return made[0]
     shape = [*x.shape[:axis], up * each, *x.shape[axis + 1 :]]

@@ -59,13 +59,13 @@ def stylegan2(
 
     def style(net: Net, key: Key, rows: int, *, train: bool) -> tuple[jax.Array, Net]:
         """Styles [rows, layers, latent] of new z, a share of them mixed."""
-        z, other = jax.random.normal(key_for(key, 'z'), (2, rows, generator.latent))
+        z = jax.random.normal(key_for(key, 'z'), (2 * rows, generator.latent))
         w, net = net(z, method='map', train=train)
-        second, _ = net(other, method='map')
+        first, second = jnp.split(w, 2)
         crossover = jax.random.randint(key_for(key, 'crossover'), (rows,), 1, generator.layers)
         mixed = jax.random.uniform(key_for(key, 'mixed'), (rows,)) < mixing
         crossover = jnp.where(mixed, crossover, generator.layers)
-        return net(w, second, crossover, method='mix')[0], net
+        return net(first, second, crossover, method='mix')[0], net
 
     def paint(net: Net, styles: jax.Array, key: Key) -> jax.Array:
         return net(styles, key=key_for(key, 'generator'), method='synthesise')[0]

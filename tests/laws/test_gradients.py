@@ -22,8 +22,10 @@ from jaxdl.errors import DataMissingError
 from jaxdl.models import googlenet
 from jaxdl.models.alexnet import AlexNet
 from jaxdl.models.bert import BERT
+from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.faster_rcnn import BoxHead, BoxHidden, FasterRCNN
 from jaxdl.models.fcn import FCN, DilatedFCN
+from jaxdl.models.gan import PerceptronGenerator
 from jaxdl.models.googlenet import GoogLeNet
 from jaxdl.models.gpt import GPT
 from jaxdl.models.inception import InceptionV3
@@ -32,6 +34,7 @@ from jaxdl.models.mlp import MLP
 from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet, Stages, cifar_stem, resnet18
 from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, TextCNN
 from jaxdl.models.seq2seq import Seq2Seq
+from jaxdl.models.stylegan2 import StyleGAN2, StyleGAN2Discriminator
 from jaxdl.models.transformer import Transformer
 from jaxdl.models.unet import UNet, no_norm
 from jaxdl.models.vgg import VGG, vgg11_bn
@@ -83,8 +86,22 @@ def narrow(it: Architecture) -> Narrow:
     """A narrow and shallow network of the same family."""
     if len(it.input) == 3:
         return narrow_image(it.build(), it.input)._replace(tail=it.input[2:])
+    if it.reads == 'latents':
+        return Narrow(narrow_generator(it.build()), SEQUENCES)
     words = WORDS if len(it.input) == 1 else 0
     return Narrow(narrow_sequence(it.build()), SEQUENCES, it.input[1:], words, it.inputs)
+
+
+def narrow_generator(module: Any) -> nn.Module:
+    """A narrow network of the same family, for latents."""
+    match module:
+        case PerceptronGenerator():
+            return module.clone(image=(5, 4, 1))
+        case DCGANGenerator():
+            return module.clone(width=24, stages=2)
+        case StyleGAN2():
+            return module.clone(size=16, latent=8, depth=2, base=384, most=24)
+    raise NotImplementedError(type(module).__name__)
 
 
 def narrow_sequence(module: Any) -> nn.Module:
@@ -117,6 +134,12 @@ def narrow_image(module: Any, image: Shape) -> Narrow:
     match module:
         case MLP():
             return Narrow(module.clone(features=(64, 32, 10)), DIGITS)
+        case DCGANDiscriminator():
+            slim = module.clone(width=24, stages=2, last=7)
+            return Narrow(slim, ((8, 28, 28), (3, 28, 28), (16, 28, 28)))
+        case StyleGAN2Discriminator():
+            slim = module.clone(size=16, base=384, most=24)
+            return Narrow(slim, ((8, 16, 16), (3, 16, 16), (4, 16, 16)))
         case LeNet5():
             return Narrow(module, ((8, 32, 32), (3, 32, 32), (16, 32, 32)))
         case LeNet():
