@@ -220,6 +220,8 @@ def _turn(
     if player.lazy is not None:
         key = key_for(key, 'lazy')
         seat, more = _lazily(name, player, player.lazy, key, {**state, name: seat}, batch)
+        if twice := sorted({*metrics} & {*more}):
+            raise UsageError(f'player {name!r}: both of its losses measure {twice[0]!r}')
         metrics = {**metrics, **more}
     return {**state, name: follow(player, seat)}, metrics
 

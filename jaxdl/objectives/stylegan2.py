@@ -51,7 +51,9 @@ def stylegan2(
     In training metrics are 'critic/r1', the penalty itself, and 'generator/path_length'.
     Raises UsageError for a share that is none, and where penalty or part are below what is allowed.
     """
-    for name, value, least in (('r1', r1, 0), ('path', path, 0), ('path_part', path_part, 1)):
+    bounds = [('r1', r1, 0), ('path', path, 0), ('path_part', path_part, 1)]
+    bounds += [('r1_every', r1_every, 1), ('path_every', path_every, 1)]
+    for name, value, least in bounds:
         if not value >= least:
             raise UsageError(f'stylegan2: {name} is {value}; it is {least} or more')
     if not 0 <= mixing <= 1:

@@ -14,9 +14,9 @@ from jaxdl.models.stylegan2 import (
     StyleGAN2Discriminator,
     SynthesisNetwork,
     batch_deviation,
-    modulate,
 )
 from jaxdl.net import Net
+from jaxdl.nn.equalised import modulate
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)

@@ -88,7 +88,7 @@ def test_a_rare_move_costs_its_share():
         ({'mixing': 1.5}, 'mixing is 1.5; it is a share'),
         ({'r1': -1.0}, 'r1 is -1.0; it is 0 or more'),
         ({'path_part': 0}, 'path_part is 0; it is 1 or more'),
-        ({'path_every': 0}, "player 'generator': every is 0; it must be a whole number"),
+        ({'path_every': 0}, 'path_every is 0; it is 1 or more'),
     ],
 )
 def test_what_is_not_allowed_is_one_line(options, line):
