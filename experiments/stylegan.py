@@ -30,7 +30,7 @@ from jaxdl.data.augment import standardise
 from jaxdl.data.sets.mnist import mnist
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import Table, from_arrays
-from jaxdl.game import ema
+from jaxdl.game import Player, ema
 from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.judge import Judge
 from jaxdl.models.stylegan2 import StyleGAN2, StyleGAN2Discriminator
@@ -136,7 +136,7 @@ def trial(
         every=judging,
         name='judge',
     )
-    slow, judges = ema(decay), {'judge': JUDGE}
+    slow, judges = ema(decay), {'judge': Player(JUDGE, None, None, lambda batch: (batch['x'],))}
     if network == 'stylegan2':
         base = 8 * maps
         task = stylegan2(

@@ -216,7 +216,7 @@ class StyleGAN2(nn.Module):
 
     def truncate(self, w: Array, psi: float | Array) -> Array:
         """E[w] + psi (w - E[w]) (Karras et al. 2019, appendix B), [B, latent] of both."""
-        mean = self.get_variable('averages', 'mapping')['w_avg'][None]
+        mean: Array = self.get_variable('averages', 'mapping')['w_avg'][None]
         return mean + psi * (w - mean)
 
     def still(self, z: Array, psi: float | Array = 1.0) -> Array:

@@ -95,13 +95,13 @@ def modulate(
     convolve: Callable[[Array, Array], Array] = convolve,
     demodulate: bool = True,
 ) -> Array:
-    """A convolution with kernels of each image's own (section 2.2, eq. 1 and 3).
+    """A convolution with kernels of each image's own (Karras et al. 2020, eq. 1 and 3).
 
         w'_ijk = s_i w_ijk,   w''_ijk = w'_ijk / sqrt(sum_ik w'_ijk^2 + 1e-8)
 
     x [B, H, W, I], kernel [k, k, I, O], style s [B, I] -> [B, H', W', O]. What s does to inputs and
-    the root to outputs is done to the images: equal, because a convolution is linear, and batches
-    need no group for each image, which took 5 times as long on CPU.
+    the root to outputs is done to the images: equal, because a convolution is linear. With kernels
+    it would be a convolution with a group for each image, which XLA:CPU runs slowly.
     demodulate: whether to divide by the root: then the outputs for x ~ N(0, 1) have variance one.
     """
     y = convolve(x * style[:, None, None], kernel)

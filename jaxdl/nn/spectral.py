@@ -12,7 +12,7 @@ Constraint = Callable[..., Map]  # (layer, *, train) -> what is called in its pl
 
 def unconstrained(layer: nn.Module, *, train: bool) -> Map:
     """The layer as it is."""
-    return layer  # type: ignore[return-value]  # a Linen layer is called with its input
+    return layer
 
 
 def spectral(layer: nn.Module, *, train: bool) -> Map:
@@ -20,7 +20,8 @@ def spectral(layer: nn.Module, *, train: bool) -> Map:
 
     sigma(W) is the largest singular value of W, the kernel as a matrix [kh kw I, O]: v W u^T,
     with u and v by one step of power iteration in each call (algorithm 1). u [1, O] and sigma are
-    memory, under 'batch_stats', which changes in training. A bias is left alone.
+    memory, under 'batch_stats', which changes in training. A bias is left alone. Linen divides the
+    initial kernel as well, by its first estimate.
 
     Give it to a network that has a `constraint`: ``Discriminator(constraint=spectral)``.
     """

@@ -43,7 +43,7 @@ def adversarial(
     r1: float = 0.0,
     condition: str | None = None,
     classes: int | Sequence[str] | None = None,
-    judges: Mapping[str, nn.Module] = MappingProxyType({}),
+    judges: Mapping[str, Player] = MappingProxyType({}),
     shadow: Shadow | None = None,
 ) -> Task:
     """A GAN: generator(z [B, noise]) against critic(x [B, ...]) -> scores [B, 1].
@@ -57,7 +57,7 @@ def adversarial(
     condition: a column of the batch that both are told (Mirza and Osindero 2014, eq. 2):
         generator(z, y) against critic(x, y). Real and generated rows have the same. classes: how
         many or their names, where it is class numbers, which are then checked.
-    judges: networks without a loss that evaluations see beside the two, such as the classifier of
+    judges: players without a loss that evaluations see beside the two, such as the classifier of
         the phase before: see `quality`, and ``graft(nets={'judge': 'net'})``.
     """
     if classes is not None and condition is None:
@@ -105,10 +105,7 @@ def adversarial(
     players = {
         'critic': Player(critic, critic_loss, critic_opt, images, turns=critic_turns),
         'generator': Player(generator, generator_loss, generator_opt, latents, shadow=shadow),
-        **{
-            name: Player(judge, None, None, lambda batch: (batch['x'],))
-            for name, judge in judges.items()
-        },
+        **judges,
     }
     task = game(players, measure)
     if condition is None or classes is None:

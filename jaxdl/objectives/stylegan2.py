@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -33,7 +32,7 @@ def stylegan2(
     path_every: int = 4,
     path_part: int = 2,
     mixing: float = 0.9,
-    judges: Mapping[str, nn.Module] = MappingProxyType({}),
+    judges: Mapping[str, Player] = MappingProxyType({}),
     shadow: Shadow | None = None,
 ) -> Task:
     """StyleGAN2 (Karras et al. 2020): the players 'critic', who moves first, and 'generator'.
@@ -45,7 +44,7 @@ def stylegan2(
     path: weight of the path length penalty (section 3.2, eq. 4), after every `path_every`-th turn
         of the generator, on one of `path_part` parts of a batch. Of both penalties 0 is none.
     mixing: the share of images that have two styles (Karras et al. 2019, section 3.1).
-    judges: networks without a loss that evaluations see beside the two, as in `adversarial`.
+    judges: players without a loss that evaluations see beside the two, as in `adversarial`.
     shadow: a slow copy of the generator, the one to look at: `ema(0.999)`.
 
     In training metrics are 'critic/r1', the penalty itself, and 'generator/path_length'.
@@ -124,9 +123,6 @@ def stylegan2(
             lazy=Lazy(path_loss, path_every) if path else None,
             memory={'path': {'length': 0.0}} if path else {},
         ),
-        **{
-            name: Player(judge, None, None, lambda batch: (batch['x'],))
-            for name, judge in judges.items()
-        },
+        **judges,
     }
     return game(players, measure)
