@@ -96,7 +96,8 @@ def narrow_generator(module: Any) -> nn.Module:
     """A narrow network of the same family, for latents."""
     match module:
         case PerceptronGenerator():
-            return module.clone(image=(5, 4, 1))
+            # Many units, all stirred upwards, would be where tanh is flat.
+            return module.clone(image=(5, 4, 1), hidden=[n // 16 for n in module.hidden])
         case DCGANGenerator():
             return module.clone(width=24, stages=2)
         case StyleGAN2():
