@@ -1,8 +1,8 @@
 """Does StyleGAN2 make better digits than a DCGAN, for the same computation?
 
 MNIST at 16x16 (TFDS `mnist`, halved and framed by a pixel). Both players of StyleGAN2 (Karras et
-al. 2020) are its published ones with few maps: 8 layers of mapping, noise, mixed styles, R1 every
-16 turns, path lengths every 4. The DCGAN (Radford et al. 2016) is so wide that a step of it takes
+al. 2020) are its published ones with few maps: 8 layers of mapping, noise, mixed styles, R1 (gamma 1)
+every 16 turns, path lengths every 4. The DCGAN (Radford et al. 2016) is so wide that a step of it takes
 as many operations, and takes as many steps. Each has the better one of two learning rates, and is
 looked at through a slow copy of its generator: that helps, and is not what is asked about.
 
@@ -10,11 +10,10 @@ The Fréchet distance is that of a small classifier's features, which is trained
 for both: no Inception network. It compares these two and nothing else. StyleGAN2 is measured with
 constant noise and whole styles, untruncated.
 
-    jaxdl run stylegan        an hour on one CPU core
+    jaxdl run stylegan        about an hour on one CPU core, by its operations; not timed yet
 
-Expected: Karras et al. (2020, table 1) have 2.84 for faces of 1024 pixels, where a progressive
-GAN has 8.04 (Karras et al. 2019, table 1); of DCGAN there are no such numbers, and of few steps
-on small digits neither.
+Expected: not known. The paper improves on the network before it, with large images and long
+training; whether any of that shows on small digits after 1,500 steps is the question.
 """
 
 import functools
@@ -38,7 +37,7 @@ from jaxdl.objectives.adversarial import NON_SATURATING, adversarial, quality
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.stylegan2 import stylegan2
 from jaxdl.samples import Images, unit
-from jaxdl.study import BatchSize, Count, Eval, Examples, Phase, Rate, Study
+from jaxdl.study import BatchSize, Count, Eval, Examples, Fraction, Phase, Rate, Study
 from jaxdl.transfer import graft
 
 LATENTS, COARSE = 32, 2  # styles of the layers at 4x4, one of colours included
@@ -104,7 +103,7 @@ def trial(
     lr: Rate = 2e-3,
     steps: Count = 1500,
     batch: BatchSize = 32,
-    decay: float = 0.995,
+    decay: Fraction = 0.995,
     examples: Examples = 60_000,
     rows: Count = 2000,
     judging: Count = 500,
