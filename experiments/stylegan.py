@@ -1,10 +1,10 @@
 """Does StyleGAN2 make better digits than a DCGAN, for the same computation?
 
 MNIST at 16x16 (TFDS `mnist`, halved and framed by a pixel). Both players of StyleGAN2 (Karras et
-al. 2020) are its published ones with few maps: 8 layers of mapping, noise, mixed styles, R1 (gamma 1)
-every 16 turns, path lengths every 4. The DCGAN (Radford et al. 2016) is so wide that a step of it takes
-as many operations, and takes as many steps. Each has the better one of two learning rates, and is
-looked at through a slow copy of its generator: that helps, and is not what is asked about.
+al. 2020) are its published ones with few maps: 8 layers of mapping, noise, mixed styles, R1 (gamma
+1) every 16 turns, path lengths every 4. The DCGAN (Radford et al. 2016) is so wide that a step of
+it takes as many operations, and takes as many steps. Each has the better one of two learning rates,
+and is looked at through a slow copy of its generator: that helps, and is not what is asked about.
 
 The Fréchet distance is that of a small classifier's features, which is trained first and the same
 for both: no Inception network. It compares these two and nothing else. StyleGAN2 is measured with
