@@ -45,15 +45,4 @@ CASES = [
         again=((3, 16, 16, 2),),
         gains={'*.weight': 2.5},
     ),
-    Case(
-        *('stylegan2', 'nvlabs', ((1, 512),), {'size': 128}),
-        gains={**STYLED, '*fc?.weight': 6.4, '*fc?.bias': 100.0},
-        call=still,
-        full=True,
-    ),
-    Case(
-        *('stylegan2_discriminator', 'nvlabs', ((4, 128, 128, 3),), {'size': 128}),
-        gains={'*.weight': 2.5},
-        full=True,
-    ),
 ]
