@@ -79,6 +79,7 @@ from jaxdl.models.resnet import (
 from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, TextCNN
 from jaxdl.models.seq2seq import Seq2Seq
 from jaxdl.models.srgan import SRDiscriminator, SRResNet
+from jaxdl.models.stylegan2 import StyleGAN2, StyleGAN2Discriminator
 from jaxdl.models.transformer import transformer_base, transformer_big
 from jaxdl.models.unet import UNet, unet_original
 from jaxdl.models.vgg import (
@@ -275,6 +276,10 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
             DCGANGenerator, (100,), '3,576,704', source='PyTorch', reads='latents'
         ),
         'dcgan_discriminator': A(DCGANDiscriminator, (64, 64, 3), '2,765,568', source='PyTorch'),
+        'stylegan2': A(StyleGAN2, (512,), '30,370,060', source='authors', reads='latents'),
+        'stylegan2_discriminator': A(
+            StyleGAN2Discriminator, (1024, 1024, 3), '29,012,513', source='authors'
+        ),
     },
     'graph': {
         # 1433 x 16 + 16 x 7; 1433 x 64 and 64 x 7, vectors of attention and biases.

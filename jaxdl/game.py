@@ -6,12 +6,14 @@ no masks and no optimizer index.
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.custom_batching import custom_vmap
 
 from jaxdl.blame import at
 from jaxdl.errors import UsageError
@@ -51,6 +53,18 @@ def periodic_copy(every: int) -> Shadow:
     return Shadow(follow)
 
 
+class Lazy(NamedTuple):
+    """One more move, down a loss of its own, after every `every`-th turn of a player.
+
+    What is dear and may be rare: StyleGAN2's penalties (Karras et al. 2020, section 4.1). The move
+    is made by the player's own optimizer, which so makes every + 1 moves in `every` turns (see
+    `jaxdl.optim.lazy_adam`). Where no move is made none is computed, and its metrics weigh nothing.
+    """
+
+    loss: Loss
+    every: int
+
+
 class Player(NamedTuple):
     """A network, the loss it descends, and how it moves.
 
@@ -63,6 +77,9 @@ class Player(NamedTuple):
     turns: turns per step. The batch then holds max(turns) minibatches, one for each turn.
     accumulate: micro-batches per turn; their gradients are averaged before the one update.
     shadow: a slow copy, seen in losses and measures as ``nets[name].shadow``.
+    lazy: a second loss, descended now and then, after the turn and before the shadow follows.
+    memory: arrays that its losses keep from turn to turn, beside the module's own memory and as a
+        collection of it: ``{'path': {'length': 0.0}}``. A loss returns the net that has the new.
     """
 
     module: nn.Module
@@ -72,6 +89,8 @@ class Player(NamedTuple):
     turns: int = 1
     accumulate: int = 1
     shadow: Shadow | None = None
+    lazy: Lazy | None = None
+    memory: Mapping[str, Any] = MappingProxyType({})
 
 
 class Seat(NamedTuple):
@@ -165,10 +184,18 @@ def _check_player(what: str, player: Player) -> None:
         raise UsageError(f'{what}: {player.shadow!r:.80} is no Shadow; ema(0.999) makes one')
     for name, least in (('turns', 0), ('accumulate', 1)):
         count = getattr(player, name)
-        if isinstance(count, bool) or not hasattr(count, '__index__') or count < least:
-            raise UsageError(
-                f'{what}: {name} is {count!r:.80}; it must be a whole number, at least {least}'
-            )
+        _check_count(f'{what}: {name}', count, least)
+    if player.lazy is not None:
+        if not isinstance(player.lazy, Lazy):
+            raise UsageError(f'{what}: {player.lazy!r:.80} is no Lazy; Lazy(loss, every=16) is one')
+        if player.loss is None:
+            raise UsageError(f'{what}: it has a lazy loss and no loss')
+        _check_count(f'{what}: every', player.lazy.every, 1)
+
+
+def _check_count(what: str, count: Any, least: int) -> None:
+    if isinstance(count, bool) or not hasattr(count, '__index__') or count < least:
+        raise UsageError(f'{what} is {count!r:.80}; it must be a whole number, at least {least}')
 
 
 def beside(task: Task, players: Mapping[str, Player]) -> Task:
@@ -209,6 +236,9 @@ def beside(task: Task, players: Mapping[str, Player]) -> Task:
 
 def _sit(player: Player, key: Key, batch: Batch) -> Seat:
     net = Net.init(player.module, key, *player.inputs(batch))
+    if taken := sorted({*player.memory} & {'params', *net.memory}):
+        raise UsageError(f'memory: the module has {taken[0]!r} of its own; take another name')
+    net = net.replace(memory={**net.memory, **jax.tree.map(jnp.asarray, dict(player.memory))})
     if player.opt is None:
         return Seat(net.replace(frozen=True), (), jnp.int32(0))
     opt = player.opt.init(net.params)
@@ -221,9 +251,22 @@ def _sit(player: Player, key: Key, batch: Batch) -> Seat:
 def _turn(
     name: str, player: Player, key: Key, state: State, batch: Batch
 ) -> tuple[State, dict[str, Metric]]:
-    seat: Seat = state[name]
     assert player.loss is not None
-    descended = player.loss
+    seat, metrics = _descended(name, player, player.loss, key, state, batch)
+    if player.lazy is not None:
+        key = key_for(key, 'lazy')
+        seat, more = _lazily(name, player, player.lazy, key, {**state, name: seat}, batch)
+        if twice := sorted({*metrics} & {*more}):
+            raise UsageError(f'player {name!r}: both of its losses measure {twice[0]!r}')
+        metrics = {**metrics, **more}
+    return {**state, name: follow(player, seat)}, metrics
+
+
+def _descended(
+    name: str, player: Player, descended: Loss, key: Key, state: State, batch: Batch
+) -> tuple[Seat, dict[str, Metric]]:
+    """The seat after one move down a loss."""
+    seat: Seat = state[name]
 
     def gradient(net: Net, batch: Batch, key: Key) -> tuple[Net, Any, dict[str, Metric]]:
         def objective(params: Any) -> tuple[jax.Array, tuple[Net, Metrics]]:
@@ -244,7 +287,50 @@ def _turn(
         net, grads, metrics = gradient(seat.net, batch, key)
     else:
         net, grads, metrics = _accumulated(gradient, seat.net, batch, key, player.accumulate)
-    return {**state, name: move(player, seat._replace(net=net), grads)}, metrics
+    return move(player, seat._replace(net=net), grads), metrics
+
+
+# The scope of what is computed in one of n steps, which `jaxdl.engine.cost` counts as an nth.
+ONE_IN = 'one_in_'
+
+
+@custom_vmap
+def _of_any_seed(due: jax.Array) -> jax.Array:
+    """Whether it is due in any of the seeds that one program trains.
+
+    They take their turns together, but under vmap each has a predicate of its own, and a cond of
+    many predicates computes both of its branches.
+    """
+    return due
+
+
+@_of_any_seed.def_vmap
+def _(size: int, batched: list[bool], due: jax.Array) -> tuple[jax.Array, bool]:
+    return due.any(), False
+
+
+def _lazily(
+    name: str, player: Player, lazy: Lazy, key: Key, state: State, batch: Batch
+) -> tuple[Seat, dict[str, Metric]]:
+    """The seat after the lazy move, if it is due, and what was measured; its loss is not."""
+    before: Seat = state[name]
+    due = (before.turn + 1) % lazy.every == 0
+
+    def moved() -> tuple[Seat, dict[str, Metric]]:
+        after, metrics = _descended(name, player, lazy.loss, key, state, batch)
+        del metrics['loss']
+        still = jax.tree.map(jnp.zeros_like, metrics)
+        return jax.tree.map(
+            lambda new, old: jnp.where(due, new, old), (after, metrics), (before, still)
+        )
+
+    measured = jax.eval_shape(moved)[1]
+
+    def stayed() -> tuple[Seat, dict[str, Metric]]:
+        return before, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), measured)
+
+    with jax.named_scope(f'{ONE_IN}{lazy.every}'):
+        return jax.lax.cond(_of_any_seed(due), moved, stayed)
 
 
 def _returned(returned: Any, nets: str, what: str) -> tuple[jax.Array, Any, Metrics]:
@@ -283,14 +369,19 @@ def _told(value: Any) -> str:
 
 
 def move(player: Player, seat: Seat, grads: Any) -> Seat:
-    """The seat after its net has moved against `grads`, and its shadow has followed."""
+    """The seat after its net has moved against `grads`; its turn is not over."""
     assert player.opt is not None
     updates, opt = player.opt.update(grads, seat.opt, seat.net.params)
-    net = seat.net.replace(params=optax.apply_updates(seat.net.params, updates))
-    turn = seat.turn + 1
+    params = optax.apply_updates(seat.net.params, updates)
+    return seat._replace(net=seat.net.replace(params=params), opt=opt)
+
+
+def follow(player: Player, seat: Seat) -> Seat:
+    """The seat at the end of its turn, after its shadow has followed."""
+    net, turn = seat.net, seat.turn + 1
     if player.shadow and net.shadow:
         net = net.replace(shadow=player.shadow.follow(net.shadow, net, turn))
-    return Seat(net, opt, turn)
+    return seat._replace(net=net, turn=turn)
 
 
 def _accumulated(

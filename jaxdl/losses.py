@@ -10,6 +10,7 @@ part in the value or the gradient, whatever stands there: padding may hold NaN. 
 float32 at least. For values per element call `optax.losses`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -284,6 +285,23 @@ def ctc(
     y = jnp.where(missing, blank, y)
     losses = optax.ctc_loss(x, past.astype(x.dtype), y, missing.astype(x.dtype), blank_id=blank)
     return _mean(losses, w)
+
+
+def path_lengths(generate: Callable[[Array], Array], styles: Any, key: Key) -> Array:
+    """How far images go for a step of their styles (Karras et al. 2020, section 3.2), [B].
+
+        a = |J^T y|,  J = dG(w) / dw,  y ~ N(0, I) / sqrt(H W)
+
+    generate(styles) -> images [B, H, W, C], each of its own row alone. styles: [B, L, W], one for
+    each of L layers; over layers the length is the root of the mean square. Its penalty is
+    (a - E[a])^2, with a running mean for E[a].
+    """
+    w = _float(styles)
+    images, back = jax.vjp(generate, w)
+    y = jax.random.normal(key, images.shape, images.dtype) / math.sqrt(math.prod(images.shape[1:3]))
+    (gradient,) = back(y)
+    # safe_norm: images that do not depend on their styles have length 0.
+    return optax.safe_norm(gradient.reshape(len(w), -1), 0.0, axis=1) / math.sqrt(w.shape[1])
 
 
 def _float(x: Any) -> Array:

@@ -58,6 +58,25 @@ def clip_weights(limit: float) -> optax.GradientTransformation:
     return optax.stateless(update)
 
 
+def lazy_adam(
+    learning_rate: float | optax.Schedule,
+    *,
+    every: int,
+    b1: float = 0.0,
+    b2: float = 0.99,
+    eps: float = 1e-8,
+) -> optax.GradientTransformation:
+    """Adam of a player who moves k + 1 times in k = `every` turns (Karras et al. 2020, app. B).
+
+    With c = k / (k + 1) it has the rate c lr and the decays b1^c and b2^c: as much is done in k
+    turns as by Adam in k moves. The defaults are StyleGAN2's. A schedule is one of turns.
+    """
+    c = every / (every + 1)
+    given = learning_rate  # mypy forgets inside the function what it is here
+    rate = (lambda count: c * given(c * count)) if callable(given) else c * given
+    return optax.adam(rate, b1**c, b2**c, eps)
+
+
 def decayed(params: Any) -> Any:
     """The parameters that weight decay is for: `optax.adamw(..., mask=decayed)`.
 

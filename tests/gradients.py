@@ -31,7 +31,13 @@ PLAIN = {'JAXDL_PLAIN_LAYERS': '1'}
 
 
 def of_task(task: Task) -> Gradients:
-    """The gradients that the players of a task's step would move against, one after another."""
+    """The gradients that the players of a task's step would move against, one after another.
+
+    Those of lazy losses too, whether it is their turn or not.
+    """
+
+    def due(name: str, player: Any, lazy: Any, *args: Any) -> Any:
+        return game._descended(name, player, lazy.loss, *args)
 
     def gradients(key: Any, state: Any, batch: Any) -> list[Any]:
         seen = []
@@ -40,7 +46,7 @@ def of_task(task: Task) -> Gradients:
             seen.append(grads)
             return seat
 
-        with mock.patch.object(game, 'move', move):
+        with mock.patch.multiple(game, move=move, _lazily=due):
             task.step(key, state, batch)
         return seen
 
@@ -58,8 +64,8 @@ def of_module(module: nn.Module, method: str | None = None) -> Gradients:
                 {**variables, 'params': params},
                 *inputs,
                 method=method,
-                mutable=['batch_stats'],
-                rngs={'dropout': key, 'sampling': key},
+                mutable=[name for name in variables if name != 'params'],
+                rngs={'dropout': key, 'sampling': key, 'noise': key},
                 **options,
             )[0]
             total = 0.0

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxdl.errors import UsageError
-from jaxdl.game import Player, Shadow, beside, ema, game, periodic_copy, supervised
+from jaxdl.game import Lazy, Player, Shadow, beside, ema, game, periodic_copy, supervised
 from jaxdl.metrics import Mean, finish
 from jaxdl.net import trainable
 from jaxdl.optim import freeze
@@ -430,3 +430,71 @@ def test_a_loss_returns_its_value_the_net_and_metrics(returned, line):
     state = task.init(KEY, {})
     with pytest.raises(UsageError, match=rf'^the loss \(.*test_game.py:\d+\): .*{line}'):
         jax.eval_shape(task.step, KEY, state, {})
+
+
+def lazily(every=3, **options):
+    """(w - 3)^2 / 2 each turn, and (w + 1)^2 / 2 after every third; both count their moves."""
+
+    def loss(nets, batch, key):
+        net = nets['net']
+        return (net.params['w'] - 3) ** 2 / 2, (nets, {})
+
+    def rare(nets, batch, key):
+        net = nets['net']
+        net = net.replace(memory={**net.memory, 'kept': {'moves': net.memory['kept']['moves'] + 1}})
+        w = net.params['w']
+        return (w + 1) ** 2 / 2, ({**nets, 'net': net}, {'w': Mean.of(w)})
+
+    player = Player(
+        Point(),
+        loss,
+        optax.sgd(0.5),
+        lambda b: (0,),
+        lazy=Lazy(rare, every),
+        memory={'kept': {'moves': 0}},
+        **options,
+    )
+    return game({'net': player}, nothing)
+
+
+def test_a_lazy_loss_is_one_more_move_after_some_turns():
+    states, metrics = run(lazily(shadow=ema(0.0)), [ONES] * 7)
+    w, want, seen = 1.0, [1.0], []
+    for turn in range(1, 8):
+        w += 0.5 * (3 - w)
+        seen.append(w if turn % 3 == 0 else np.nan)
+        w += 0.5 * (-1 - w) if turn % 3 == 0 else 0
+        want.append(w)
+    np.testing.assert_allclose([w_of(s) for s in states], want, rtol=1e-6)
+    np.testing.assert_allclose([m['w'] for m in metrics], seen, rtol=1e-6)
+    np.testing.assert_allclose(
+        [m['loss'] for m in metrics], [(a - 3) ** 2 / 2 for a in want[:-1]], rtol=1e-5
+    )
+    assert [int(s['net'].net.memory['kept']['moves']) for s in states] == [0, 0, 0, 1, 1, 1, 2, 2]
+    # The slow copy follows after both moves.
+    assert [float(s['net'].net.shadow.params['w']) for s in states] == [w_of(s) for s in states]
+
+
+def test_a_lazy_move_is_not_computed_where_it_is_not_due_of_many_seeds_too():
+    """A cond of a predicate for each seed would become a choice between two results."""
+    task = lazily()
+    keys = jax.random.split(KEY, 3)
+    state = jax.vmap(task.init, (0, None))(keys, ONES)
+    many = jax.vmap(task.step, (0, 0, None))
+    assert ' cond[' in str(jax.make_jaxpr(many)(keys, state, ONES))
+    # Of seeds at different turns each makes only the moves that it is to make.
+    state['net'] = state['net']._replace(turn=jnp.array([0, 1, 2]))
+    after, _ = jax.jit(many)(keys, state, ONES)
+    np.testing.assert_allclose(after['net'].net.params['w'], [2, 2, 0.5], rtol=1e-6)
+    np.testing.assert_array_equal(after['net'].net.memory['kept']['moves'], [0, 0, 1])
+
+
+def test_a_lazy_loss_and_kept_memory_are_checked():
+    with pytest.raises(UsageError, match='every is 0; it must be a whole number, at least 1'):
+        lazily(every=0)
+    player = Player(Layer(3), lambda *_: None, optax.sgd(1.0), lambda b: (b['x'],))
+    task = game({'a': player._replace(memory={'batch_stats': {}})}, nothing)
+    with pytest.raises(UsageError, match="the module has 'batch_stats' of its own"):
+        task.init(KEY, {'x': jnp.ones((4, 5))})
+    with pytest.raises(UsageError, match='is no Lazy'):
+        game({'a': player._replace(lazy=3)}, nothing)

@@ -15,6 +15,7 @@ import jaxdl.losses
 losses = Jitted(jaxdl.losses)
 
 RNG = np.random.default_rng(0)
+KEY = jax.random.key(0)
 ROWS, CLASSES = 6, 4
 LOGITS = RNG.normal(size=(ROWS, CLASSES)) * 2
 LABELS = RNG.integers(0, CLASSES, ROWS)
@@ -475,6 +476,43 @@ def test_hinge_losses_of_a_gan_stop_at_their_margins():
     np.testing.assert_allclose(found, (0 + 0.5 + 2 + 0 + 1 + 2) / 3, rtol=1e-6)
     slopes = jax.grad(lambda x: losses.hinge_discriminator(x, fake))(jnp.asarray(real))
     np.testing.assert_allclose(slopes, [0, -1 / 3, -1 / 3], rtol=1e-6)
+
+
+def small_generator(styles):
+    """[B, L, W] -> images [B, 2, 3, 1], each of its own row."""
+    mix = np.random.default_rng(5).normal(size=(2 * 3, 2 * 4))
+    return jnp.tanh(styles.reshape(len(styles), -1) @ mix.T.astype(styles.dtype)).reshape(
+        -1, 2, 3, 1
+    )
+
+
+def test_path_lengths_are_those_of_finite_differences():
+    """|J^T y| with J column by column, and the y that is drawn from the key."""
+    key, styles = jax.random.key(2), RNG.normal(size=(3, 2, 4)) / 2
+    found = losses.path_lengths(small_generator, styles.astype(np.float32), key)
+    y = np.asarray(jax.random.normal(key, (3, 2, 3, 1))) / np.sqrt(6)
+    step, gradient = 1e-3, np.zeros(styles.shape)
+    for index in np.ndindex(styles.shape[1:]):
+        ahead, behind = styles.copy(), styles.copy()
+        ahead[:, *index] += step
+        behind[:, *index] -= step
+        with jax.enable_x64(True):
+            change = np.asarray(small_generator(jnp.asarray(ahead))) - np.asarray(
+                small_generator(jnp.asarray(behind))
+            )
+        gradient[:, *index] = (change * y).sum((1, 2, 3)) / (2 * step)
+    want = np.sqrt((gradient**2).sum(2).mean(1))
+    np.testing.assert_allclose(found, want, rtol=1e-4)
+
+
+def test_the_path_length_of_what_ignores_its_style_is_zero_and_has_a_gradient():
+    def total(scale):
+        return losses.path_lengths(
+            lambda s: jnp.zeros((2, 4, 4, 1)) + scale * 0 * s.sum(), jnp.ones((2, 1, 3)), KEY
+        ).sum()
+
+    value, slope = jax.jit(jax.value_and_grad(total))(1.0)
+    assert value == 0 and slope == 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxdl.errors import UsageError
-from jaxdl.optim import clip_weights, decayed, freeze, path_name, paths
+from jaxdl.optim import clip_weights, decayed, freeze, lazy_adam, path_name, paths
 
 PARAMS = {
     'encoder': {
@@ -164,3 +164,26 @@ def test_weights_are_clipped_after_each_step_and_moved_before():
 def test_a_limit_must_be_positive(limit):
     with pytest.raises(UsageError, match='must be above 0'):
         clip_weights(limit)
+
+
+def test_lazy_adam_does_in_k_turns_and_a_rare_move_what_adam_does_in_k():
+    """Of a constant gradient: the way is k lr, and the first moment's memory decays as much."""
+    params = {'w': jnp.float32(0.0)}
+
+    def way(opt, moves):
+        state, w = opt.init(params), params
+        for _ in range(moves):
+            updates, state = opt.update({'w': jnp.float32(1.0)}, state, w)
+            w = optax.apply_updates(w, updates)
+        return float(w['w'])
+
+    plain, lazy = optax.adam(0.01, 0.5, 0.9), lazy_adam(0.01, every=4, b1=0.5, b2=0.9)
+    assert way(lazy, 10) == pytest.approx(way(plain, 8), rel=1e-4)
+    falling = optax.linear_schedule(0.01, 0.0, 8)
+    assert way(lazy_adam(falling, every=4), 10) == pytest.approx(
+        way(optax.adam(falling, 0.0, 0.99), 8), rel=0.1
+    )
+    state = lazy.init(params)
+    (_, after) = lazy.update({'w': jnp.float32(1.0)}, state)
+    assert float(after[0].mu['w']) == pytest.approx(1 - 0.5**0.8, rel=1e-5)
+    assert float(after[0].nu['w']) == pytest.approx(1 - 0.9**0.8, rel=1e-5)

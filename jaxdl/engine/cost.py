@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
+from jaxdl.game import ONE_IN
 from jaxdl.net import Net
 
 if TYPE_CHECKING:
@@ -61,14 +62,25 @@ class Cost(NamedTuple):
             self.scopes + Counter({name: times * n for name, n in other.scopes.items()}),
         )
 
+    def shared(self, n: int) -> 'Cost':
+        """An nth of this."""
+        return Cost(
+            self.products // n,
+            self.convolutions // n,
+            self.elementwise // n,
+            self.loops,
+            Counter({name: count // n for name, count in self.scopes.items()}),
+        )
+
 
 def cost(fn: Callable[..., Any], *args: Any) -> Cost:
     """The cost of fn(*args). `args` are arrays or `jax.ShapeDtypeStruct`s; nothing is computed.
 
-    A scan's body counts `length` times, a cond as its dearest branch, a `shard_map` body once for
-    each device. A transposed convolution counts as the convolution it transposes, so a backward
-    pass costs twice its forward pass, as in the literature; and a convolution that saves
-    multiplications (`jaxdl.nn.cpu.winograd`) as the direct one.
+    A scan's body counts `length` times; a cond as its dearest branch, and as a sixteenth of that
+    where a game makes a move in one of 16 steps; a `shard_map` body once for each device. A
+    transposed convolution counts as the convolution it transposes, so a backward pass costs twice
+    its forward pass, as in the literature; and a convolution that saves multiplications
+    (`jaxdl.nn.cpu.winograd`) as the direct one.
     """
     with jax.default_matmul_precision('highest'):  # which has the direct one, and is traced apart
         return _walk(jax.make_jaxpr(fn)(*args).jaxpr, ())
@@ -186,7 +198,9 @@ def _equation(eqn: JaxprEqn, scope: Scope) -> tuple[Cost, int]:
     inner = [_walk(jaxpr, scope) for value in params.values() for jaxpr in _jaxprs(value)]
     if inner:
         if name == 'cond':
-            return max(inner, key=lambda c: (c.products, c.elementwise)), 1
+            dearest = max(inner, key=lambda c: (c.products, c.elementwise))
+            rare = scope[-1:] and re.fullmatch(rf'{ONE_IN}(\d+)', scope[-1])
+            return dearest.shared(int(rare[1])) if rare else dearest, 1
         body = Cost(scopes=Counter())
         for each in inner:
             body = body.plus(each)

@@ -28,6 +28,7 @@ from jaxdl.interop import (
     residual,
     segmentation,
     series,
+    stylegan2,
 )
 from jaxdl.interop.reference import Reference, Shape, decode, encode, expected, places
 
@@ -46,6 +47,7 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     **graphs.REFERENCES,
     **decisions.REFERENCES,
     **image_to_image.REFERENCES,
+    **stylegan2.REFERENCES,
 }
 
 

@@ -100,7 +100,7 @@ def _write(path: Path, arrays: Mapping[str, Array]) -> None:
         write_bytes(path, file.getvalue())
     else:
         from_numpy = _safetensors(path).save
-        write_bytes(path, from_numpy({n: np.ascontiguousarray(x) for n, x in arrays.items()}))
+        write_bytes(path, from_numpy({n: np.asarray(x, order='C') for n, x in arrays.items()}))
 
 
 def is_weights(arrays: Mapping[str, Array]) -> bool:

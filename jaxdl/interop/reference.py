@@ -262,7 +262,7 @@ def encode(
         if (there := tuple(np.shape(flat[path]))) != shape:
             raise UsageError(f'array {name!r} has shape {list(there)}, not {list(shape)}')
         array = place.axes.theirs(floats(name, flat[path]))
-        parts.setdefault(place.name, {})[place.part] = np.ascontiguousarray(array)
+        parts.setdefault(place.name, {})[place.part] = np.asarray(array, order='C')
         axis[place.name] = place.axis
     return {
         name: np.concatenate([pieces[i] for i in sorted(pieces)], axis[name])

@@ -204,6 +204,8 @@ def _moves(player: Mapping[str, Any]) -> str:
     words += f'; {player["turns"]} turns a step' if player['turns'] != 1 else ''
     if player['accumulate'] != 1:
         words += f'; gradients averaged over {player["accumulate"]} parts of the batch'
+    if every := player.get('lazy'):  # results from before there were any do not say
+        words += f'; after every {every} turns one more move, down a loss that is only taken then'
     return str(words)
 
 

@@ -113,6 +113,7 @@ def _player(name: str, player: Any) -> dict[str, Any]:
         'optimizer': optimizer,
         'turns': player.turns,
         'accumulate': player.accumulate,
+        'lazy': 0 if player.lazy is None else player.lazy.every,
         'shadow': '' if player.shadow is None else _function(player.shadow.follow),
         'regularisation': regularised,
     }

@@ -50,6 +50,7 @@ from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet, Stages, cifar_st
 from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, TextCNN
 from jaxdl.models.seq2seq import Seq2Seq
 from jaxdl.models.srgan import SRDiscriminator, SRResNet
+from jaxdl.models.stylegan2 import StyleGAN2, StyleGAN2Discriminator
 from jaxdl.models.transformer import Transformer
 from jaxdl.models.unet import UNet, no_norm
 from jaxdl.models.vgg import VGG, vgg11_bn
@@ -122,6 +123,8 @@ def narrow_generator(module: Any) -> nn.Module:
             return module.clone(image=(5, 4, 1), hidden=[n // 16 for n in module.hidden])
         case DCGANGenerator():
             return module.clone(width=24, stages=2)
+        case StyleGAN2():
+            return module.clone(size=16, latent=8, depth=2, base=384, most=24)
     raise NotImplementedError(type(module).__name__)
 
 
@@ -195,6 +198,9 @@ def narrow_image(module: Any, image: Shape) -> Narrow:
         case DCGANDiscriminator():
             slim = module.clone(width=24, stages=2, last=7)
             return Narrow(slim, ((8, 28, 28), (3, 28, 28), (16, 28, 28)))
+        case StyleGAN2Discriminator():
+            slim = module.clone(size=16, base=384, most=24)
+            return Narrow(slim, ((8, 16, 16), (3, 16, 16), (4, 16, 16)))
         case LeNet5():
             return Narrow(module, ((8, 32, 32), (3, 32, 32), (16, 32, 32)))
         case LeNet():

@@ -28,6 +28,7 @@ from jaxdl.study import Phase, evaluations
 KINDS_OF_STUDIES = [
     *('catch_dqn', 'char_lm', 'detect_bccd', 'digits', 'forecast', 'regularisation', 'ring_gan'),
     *('scan', 'speech_digits', 'tagging', 'transfer', 'unet_isbi', 'cora', 'cyclegan_digits'),
+    'stylegan',
 ]
 STEPS = 4
 SEEDS = [0, 1, 2, 3]

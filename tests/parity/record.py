@@ -100,7 +100,7 @@ def skipped_of(model: Any) -> Iterator[str]:
     """Tensors that no golden has: counters, fixed positions, and those that are another again."""
     seen = set()
     for name, tensor in model.state_dict().items():
-        if name.endswith(('num_batches_tracked', 'embed_positions.weight')):
+        if name.endswith(('num_batches_tracked', 'embed_positions.weight', 'resample_filter')):
             yield name
         elif tensor.data_ptr() in seen:
             yield name
@@ -164,6 +164,8 @@ def trained(model: Any, weights: dict[str, Any], inputs: list[np.ndarray]) -> Tr
             old = (1 - momentum) * weights[name].double()
             biased = old + (buffer - old) * (n - 1) / n
             statistics[name] = golden.projection(name, biased.numpy())
+        elif name.endswith('w_avg') and not torch.equal(buffer, weights[name].double()):
+            statistics[name] = golden.projection(name, buffer.numpy())
     return Training(len(outputs), gradients, statistics)
 
 

@@ -14,6 +14,7 @@ from cases import (
     residual,
     segmentation,
     series,
+    stylegan2,
 )
 
 CASES = [
@@ -30,4 +31,5 @@ CASES = [
     *graphs.CASES,
     *decisions.CASES,
     *image_to_image.CASES,
+    *stylegan2.CASES,
 ]

@@ -25,6 +25,7 @@ from originals import (  # noqa: E402
     residual,
     segmentation,
     series,
+    stylegan2,
 )
 
 ORIGINALS = {
@@ -41,6 +42,7 @@ ORIGINALS = {
     **graphs.ORIGINALS,
     **decisions.ORIGINALS,
     **image_to_image.ORIGINALS,
+    **stylegan2.ORIGINALS,
 }
 
 
