@@ -68,6 +68,7 @@ class Cost(NamedTuple):
             self.products // n,
             self.convolutions // n,
             self.elementwise // n,
+            self.scattered // n,
             self.loops,
             Counter({name: count // n for name, count in self.scopes.items()}),
         )
