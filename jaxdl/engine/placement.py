@@ -24,6 +24,7 @@ RULES: Mapping[str, str | tuple[str, ...]] = {
     'mlp': 'tensor',
     'vocabulary': 'tensor',
 }
+WHOLE = ('embed', 'vocabulary')  # stay so where they do not divide: nothing else depends on it
 # Entries of the smallest array that is cut: smaller ones cost more to put together than to keep.
 LEAST = 1024
 
@@ -53,6 +54,8 @@ def _cut(path: Path, shape: tuple[int, ...], names: Names, axes: Axes) -> list[s
         if not isinstance(over, str) or over in laid or (parts := getattr(axes, over)) == 1:
             continue
         if shape[i] % parts:
+            if name in WHOLE:
+                continue
             raise UsageError(
                 f'--layout {axes}: {over} is {parts}, which does not divide the {shape[i]} '
                 f'{name} of {jax.tree_util.keystr(path)}; {closest(parts, shape[i])} does'

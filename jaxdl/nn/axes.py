@@ -5,17 +5,35 @@ The names are 'embed' (the width of a Transformer), 'heads', 'mlp' (hidden units
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import jax
-from flax.linen.spmd import with_logical_constraint, with_logical_partitioning
+from flax.linen.spmd import LogicallyPartitioned, with_logical_constraint
 
 Init = Callable[..., Any]
 
 
+class Named(LogicallyPartitioned):
+    """Linen's box for an array whose axes have names; who opens it lays nothing anywhere.
+
+    Linen's own puts what it holds on a mesh when it is opened, also while a kernel of several axes
+    is drawn as a matrix, which has fewer of them.
+    """
+
+    def unbox(self, apply_constraint: bool = True) -> Any:
+        """The array."""
+        return self.value
+
+
 def named(init: Init, *names: str | None) -> Init:
     """An initialiser that gives the axes of its array names, one each; None for an axis without."""
-    return with_logical_partitioning(init, names)
+
+    @wraps(init)
+    def boxed(*args: Any, **options: Any) -> Named:
+        return Named(init(*args, **options), names)
+
+    return boxed
 
 
 def over_rows(x: jax.Array) -> jax.Array:

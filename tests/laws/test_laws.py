@@ -17,6 +17,7 @@ from kinds import KINDS
 from pace import mostly_slow
 
 from jaxdl.cli.library import load, names, phases_of, resolve
+from jaxdl.engine.axes import is_axes, read_axes
 from jaxdl.engine.engine import Engine
 from jaxdl.errors import DataMissingError
 from jaxdl.metrics import finish
@@ -58,8 +59,20 @@ def phase_of(name: str) -> Phase:
 @functools.cache
 def engine(name: str, layout: str = 'vmap', chunk: int = 2, seeds: tuple = tuple(SEEDS)) -> Engine:
     phase = phase_of(name)
-    scan = chunk > 1
-    return Engine(phase.task, phase.train, seeds=seeds, layout_name=layout, chunk=chunk, scan=scan)
+    options = {'seeds': seeds, 'chunk': chunk, 'scan': chunk > 1}
+    if is_axes(layout):
+        rows = Engine(phase.task, phase.train, layout_name='vmap', **options).rows
+        layout = fitting(layout, rows, len(seeds))
+    return Engine(phase.task, phase.train, layout_name=layout, **options)
+
+
+def fitting(layout: str, rows: int, seeds: int) -> str:
+    """A layout for so many rows: where they do not divide, layers are cut instead of rows."""
+    axes = read_axes(layout, seeds=seeds, devices=jax.device_count())
+    for name in ('fsdp', 'data'):
+        if rows % axes.rows:
+            axes = axes._replace(tensor=axes.tensor * getattr(axes, name), **{name: 1})
+    return str(axes)
 
 
 @functools.cache

@@ -278,7 +278,7 @@ def test_every_kind_of_task_is_told(kind):
     players = [player for it in found['phases'] for player in it['players']]
     assert players and all('custom' not in player['optimizer'] for player in players)
     notes = [note for it in found['phases'] for note in it['notes']]
-    told = {'kept': 'the state of the best valid/accuracy counts', 'player': 'of the last 64'}
+    told = {'kept': 'the state of the best valid/accuracy counts', 'player': 'the last 64'}
     assert not notes if kind not in told else any(told[kind] in note for note in notes)
 
 
