@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pace import mostly_slow
 
 from jaxdl.blocks import in_turn, split_blocks, stack_blocks, stored_as
 from jaxdl.checkpoint.reading import Saved
@@ -74,7 +75,7 @@ def of(name):
     return make, inputs, names, drawn(make(), *inputs)
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=mostly_slow(NETWORKS))
 def network(request):
     return of(request.param)
 
@@ -158,6 +159,7 @@ def test_blocks_begin_apart_and_drop_apart():
     assert masks.shape == (3, 64) and len({tuple(row.tolist()) for row in masks}) == 3
 
 
+@pytest.mark.slow
 def test_memory_for_time_drops_the_same():
     variables = drawn(GPT(**TEXT, context=8), TOKENS)
     for scan in (False, True):
@@ -171,7 +173,7 @@ def test_memory_for_time_drops_the_same():
         close(saving, plain)
 
 
-@pytest.mark.parametrize('name', ['gpt', 'transformer'])
+@pytest.mark.parametrize('name', mostly_slow(['gpt', 'transformer']))
 def test_it_goes_on_with_the_same_state(name):
     make, inputs, _, variables = of(name)
     module = make(scan=True)

@@ -127,6 +127,7 @@ class Parrot(nn.Module):
         return Emissions(100 * heard, lengths)
 
 
+@pytest.mark.slow
 def test_a_judge_says_what_it_hears():
     frames = jnp.zeros((2, 4, 3)).at[:, :, 0].set(jnp.array([[1, 0, 2, 9], [3, 0, 0, 9]]))
     batch = {
@@ -160,6 +161,7 @@ def test_a_judge_says_what_it_hears():
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_synthesis():
     rng = np.random.default_rng(0)
     frames = rng.normal(size=(3, 9, 4)).astype(np.float32)

@@ -28,6 +28,7 @@ def test_turns_are_taken_in_turn_and_their_times_are_of_one_step():
     assert dqn_speed.cells(10, turns) == ['10', '10,000', '500', '0.050']
 
 
+@pytest.mark.slow
 def test_the_table_is_recorded(tmp_path, monkeypatch, capsys):
     @contextmanager
     def process(words, *, parameters, program):
