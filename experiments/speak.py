@@ -37,14 +37,15 @@ from jaxdl.transfer import graft
 LONGEST = 5600  # samples; one in fifty recordings is longer, and left out
 GROUPS, REDUCTION = 15, 5  # the most that is spoken: 0.75 seconds
 SPEECH_FILTERS = mel_filters(slaney_norm=False)
-CEPSTRA = as_features(
-    partial(mfcc, filters=mel_filters(), coefficients=20), partial(frame_count, hop=HOP)
+CEPSTRA = 20
+CEPSTRAL = as_features(
+    partial(mfcc, filters=mel_filters(), coefficients=CEPSTRA), partial(frame_count, hop=HOP)
 )
 
 
 def heard(key: Key, batch: Batch) -> Batch:
     """Cepstra of mean 0 and deviation 1 in each utterance."""
-    batch = CEPSTRA(key, batch)
+    batch = CEPSTRAL(key, batch)
     return {**batch, 'x': standardised(batch['x'], batch['lengths'])}
 
 
@@ -83,7 +84,8 @@ def withheld(table: Table) -> np.ndarray:
 
 def once(table: Table) -> Table:
     """One recording of each pair: what is spoken does not depend on the recording."""
-    return table.take(table.column('index') == table.column('index').min())
+    pairs = np.stack([table.column('y'), table.column('speaker')])
+    return table.take(np.sort(np.unique(pairs, axis=1, return_index=True)[1]))
 
 
 def trial(
@@ -119,7 +121,7 @@ def trial(
     known = known.take(~withheld(known)).map({'x': lambda x: x[:, :LONGEST]})
     known, valid = known.split(valid=0.1, seed=0)
     said = said.map({'x': lambda x: x[:, :LONGEST]})
-    judge = Player(ears, None, None, lambda batch: hear(batch['spectrum'], batch['lengths']))
+    judge = Player(ears, None, None, lambda _: (jnp.zeros((1, 2, CEPSTRA)), jnp.ones(1, int)))
     module = Tacotron(
         27, 40, 129, 5, units, units, 2 * units, REDUCTION, (6, 4), attention=partial(Additive, units)
     )

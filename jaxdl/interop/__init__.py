@@ -22,6 +22,7 @@ from jaxdl.interop import (
     recurrent,
     residual,
     segmentation,
+    speech,
 )
 from jaxdl.interop.reference import Reference, Shape, decode, encode, expected, places
 
@@ -34,6 +35,7 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     **recurrent.REFERENCES,
     **attention.REFERENCES,
     **language.REFERENCES,
+    **speech.REFERENCES,
 }
 
 

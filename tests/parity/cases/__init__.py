@@ -1,6 +1,15 @@
 """Which networks are compared, family by family."""
 
-from cases import convnets, darknet, faster_rcnn, language, recurrent, residual, segmentation
+from cases import (
+    convnets,
+    darknet,
+    faster_rcnn,
+    language,
+    recurrent,
+    residual,
+    segmentation,
+    speech,
+)
 
 CASES = [
     *convnets.CASES,
@@ -10,4 +19,5 @@ CASES = [
     *faster_rcnn.CASES,
     *recurrent.CASES,
     *language.CASES,
+    *speech.CASES,
 ]

@@ -19,6 +19,7 @@ from originals import (  # noqa: E402
     recurrent,
     residual,
     segmentation,
+    speech,
 )
 
 ORIGINALS = {
@@ -29,6 +30,7 @@ ORIGINALS = {
     **faster_rcnn.ORIGINALS,
     **recurrent.ORIGINALS,
     **language.ORIGINALS,
+    **speech.ORIGINALS,
 }
 
 
