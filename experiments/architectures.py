@@ -56,6 +56,8 @@ from jaxdl.models.resnet import (
 )
 from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, TextCNN
 from jaxdl.models.seq2seq import Seq2Seq
+from jaxdl.models.speech import Recogniser
+from jaxdl.models.tacotron import Tacotron
 from jaxdl.models.transformer import transformer_base, transformer_big
 from jaxdl.models.unet import UNet, unet_original
 from jaxdl.models.vgg import (
@@ -82,7 +84,8 @@ class Architecture(NamedTuple):
     """A network at the size of input it was published with.
 
     input: (H, W, C) of an image, (T, D) of steps, or (T,) of tokens. inputs: how many of them it
-        takes, 2 for source and target.
+        takes, 2 for source and target. also: shapes of what else it takes, with fewer than two axes
+        of whole numbers.
     parameters, gmacs: as they were published, to as many digits; '' where they were not. source:
     where. gmacs are 10^9 multiply-adds.
     """
@@ -93,11 +96,14 @@ class Architecture(NamedTuple):
     gmacs: str = ''
     source: str = ''
     inputs: int = 1
+    also: tuple[tuple[int, ...], ...] = ()
 
     def shapes(self, batch: int) -> list[jax.ShapeDtypeStruct]:
         """What it is called on."""
-        kind = np.int32 if len(self.input) == 1 else np.float32
-        return [jax.ShapeDtypeStruct((batch, *self.input), kind)] * self.inputs
+        return [
+            jax.ShapeDtypeStruct((batch, *shape), np.int32 if len(shape) < 2 else np.float32)
+            for shape in (*[self.input] * self.inputs, *self.also)
+        ]
 
     def size(self) -> str:
         """Its input in words."""
@@ -206,6 +212,11 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         'gpt2_medium': A(gpt2_medium, TEXT, '354,823,168', source=HF),
         'gpt2_large': A(gpt2_large, TEXT, '774,030,080', source=HF),
         'gpt2_xl': A(gpt2_xl, TEXT, '1,557,611,200', source=HF),
+    },
+    'sound': {
+        # Lengths, voices and frames to go on from stand beside features and characters.
+        'recogniser': A(partial(Recogniser, 29), (300, 20), also=((),)),
+        'tacotron': A(partial(Tacotron, 149), (60,), also=((), (), (400, 80), ())),
     },
 }
 

@@ -1,11 +1,12 @@
-"""Can a network that has learned to say digits be understood, also in a voice that never said them?
+"""Is a network understood that has learned to say digits, also in a voice that never said them?
 
-Tacotron (Wang et al. 2017) reads 'seven' and makes frames of a mel spectrogram, groups of five after
-the last one before, and from these a spectrum; Griffin and Lim's method (1984) finds the phases of
-a wave. Spoken digits of five speakers (Jackson et al. 2018), each a voice. Of the fifty pairs of
-digit and voice ten are never heard in training, two of each voice. A recogniser of the real
-recordings (two bidirectional LSTMs and CTC) is the judge: its word error rate is that of the official
-test recordings, of the same through Griffin and Lim alone (copy synthesis), and of what is spoken.
+Tacotron (Wang et al. 2017) reads 'seven' and makes mel frames, five at a time after the last one
+before, and a spectrum of them; the method of Griffin and Lim (1984) finds the phases of a wave.
+Spoken digits of five speakers (Jackson et al. 2018), each a voice. Ten of the fifty pairs of digit
+and voice are never heard in training, two of each voice. A recogniser of the real recordings (two
+bidirectional LSTMs and CTC) judges what is spoken, and recordings of the same through Griffin and
+Lim alone (copy synthesis). 'lost' is the part of words that it mistakes when they are spoken, less
+the part that it mistakes in copies. Who guesses is wrong in nine of ten.
 
     jaxdl run speak        forty minutes on one CPU core; the report plays the digits
 """
@@ -17,9 +18,17 @@ import numpy as np
 import optax
 
 from jaxdl.audio.fourier import frame_count, griffin_lim
-from jaxdl.audio.mel import HOP, mel_filters, mfcc, power_spectrogram, standardised
+from jaxdl.audio.mel import (
+    HOP,
+    MELS,
+    SIZE,
+    mel_filters,
+    mfcc,
+    power_spectrogram,
+    standardised,
+)
 from jaxdl.claims import reaches
-from jaxdl.data.augment import as_features, compose
+from jaxdl.data.augment import as_features
 from jaxdl.data.sets.spoken import RATE, official, spelled, spoken_digit, utterances
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import Table
@@ -82,72 +91,76 @@ def withheld(table: Table) -> np.ndarray:
     return table.column('y') % 5 == table.column('speaker')
 
 
+def short(table: Table) -> Table:
+    """What is short enough, with its letters."""
+    kept = table.take(table.column('lengths') <= LONGEST)
+    return spelled(kept).map({'x': lambda x: x[:, :LONGEST]})
+
+
 def once(table: Table) -> Table:
-    """One recording of each pair: what is spoken does not depend on the recording."""
-    pairs = np.stack([table.column('y'), table.column('speaker')])
-    return table.take(np.sort(np.unique(pairs, axis=1, return_index=True)[1]))
+    """One recording of each pair, voice by voice: what is spoken is the same for all of them."""
+    pairs = np.stack([table.column('speaker'), table.column('y')])
+    return table.take(np.unique(pairs, axis=1, return_index=True)[1])
+
+
+def adam(peak: float, steps: int) -> optax.GradientTransformation:
+    """Adam of a rate that falls along a cosine, with clipped gradients."""
+    rate = optax.cosine_decay_schedule(peak, steps)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
 
 def trial(
-    steps: Steps = 1200,
+    steps: Steps = 1500,
     batch: BatchSize = 32,
     lr: Peak = 2e-3,
     recogniser: Count = 400,
     units: Count = 64,
 ) -> Trial:
-    """The recogniser, then the synthesiser.
+    """The recogniser, then the synthesiser, which it judges.
 
     Args:
+        lr: peak learning rate of the synthesiser, falling to zero along a cosine.
         recogniser: optimizer steps of the recogniser.
-        units: of each GRU around the decoder's, which have twice as many.
+        units: of the synthesiser's GRUs, half as many as its decoder's have.
     """
     train, test = official(spoken_digit())
-    said = spelled(test.take(test.column('lengths') <= LONGEST))
     ears = Recogniser(11, dropout=0.2)
-
-    def adam(peak: float, steps: int) -> optax.GradientTransformation:
-        rate = optax.cosine_decay_schedule(peak, steps)
-        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
-
-    listen = partial(utterances, batch=batch, words=(1, 1), longest=1.3, transform=heard)
+    listen = partial(utterances, words=(1, 1), longest=1.3, transform=heard)
     before = Phase(
         speech_recognition(ears, adam(3e-3, recogniser)),
-        train=listen(train),
+        train=listen(train, batch=batch),
         tests={'recorded': listen(test, batch=125, batches=2)},
         steps=recogniser,
         name='recogniser',
     )
-    known = spelled(train.take(train.column('lengths') <= LONGEST))
-    known = known.take(~withheld(known)).map({'x': lambda x: x[:, :LONGEST]})
-    known, valid = known.split(valid=0.1, seed=0)
-    said = said.map({'x': lambda x: x[:, :LONGEST]})
+    known, said = short(train), short(test)
+    known, valid = known.take(~withheld(known)).split(valid=0.1, seed=0)
+    new = withheld(said)
     judge = Player(ears, None, None, lambda _: (jnp.zeros((1, 2, CEPSTRA)), jnp.ones(1, int)))
+    letters, mels, bins = 27, MELS, SIZE // 2 + 1
     module = Tacotron(
-        27, 40, 129, 5, units, units, 2 * units, REDUCTION, (6, 4), attention=partial(Additive, units)
+        *(letters, mels, bins, len(train.classes['speaker']), units, units, 2 * units, REDUCTION),
+        banks=(6, 4),
+        attention=partial(Additive, units),
     )
-    spoken = partial(intelligibility, groups=GROUPS, hear=hear)
-    show = partial(show_speech, groups=GROUPS, wave=wave, rate=RATE)
-    last = {'every': steps}
+
+    def judged(table: Table) -> Eval:
+        source = in_order(once(table), batch=50, transform=spectra)
+        show = partial(show_speech, groups=GROUPS, wave=wave, rate=RATE)
+        return Eval(source, intelligibility(groups=GROUPS, hear=hear), max(1, steps // 3), show)
+
     return before, Phase(
         synthesis(module, adam(lr, steps), judges={'judge': judge}),
         train=shuffled(known, batch=batch, augment=spectra),
         valid=in_order(valid, batch=100, transform=spectra),
-        tests={
-            'copied': Eval(in_order(said, batch=125, transform=spectra), spoken(copy=True), **last),
-            'spoken': Eval(
-                in_order(once(said.take(~withheld(said))), batch=40, transform=spectra), spoken(), show=show
-            ),
-            'new': Eval(
-                in_order(once(said.take(withheld(said))), batch=10, transform=spectra), spoken(), show=show
-            ),
-        },
+        tests={'spoken': judged(said.take(~new)), 'new': judged(said.take(new))},
         steps=steps,
         start=graft(nets={'judge': 'net'}),
     )
 
 
 study = Study(
-    question='Is a network understood that has learned to say digits?',
+    question='Is a network understood that has learned to say digits, also in a new voice?',
     trial=trial,
     seeds=5,
     arms={'tacotron': {}},
@@ -156,8 +169,8 @@ study = Study(
     tuning_seeds=1,
     tiny={'steps': 2, 'batch': 2, 'recogniser': 2, 'units': 4},
     claims=[
-        reaches('tacotron', 'copied/wer', at_most=0.05),
         reaches('tacotron', 'spoken/wer', at_most=0.2),
-        reaches('tacotron', 'new/wer', at_most=0.2),
+        reaches('tacotron', 'spoken/lost', at_most=0.1),
+        reaches('tacotron', 'new/wer', at_most=0.3),
     ],
 )

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import losses
-from jaxdl.decoding_ctc import best_path
+from jaxdl.decoding_ctc import Labelling, best_path
 from jaxdl.game import Nets, Player, Shadow, game
 from jaxdl.keys import Key
 from jaxdl.lengths import within
-from jaxdl.metrics import Mean
+from jaxdl.metrics import Mean, Metric
 from jaxdl.metrics.edits import ErrorRate
 from jaxdl.net import Net
 from jaxdl.objectives.speech import Decode
@@ -98,28 +98,32 @@ def intelligibility(
     judge: str = 'judge',
     hear: Hear = lambda spectrum, lengths: (spectrum, lengths),
     decode: Decode = best_path,
-    copy: bool = False,
 ) -> Callable[[Nets, Batch, Key], Metrics]:
     """What a recogniser understands of what is spoken, for `Eval.measure`: its error rates.
 
     The recogniser is the player `judge`; the batch has what it should hear, y [B, N] with
-    `y_lengths`. groups: the most that are spoken, see `speak`.
+    `y_lengths`. Beside it stand those of the true spectrum, made heard in the same way ('copied/',
+    copy synthesis), which bound what can be expected; 'lost' is the part of rows in which it
+    mistakes what is spoken, less the part in which it mistakes the copy.
 
-    hear(spectrum, lengths) -> what the recogniser gets: features of a wave that is made of the
-        spectrum, as a listener has them. By default it gets the spectrum itself.
-    copy: judge the true spectrum instead (copy synthesis), which bounds what can be expected.
+    groups: the most that are spoken, see `speak`. hear(spectrum, lengths) -> what the recogniser
+    gets: features of a wave that is made of the spectrum, as a listener has them. By default it
+    gets the spectrum itself.
     """
 
     def measure(nets: Nets, batch: Batch, key: Key) -> Metrics:
-        if copy:
-            spectrum, lengths = batch['spectrum'], batch['lengths']
-        else:
-            said = speak(nets['net'].shadow or nets['net'], *_text(batch), groups=groups)
-            spectrum, lengths = said.spectrum, said.lengths
-        emissions, _ = nets[judge](*hear(spectrum, lengths))
-        found = decode(*emissions)
-        truth = batch['y'], batch['y_lengths'], batch['mask']
-        return {'': ErrorRate.of(found.labels, found.lengths, *truth)}
+        said = speak(nets['net'].shadow or nets['net'], *_text(batch), groups=groups)
+        truth = batch['y'], batch['y_lengths']
+        rates: dict[str, Metric] = {}
+        wrong = []
+        both = (said.spectrum, said.lengths), (batch['spectrum'], batch['lengths'])
+        for name, (spectrum, lengths) in zip(('', 'copied'), both, strict=True):
+            emissions, _ = nets[judge](*hear(spectrum, lengths))
+            found = decode(*emissions)
+            rates[name] = ErrorRate.of(found.labels, found.lengths, *truth, batch['mask'])
+            wrong.append(~_equal(found, truth))
+        lost = wrong[0].astype(jnp.float32) - wrong[1]
+        return {**rates, 'lost': Mean.of(lost, batch['mask'], better='lower')}
 
     return measure
 
@@ -176,6 +180,17 @@ def speak(net: Net, text: Array, lengths: Array, voice: Array, *, groups: int) -
 
 def _text(batch: Batch) -> tuple[Array, Array, Array]:
     return batch['text'], batch['text_lengths'], batch['voice']
+
+
+def _equal(found: Labelling, truth: tuple[Array, Array]) -> Array:
+    """Which rows [B] of labels are the true ones."""
+    labels, lengths = truth
+    steps = max(found.labels.shape[1], labels.shape[1])
+    one, other = (
+        jnp.where(within(n, steps), jnp.pad(x, ((0, 0), (0, steps - x.shape[1]))), -1)
+        for x, n in ((found.labels, found.lengths), (labels, lengths))
+    )
+    return (one == other).all(1)
 
 
 def _true(batch: Batch, name: str, *, steps: int) -> Array:

@@ -32,13 +32,15 @@ from jaxdl.models.mlp import MLP
 from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet, Stages, cifar_stem, resnet18
 from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, TextCNN
 from jaxdl.models.seq2seq import Seq2Seq
+from jaxdl.models.speech import Recogniser
+from jaxdl.models.tacotron import Tacotron
 from jaxdl.models.transformer import Transformer
 from jaxdl.models.unet import UNet, no_norm
 from jaxdl.models.vgg import VGG, vgg11_bn
 from jaxdl.models.vit import ViT
 from jaxdl.models.yolo import Darknet, TinyYOLOv3, YOLOv3
 from jaxdl.nn.fpn import FeaturePyramid
-from jaxdl.nn.recurrent import GRU, LSTM, GRUBefore, SimpleRNN
+from jaxdl.nn.recurrent import GRU, LSTM, Bidirectional, GRUBefore, SimpleRNN
 
 Shape = tuple[int, ...]
 KEY = jax.random.key(0)
@@ -69,7 +71,7 @@ class Narrow(NamedTuple):
     """A network of few maps and blocks, which keeps its kinds of layers, and inputs for it.
 
     sizes: batches, with heights and widths or with steps. tail: features of each place. words: how
-    many there are, of tokens. inputs: how many of them it takes.
+    many there are, of tokens. inputs: how many of them it takes. also(rows, steps): what else.
     """
 
     module: nn.Module
@@ -77,6 +79,26 @@ class Narrow(NamedTuple):
     tail: Shape = ()
     words: int = 0
     inputs: int = 1
+    also: Callable[[int, int], tuple[Any, ...]] = lambda rows, steps: ()
+
+
+def counts(rows: int, steps: int) -> Any:
+    """How many steps of each row count: the last all of them."""
+    return jnp.maximum(1, steps - jnp.arange(rows)[::-1] * 3)
+
+
+def heard(rows: int, steps: int) -> tuple[Any, ...]:
+    """What a recogniser takes beside features."""
+    return (counts(rows, steps),)
+
+
+def spoken(rows: int, steps: int) -> tuple[Any, ...]:
+    """What Tacotron takes beside characters, of five mel channels."""
+    frames = jax.random.normal(KEY, (rows, 9, 5))
+    return counts(rows, steps), jnp.zeros(rows, int), frames, counts(rows, 9)
+
+
+ALSO = {Recogniser: heard, Tacotron: spoken}
 
 
 def narrow(it: Architecture) -> Narrow:
@@ -84,7 +106,9 @@ def narrow(it: Architecture) -> Narrow:
     if len(it.input) == 3:
         return narrow_image(it.build(), it.input)._replace(tail=it.input[2:])
     words = WORDS if len(it.input) == 1 else 0
-    return Narrow(narrow_sequence(it.build()), SEQUENCES, it.input[1:], words, it.inputs)
+    found = Narrow(narrow_sequence(it.build()), SEQUENCES, it.input[1:], words, it.inputs)
+    also = ALSO.get(type(found.module))
+    return found._replace(also=also) if also else found
 
 
 def narrow_sequence(module: Any) -> nn.Module:
@@ -108,6 +132,11 @@ def narrow_sequence(module: Any) -> nn.Module:
             return module.clone(**few, mlp=20)
         case GPT():
             return module.clone(**few)
+        case Recogniser():
+            return module.clone(classes=4, layers=(Bidirectional(partial(LSTM, 8)),))
+        case Tacotron():
+            size = {'embedding': 6, 'units': 8, 'decoder': 12, 'banks': (3, 2)}
+            return module.clone(vocabulary=WORDS, mels=5, bins=7, **size)
     raise NotImplementedError(type(module).__name__)
 
 
@@ -199,14 +228,24 @@ def kinds() -> dict[str, Narrow]:
 
 
 def check(
-    module: nn.Module, shape: Shape, *, words: int = 0, inputs: int = 1, in_float64: bool = False
+    module: nn.Module,
+    shape: Shape,
+    *,
+    words: int = 0,
+    inputs: int = 1,
+    also: tuple[Any, ...] = (),
+    in_float64: bool = False,
 ) -> None:
-    """Assert the law for a network on inputs of a shape: numbers, or tokens of so many words."""
+    """Assert the law for a network on inputs of a shape: numbers, or tokens of so many words.
+
+    also: what it takes beside them.
+    """
     rng = np.random.default_rng(0)
     xs: list[Any] = [
         jnp.asarray(rng.integers(words, size=shape) if words else rng.normal(size=shape))
         for _ in range(inputs)
     ]
+    xs += also
     streams = {name: KEY for name in ('params', 'dropout', 'sampling')}
     variables = gradients.stirred(jax.jit(module.init)(streams, *xs))
     method = None
@@ -268,7 +307,8 @@ def sized() -> list[Any]:
 def test_the_gradient_of_every_network_of_the_table_is_exact(name, size):
     each = kinds()[name]
     shape = (*each.sizes[size], *each.tail)
-    check(each.module, shape, words=each.words, inputs=each.inputs, in_float64=True)
+    also = each.also(*shape[:2])
+    check(each.module, shape, words=each.words, inputs=each.inputs, also=also, in_float64=True)
 
 
 ROWS = 2  # of an experiment's images, at their own sizes; its own number of them takes minutes

@@ -58,7 +58,8 @@ def test_step_by_step_is_all_at_once(net, said):
 def test_what_fills_up_rows_changes_nothing(said):
     """In memory neither: the statistics of a batch are those of what counts."""
     (whole, spectrum), (other, changed) = (
-        said(text=TEXT.at[1, 3:].set(x), frames=FRAMES.at[1, 4:].set(y)) for x, y in [(2, 9), (5, 0)]
+        said(text=TEXT.at[1, 3:].set(x), frames=FRAMES.at[1, 4:].set(y))
+        for x, y in [(2, 9), (5, 0)]
     )
     np.testing.assert_allclose(whole.frames[1, :4], other.frames[1, :4], atol=1e-5)
     np.testing.assert_allclose(spectrum[1, :4], changed[1, :4], atol=1e-5)

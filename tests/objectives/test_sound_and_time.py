@@ -142,21 +142,27 @@ def test_a_judge_says_what_it_hears():
     state = jax.jit(task.init)(KEY, batch)
     nets = task.nets(state)
     assert nets['judge'].frozen and set(nets) == {'net', 'judge'}
-    copied = intelligibility(groups=3, copy=True)
-    copy = finish(copied(nets, batch, KEY))
-    assert copy == {'wer': pytest.approx(1 / 3), 'ser': 0.5}
 
     def hear(spectrum, lengths):
-        return jnp.abs(20 * spectrum), lengths
+        return jnp.abs(jnp.where(spectrum == jnp.round(spectrum), 1, 20) * spectrum), lengths
 
+    measure = jax.jit(intelligibility(groups=3, hear=hear))
+    measured = measure(nets, batch, KEY)
+    found = finish(measured)
+    assert found['copied/wer'] == pytest.approx(1 / 3) and found['copied/ser'] == 0.5
+    assert found['lost'] == pytest.approx(found['ser'] - 0.5)
     # Spoken: what the recogniser is given is what `speak` says.
     text = batch['text'], batch['text_lengths'], batch['voice']
     said = jax.jit(lambda net: speak(net, *text, groups=3))(nets['net'])
-    spoken = jax.jit(intelligibility(groups=3, hear=hear))(nets, batch, KEY)
-    heard = hear(said.spectrum, said.lengths)
-    true = copied(nets, {**batch, 'spectrum': heard[0], 'lengths': heard[1]}, KEY)
-    np.testing.assert_array_equal(spoken[''].found, true[''].found)
-    assert np.any(spoken[''].found) and finish(spoken) == finish(true) != copy
+    heard, lengths = hear(said.spectrum, said.lengths)
+    true = measure(nets, {**batch, 'spectrum': heard, 'lengths': lengths}, KEY)['copied']
+    np.testing.assert_array_equal(measured[''].lengths, true.lengths)
+    # Whose rows are right is not lost, and what does not count has no part.
+    right = {**batch, 'y': jnp.pad(true.found, ((0, 0), (0, 1))), 'y_lengths': true.lengths}
+    again = finish(measure(nets, right, KEY))
+    assert again['ser'] == 0 and again['lost'] == -again['copied/ser'] < 0
+    half = finish(measure(nets, {**batch, 'mask': jnp.array([True, False])}, KEY))
+    assert half['copied/wer'] == 0 and half['lost'] == half['ser']
 
     def wave(spectrum, lengths):
         return spectrum[..., 0], lengths

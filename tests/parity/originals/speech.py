@@ -192,15 +192,15 @@ class Tacotron(nn.Module):
 
     def __init__(
         self,
-        vocabulary: int,
-        mels: int,
-        bins: int,
-        voices: int,
-        embedding: int,
-        units: int,
-        decoder: int,
-        reduction: int,
-        banks: tuple[int, int],
+        vocabulary: int = 149,
+        mels: int = 80,
+        bins: int = 1025,
+        voices: int = 1,
+        embedding: int = 256,
+        units: int = 128,
+        decoder: int = 256,
+        reduction: int = 2,
+        banks: tuple[int, int] = (16, 8),
     ) -> None:
         super().__init__()
         self.mels, self.reduction, self.size = mels, reduction, decoder
