@@ -174,6 +174,7 @@ def test_a_judge_says_what_it_hears():
     assert shown['speech'].rate == 9 and shown['attention'].pixels.shape == (1, 2, 3, 1)
 
 
+@pytest.mark.slow
 def test_synthesis():
     rng = np.random.default_rng(0)
     frames = np.abs(rng.normal(size=(3, 9, 4))).astype(np.float32)
