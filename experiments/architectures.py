@@ -78,8 +78,10 @@ from jaxdl.models.resnet import (
 )
 from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, TextCNN
 from jaxdl.models.seq2seq import Seq2Seq
+from jaxdl.models.speech import Recogniser
 from jaxdl.models.srgan import SRDiscriminator, SRResNet
 from jaxdl.models.stylegan2 import StyleGAN2, StyleGAN2Discriminator
+from jaxdl.models.tacotron import Tacotron
 from jaxdl.models.transformer import transformer_base, transformer_big
 from jaxdl.models.unet import UNet, unet_original
 from jaxdl.models.vgg import (
@@ -109,7 +111,8 @@ class Architecture(NamedTuple):
 
     input: (H, W, C) of an image, (T, D) of steps, or (T,) of what it `reads`: tokens, or the
         latents of a generator; with `edges` (N, F) of nodes. inputs: how many of them it takes, 2
-        for source and target.
+        for source and target. also: shapes of what else it takes, with fewer than two axes of
+        whole numbers.
     parameters, gmacs: as they were published, to as many digits; '' where they were not. source:
     where. gmacs are 10^9 multiply-adds.
     """
@@ -122,6 +125,7 @@ class Architecture(NamedTuple):
     inputs: int = 1
     reads: Literal['tokens', 'latents'] = 'tokens'
     edges: int = 0
+    also: tuple[tuple[int, ...], ...] = ()
 
     def shapes(self, batch: int) -> list[Any]:
         """What it is called on."""
@@ -129,7 +133,10 @@ class Architecture(NamedTuple):
             return [graph_shapes(batch, *self.input, self.edges)]
         tokens = len(self.input) == 1 and self.reads == 'tokens'
         kind = np.int32 if tokens else np.float32
-        return [jax.ShapeDtypeStruct((batch, *self.input), kind)] * self.inputs
+        return [jax.ShapeDtypeStruct((batch, *self.input), kind)] * self.inputs + [
+            jax.ShapeDtypeStruct((batch, *shape), np.int32 if len(shape) < 2 else np.float32)
+            for shape in self.also
+        ]
 
     def size(self) -> str:
         """Its input in words."""
@@ -300,6 +307,11 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         'patchgan': A(PatchGAN, (256, 256, 3), '2,764,737', source='authors'),
         'pix2pix_unet': A(UNetGenerator, (256, 256, 3), '54.414 M', source='authors'),
         'context_encoder': A(ContextEncoder, (128, 128, 3)),
+    },
+    'sound': {
+        # Lengths, voices and frames to go on from stand beside features and characters.
+        'recogniser': A(partial(Recogniser, 29), (300, 20), also=((),)),
+        'tacotron': A(partial(Tacotron, 149), (60,), also=((), (), (400, 80), ())),
     },
 }
 

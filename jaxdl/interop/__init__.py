@@ -28,6 +28,7 @@ from jaxdl.interop import (
     residual,
     segmentation,
     series,
+    speech,
     stylegan2,
 )
 from jaxdl.interop.reference import Reference, Shape, decode, encode, expected, places
@@ -48,6 +49,7 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     **decisions.REFERENCES,
     **image_to_image.REFERENCES,
     **stylegan2.REFERENCES,
+    **speech.REFERENCES,
 }
 
 

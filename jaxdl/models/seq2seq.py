@@ -41,29 +41,36 @@ class Additive(nn.Module):
     units: int = 128
 
     @nn.compact
-    def __call__(self, query: Array, memory: Memory) -> Array:
-        """query [B, T, m] -> what is attended to, [B, T, n]."""
+    def weights(self, query: Array, memory: Memory) -> Array:
+        """query [B, T, m] -> how much of each output is looked at, [B, T, S]."""
         q = nn.Dense(self.units, use_bias=False, name='query')(query)
         k = nn.Dense(self.units, use_bias=False, name='key')(memory.outputs)
         v = self.param('v', nn.initializers.lecun_normal(), (self.units, 1))[:, 0]
-        return _weighted(jnp.tanh(q[:, :, None] + k[:, None]) @ v, memory)
+        return _softmax(jnp.tanh(q[:, :, None] + k[:, None]) @ v, memory)
+
+    def __call__(self, query: Array, memory: Memory) -> Array:
+        """query [B, T, m] -> what is attended to, [B, T, n]."""
+        return self.weights(query, memory) @ memory.outputs
 
 
 class Multiplicative(nn.Module):
     """Luong et al. 2015, eq. 8, "general": e = q W h, weights softmax(e)."""
 
     @nn.compact
+    def weights(self, query: Array, memory: Memory) -> Array:
+        """query [B, T, m] -> how much of each output is looked at, [B, T, S]."""
+        k = nn.Dense(query.shape[-1], use_bias=False, name='key')(memory.outputs)
+        return _softmax(query @ k.swapaxes(1, 2), memory)
+
     def __call__(self, query: Array, memory: Memory) -> Array:
         """query [B, T, m] -> what is attended to, [B, T, n]."""
-        k = nn.Dense(query.shape[-1], use_bias=False, name='key')(memory.outputs)
-        return _weighted(query @ k.swapaxes(1, 2), memory)
+        return self.weights(query, memory) @ memory.outputs
 
 
-def _weighted(scores: Array, memory: Memory) -> Array:
-    """scores [B, T, S] -> the outputs weighted by their softmax, [B, T, n]."""
+def _softmax(scores: Array, memory: Memory) -> Array:
+    """scores [B, T, S] -> their softmax over what counts of the memory."""
     mask = padding_mask(memory.lengths, scores.shape[-1])[:, 0]
-    scores = jnp.where(mask, scores, LOWEST)
-    return softmax(scores) @ memory.outputs
+    return softmax(jnp.where(mask, scores, LOWEST))
 
 
 class Seq2Seq(nn.Module):

@@ -49,8 +49,10 @@ from jaxdl.models.pix2pix import UNetGenerator
 from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet, Stages, cifar_stem, resnet18
 from jaxdl.models.rnn import Generator, LanguageModel, RNNClassifier, TextCNN
 from jaxdl.models.seq2seq import Seq2Seq
+from jaxdl.models.speech import Recogniser
 from jaxdl.models.srgan import SRDiscriminator, SRResNet
 from jaxdl.models.stylegan2 import StyleGAN2, StyleGAN2Discriminator
+from jaxdl.models.tacotron import Tacotron
 from jaxdl.models.transformer import Transformer
 from jaxdl.models.unet import UNet, no_norm
 from jaxdl.models.vgg import VGG, vgg11_bn
@@ -59,7 +61,7 @@ from jaxdl.models.vit import ViT
 from jaxdl.models.yolo import Darknet, TinyYOLOv3, YOLOv3
 from jaxdl.nn.fpn import FeaturePyramid
 from jaxdl.nn.graph import Graph
-from jaxdl.nn.recurrent import GRU, LSTM, GRUBefore, SimpleRNN
+from jaxdl.nn.recurrent import GRU, LSTM, Bidirectional, GRUBefore, SimpleRNN
 
 Shape = tuple[int, ...]
 KEY = jax.random.key(0)
@@ -92,7 +94,7 @@ class Narrow(NamedTuple):
 
     sizes: batches, with heights and widths or with steps; numbers of nodes. tail: features of each
     place. words: how many there are, of tokens. inputs: how many of them it takes. graph: whether
-    it is one.
+    it is one. also(rows, steps): what else it takes.
     """
 
     module: nn.Module
@@ -101,6 +103,26 @@ class Narrow(NamedTuple):
     words: int = 0
     inputs: int = 1
     graph: bool = False
+    also: Callable[[int, int], tuple[Any, ...]] = lambda rows, steps: ()
+
+
+def counts(rows: int, steps: int) -> Any:
+    """How many steps of each row count: the last all of them."""
+    return jnp.maximum(1, steps - jnp.arange(rows)[::-1] * 3)
+
+
+def heard(rows: int, steps: int) -> tuple[Any, ...]:
+    """What a recogniser takes beside features."""
+    return (counts(rows, steps),)
+
+
+def spoken(rows: int, steps: int) -> tuple[Any, ...]:
+    """What Tacotron takes beside characters, of five mel channels."""
+    frames = jax.random.normal(KEY, (rows, 9, 5))
+    return counts(rows, steps), jnp.zeros(rows, int), frames, counts(rows, 9)
+
+
+ALSO = {Recogniser: heard, Tacotron: spoken}
 
 
 def narrow(it: Architecture) -> Narrow:
@@ -112,7 +134,9 @@ def narrow(it: Architecture) -> Narrow:
     if it.reads == 'latents':
         return Narrow(narrow_generator(it.build()), SEQUENCES)
     words = WORDS if len(it.input) == 1 else 0
-    return Narrow(narrow_sequence(it.build()), SEQUENCES, it.input[1:], words, it.inputs)
+    found = Narrow(narrow_sequence(it.build()), SEQUENCES, it.input[1:], words, it.inputs)
+    also = ALSO.get(type(found.module))
+    return found._replace(also=also) if also else found
 
 
 def narrow_generator(module: Any) -> nn.Module:
@@ -159,6 +183,11 @@ def narrow_sequence(module: Any) -> nn.Module:
             return module.clone(future=8, width=12, depth=2, heads=3, mlp=20)
         case FrameRNN():
             return module.clone(trunk=FrameCNN((4, 6), 8), rnn=narrow_sequence(module.rnn))
+        case Recogniser():
+            return module.clone(classes=4, layers=(Bidirectional(partial(LSTM, 8)),))
+        case Tacotron():
+            size = {'embedding': 6, 'units': 8, 'decoder': 12, 'banks': (3, 2)}
+            return module.clone(vocabulary=WORDS, mels=5, bins=7, **size)
     raise NotImplementedError(type(module).__name__)
 
 
@@ -307,9 +336,13 @@ def check(
     words: int = 0,
     inputs: int = 1,
     graph: bool = False,
+    also: tuple[Any, ...] = (),
     in_float64: bool = False,
 ) -> None:
-    """Assert the law for a network on inputs of a shape: numbers, tokens, or nodes of graphs."""
+    """Assert the law for a network on inputs of a shape: numbers, tokens, or nodes of graphs.
+
+    also: what it takes beside them.
+    """
     rng = np.random.default_rng(0)
     xs: list[Any] = [
         jnp.asarray(rng.integers(words, size=shape) if words else rng.normal(size=shape))
@@ -317,6 +350,7 @@ def check(
     ]
     if graph:
         xs = [drawn_graph(rng, *shape)]
+    xs += also
     streams = {name: KEY for name in ('params', 'dropout', 'sampling')}
     variables = gradients.stirred(jax.jit(module.init)(streams, *xs))
     method = None
@@ -378,7 +412,8 @@ def sized() -> list[Any]:
 def test_the_gradient_of_every_network_of_the_table_is_exact(name, size):
     each = kinds()[name]
     shape = (*each.sizes[size], *each.tail)
-    more = {'words': each.words, 'inputs': each.inputs, 'graph': each.graph}
+    also = () if each.graph else each.also(*shape[:2])
+    more = {'words': each.words, 'inputs': each.inputs, 'graph': each.graph, 'also': also}
     check(each.module, shape, **more, in_float64=True)
 
 

@@ -14,6 +14,7 @@ from cases import (
     residual,
     segmentation,
     series,
+    speech,
     stylegan2,
 )
 
@@ -32,4 +33,5 @@ CASES = [
     *decisions.CASES,
     *image_to_image.CASES,
     *stylegan2.CASES,
+    *speech.CASES,
 ]

@@ -25,6 +25,7 @@ from originals import (  # noqa: E402
     residual,
     segmentation,
     series,
+    speech,
     stylegan2,
 )
 
@@ -43,6 +44,7 @@ ORIGINALS = {
     **decisions.ORIGINALS,
     **image_to_image.ORIGINALS,
     **stylegan2.ORIGINALS,
+    **speech.ORIGINALS,
 }
 
 
