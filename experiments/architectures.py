@@ -30,6 +30,7 @@ from jaxdl.files import write_bytes, write_json
 from jaxdl.models.alexnet import AlexNet, alexnet2014
 from jaxdl.models.bert import bert_base, bert_large
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
+from jaxdl.models.conv_stack import ConvStack
 from jaxdl.models.faster_rcnn import fasterrcnn_resnet50_fpn
 from jaxdl.models.fcn import FCNHead, fcn8s, fcn16s, fcn32s, fcn_resnet50
 from jaxdl.models.forecast import (
@@ -129,6 +130,7 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         'cnn_64': A(CNN, (64, 64, 3)),
         'flax_mnist': A(flax_mnist, DIGIT, '824,458', source='Flax'),
         'deep_mnist': A(deep_mnist, DIGIT),
+        'conv_stack': A(ConvStack, DIGIT),
     },
     'AlexNet, VGG': {
         'alexnet': A(AlexNet, (227, 227, 3), '60.97 M', source='Caffe'),

@@ -243,7 +243,7 @@ def normalised_squared_error(predictions: Any, targets: Any, *, weights: Any = N
     It is 2 - 2 cos(x, y), from 0 to 4. predictions, targets: [B, D]. weights: [B].
     """
     x, y, w = _pair(predictions, targets, weights, axes=1)
-    return _mean(2 - 2 * (_unit(x) * _unit(y)).sum(-1), w)
+    return _mean(((_unit(x) - _unit(y)) ** 2).sum(-1), w)
 
 
 def ctc(

@@ -31,8 +31,8 @@ def together(main: Source, others: Mapping[str, Source]) -> Source:
                 for each in (main, other)
             ]
             raise UsageError(
-                f'together: {main.name!r} {lengths[0]}, and {name!r} {lengths[1]}: both are endless '
-                'or have as many'
+                f'together: {main.name!r} {lengths[0]}, and {name!r} {lengths[1]}: both are '
+                'endless, or have as many'
             )
 
     def send(seed: int, step: int) -> Iterator[Any]:

@@ -22,6 +22,7 @@ from jaxdl.errors import DataMissingError
 from jaxdl.models import googlenet
 from jaxdl.models.alexnet import AlexNet
 from jaxdl.models.bert import BERT
+from jaxdl.models.conv_stack import ConvStack
 from jaxdl.models.faster_rcnn import BoxHead, BoxHidden, FasterRCNN
 from jaxdl.models.fcn import FCN, DilatedFCN
 from jaxdl.models.googlenet import GoogLeNet
@@ -121,6 +122,8 @@ def narrow_image(module: Any, image: Shape) -> Narrow:
             return Narrow(module, ((8, 32, 32), (3, 32, 32), (16, 32, 32)))
         case LeNet():
             return Narrow(module, DIGITS)
+        case ConvStack():
+            return Narrow(module.clone(widths=(16, 24, 32)), DIGITS)
         case AlexNet():
             slim = module.clone(features=(24, 32, 48, 48, 32), hidden=(32, 32), **few)
             return Narrow(slim, LARGE)
