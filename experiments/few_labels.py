@@ -1,13 +1,13 @@
 """When labels are few, do images without labels help?
 
-MNIST at 14x14 (TFDS `mnist`): each seed draws 10 or 100 labelled images of each digit for itself, and
+MNIST at 14x14 (TFDS `mnist`): each seed draws 10 or 100 labelled images of each digit for itself;
 the 55,000 images of training stand beside them without labels. An encoder of three convolutions
-learns in five ways: from the labelled images alone, with pseudo-labels (Lee 2013), by FixMatch (Sohn
-et al. 2020), or without any label by SimCLR (Chen et al. 2020) or BYOL (Grill et al. 2020), whose
-features a linear probe then reads as they are. What is to help is the images, not their distortion:
-supervised learning sees its few images as distorted as the others see theirs. All have as many
-steps; one is dearer where there are more images in it. The 5,000 images of validation, which are
-more than there are labels, choose the learning rate alone.
+learns in five ways: from the labelled images alone, with pseudo-labels (Lee 2013), by FixMatch
+(Sohn et al. 2020), or without any label by SimCLR (Chen et al. 2020) or BYOL (Grill et al. 2020),
+whose features a linear probe then reads as they are. What is to help is the images, not their
+distortion: supervised learning sees its few images as distorted as the others see theirs. All have
+as many steps; one is dearer where there are more images in it. The 5,000 images of validation,
+which are more than there are labels, choose the learning rate alone.
 
     jaxdl run few_labels        an hour on one CPU core
 
@@ -15,6 +15,7 @@ With 10 and 100 labels of each digit Lee reports 21.9 % and 6.6 % error, and 16.
 pseudo-labels. On CIFAR-10 Sohn et al. report 5.1 % for FixMatch with 25 of each class.
 """
 
+from functools import partial
 from typing import Any, Literal
 
 import optax
@@ -97,11 +98,11 @@ def trial(
         return classified(
             fixmatch(whole, opt, classes=10), together(known(weak), beside), steps=steps
         )
-    head = MLP((4 * width, 2 * width), norm=BatchNorm)
+    head = partial(MLP, (4 * width, 2 * width), norm=BatchNorm)
     if method == 'simclr':
-        task = simclr(Headed(encoder, head), opt)
+        task = simclr(Headed(encoder, head()), opt)
     else:
-        task = byol(Online(encoder, head, head), opt, steps=steps, decay=0.99)
+        task = byol(Online(encoder, head(), head()), opt, steps=steps, decay=0.99)
     pairs = unknown(compose(as_float(), views({'first': distorted, 'second': distorted})))
     before = Phase(task, pairs, {'test': still(test)}, steps, name='pretrain')
     task = classifier(

@@ -8,6 +8,8 @@ same name in each, so that a phase takes it from the phase before: ``graft(parts
 import flax.linen as nn
 import jax
 
+from jaxdl.errors import UsageError
+
 Array = jax.Array
 
 
@@ -48,12 +50,18 @@ class Online(nn.Module):
     """The online network of BYOL, q(g(f(x))) (Grill et al. 2020, figure 2).
 
     encoder(x, train=) -> features [B, F]. projector(features, train=) -> z [B, D].
-    predictor(z, train=) -> [B, D].
+    predictor(z, train=) -> [B, D]. Raises UsageError where the last two are one object, which would
+    have one set of weights for both.
     """
 
     encoder: nn.Module
     projector: nn.Module
     predictor: nn.Module
+
+    def __post_init__(self) -> None:
+        if self.projector is self.predictor:
+            raise UsageError('Online: projector and predictor are one module; make one for each')
+        super().__post_init__()
 
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """[B, ...] -> the prediction q(z) [B, D]."""

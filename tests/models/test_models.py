@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jitted import jitted
 
+from jaxdl.errors import UsageError
 from jaxdl.models import lenet
 from jaxdl.models.conv_stack import ConvStack
 from jaxdl.models.heads import Headed, Online, Probe
@@ -163,6 +164,8 @@ class TestHeads:
         q = jitted(MLP((2, 3)).apply)({'params': v['params']['predictor']}, z)
         np.testing.assert_allclose(jitted(module.apply)(v, self.x), q, rtol=1e-6)
         assert z.shape == (8, 3)
+        with pytest.raises(UsageError, match='are one module'):
+            Online(self.encoder, self.head, self.head)
 
 
 class TestLeNet5:

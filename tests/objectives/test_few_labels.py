@@ -22,7 +22,7 @@ from jaxdl.objectives.semisupervised import fixmatch, pseudo_label
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
-ENCODER, HEAD = MLP((6,)), MLP((5, 4))
+ENCODER, HEAD, PREDICTOR = MLP((6,)), MLP((5, 4)), MLP((5, 4))
 LR, ROWS, MANY, CLASSES = 0.1, 5, 9, 3
 
 
@@ -96,7 +96,7 @@ def test_spread_is_zero_of_one_direction_and_one_of_all():
 
 
 def online(steps=10):
-    return byol(Online(ENCODER, HEAD, HEAD), optax.sgd(LR), steps=steps, decay=0.9)
+    return byol(Online(ENCODER, HEAD, PREDICTOR), optax.sgd(LR), steps=steps, decay=0.9)
 
 
 def bootstrap(net, fixed):
@@ -181,7 +181,7 @@ def test_fixmatch_descends_equations_3_and_4(threshold):
     task = fixmatch(MLP((4, CLASSES)), optax.sgd(LR), **options)
 
     def formula(net, fixed):
-        q = special.softmax(apply(jax.device_get(fixed), BESIDE['weak']), axis=1)
+        q = jax.nn.softmax(fixed(BESIDE['weak'])[0])
         chosen = SEEN & (q.max(1) >= threshold)
         known = jax.nn.log_softmax(net(BATCH['x'])[0])[jnp.arange(ROWS), BATCH['y']]
         strong = jax.nn.log_softmax(net(BESIDE['strong'])[0])[np.arange(MANY), q.argmax(1)]
