@@ -44,9 +44,8 @@ from jaxdl.transfer import graft
 METHODS = ('supervised', 'pseudo_label', 'fixmatch', 'simclr', 'byol')
 LABELS = (10, 100)
 
-weak = compose(as_float(), shift(1))
-far = affine(degrees=20, scale=(0.8, 1.2), shear=15, translate=0.1)
-distorted = compose(as_float(), far, cutout(5))
+weak = shift(1)
+strong = compose(affine(degrees=20, scale=(0.8, 1.2), shear=15, translate=0.1), cutout(5))
 
 
 def trial(
@@ -76,40 +75,38 @@ def trial(
     opt, whole = falling(lr, steps), Headed(encoder, linear)
 
     def known(augment: Transform) -> Source:
+        augment = compose(as_float(), augment)
         return shuffled(balanced(train, each=labels), batch=batch, augment=augment)
 
     def unknown(augment: Transform) -> Source:
+        augment = compose(as_float(), augment)
         return shuffled(train.select({'x': 'x'}), batch=ratio * batch, augment=augment)
 
-    def classified(task: Task, source: Source, **options: Any) -> Phase:
+    def classified(task: Task, source: Source, steps: int = steps, **options: Any) -> Phase:
         tests = {'test': Eval(still(test), show=show_mistakes)}
-        return Phase(task, source, tests, valid=still(valid), **options)
+        return Phase(task, source, tests, steps, max(1, steps // 4), still(valid), **options)
 
     if method == 'supervised':
-        task = classifier(whole, opt, classes=10)
-        return classified(task, known(distorted), steps=steps)
+        return classified(classifier(whole, opt, classes=10), known(strong))
     if method == 'pseudo_label':
         rising = optax.linear_schedule(0.0, 3.0, steps // 2, steps // 10)
         task = pseudo_label(whole, opt, classes=10, weight=rising)
-        beside = {'unlabelled': unknown(distorted)}
-        return classified(task, together(known(distorted), beside), steps=steps)
+        return classified(task, together(known(strong), {'unlabelled': unknown(strong)}))
     if method == 'fixmatch':
-        beside = {'unlabelled': unknown(views({'weak': weak, 'strong': distorted}))}
-        return classified(
-            fixmatch(whole, opt, classes=10), together(known(weak), beside), steps=steps
-        )
+        both = unknown(views({'weak': weak, 'strong': strong}))
+        task = fixmatch(whole, opt, classes=10)
+        return classified(task, together(known(weak), {'unlabelled': both}))
     head = partial(MLP, (4 * width, 2 * width), norm=BatchNorm)
     if method == 'simclr':
         task = simclr(Headed(encoder, head()), opt)
     else:
         task = byol(Online(encoder, head(), head()), opt, steps=steps, decay=0.99)
-    pairs = unknown(compose(as_float(), views({'first': distorted, 'second': distorted})))
+    pairs = unknown(views({'first': strong, 'second': strong}))
     before = Phase(task, pairs, {'test': still(test)}, steps, name='pretrain')
-    task = classifier(
-        Probe(encoder, linear), freeze(falling(1e-2, probing), 'encoder/*'), classes=10
-    )
-    start = graft(parts={'encoder/*': 'encoder/*'})
-    return before, classified(task, known(weak), steps=probing, start=start)
+    opt = freeze(falling(1e-2, probing), 'encoder/*')
+    task = classifier(Probe(encoder, linear), opt, classes=10)
+    taken = graft(parts={'encoder/*': 'encoder/*'})
+    return before, classified(task, known(weak), probing, start=taken)
 
 
 def falling(lr: float, steps: int) -> optax.GradientTransformation:

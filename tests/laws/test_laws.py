@@ -26,8 +26,8 @@ from jaxdl.study import Phase, evaluations
 # Whose task, data or phases are of a kind of their own. The laws hold over all of the others too,
 # which are trained as these are: `make laws WHICH='slow or thorough'`.
 KINDS_OF_STUDIES = [
-    *('catch_dqn', 'char_lm', 'detect_bccd', 'digits', 'forecast', 'regularisation', 'ring_gan'),
-    *('scan', 'speech_digits', 'tagging', 'transfer', 'unet_isbi'),
+    *('catch_dqn', 'char_lm', 'detect_bccd', 'digits', 'few_labels', 'forecast', 'regularisation'),
+    *('ring_gan', 'scan', 'speech_digits', 'tagging', 'transfer', 'unet_isbi'),
 ]
 STEPS = 4
 SEEDS = [0, 1, 2, 3]
