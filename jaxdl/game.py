@@ -37,7 +37,7 @@ def ema(decay: float | Callable[[jax.Array], jax.Array]) -> Shadow:
     """
 
     def follow(shadow: Net, net: Net, turn: jax.Array) -> Net:
-        now = decay(turn) if callable(decay) else decay
+        now: float | jax.Array = decay(turn) if callable(decay) else decay
         params = optax.incremental_update(net.params, shadow.params, 1 - now)
         return shadow.replace(params=params, memory=net.memory)
 
