@@ -7,6 +7,7 @@ import pytest
 from experiments import few_labels
 from jaxdl.data.table import from_arrays
 from jaxdl.engine.feed import first_sent
+from jaxdl.study import Phase
 
 KEY = jax.random.key(0)
 
@@ -30,7 +31,7 @@ def shapes(phase):
 def test_the_phases_of_every_method_fit(method, monkeypatch):
     monkeypatch.setattr(few_labels, 'mnist', lambda examples, shrink: (images(240), images(40)))
     made = few_labels.trial(method=method, **few_labels.study.tiny)
-    *before, last = made if isinstance(made, tuple) else (made,)
+    *before, last = (made,) if isinstance(made, Phase) else made
     batch, state, metrics = shapes(last)
     assert batch['x'].shape == (8, 14, 14, 1) and batch['x'].dtype == np.float32
     assert metrics.keys() >= {'loss', 'accuracy'} and last.train.drawn is not None
