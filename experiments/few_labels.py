@@ -9,7 +9,7 @@ distortion: supervised learning sees its few images as distorted as the others s
 as many steps; one is dearer where there are more images in it. The 5,000 images of validation,
 which are more than there are labels, choose the learning rate alone.
 
-    jaxdl run few_labels        an hour on one CPU core
+    jaxdl run few_labels        three quarters of an hour on one CPU core
 
 With 10 and 100 labels of each digit Lee reports 21.9 % and 6.6 % error, and 16.2 % and 4.3 % with
 pseudo-labels. On CIFAR-10 Sohn et al. report 5.1 % for FixMatch with 25 of each class.
