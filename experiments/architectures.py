@@ -31,6 +31,7 @@ from jaxdl.models.alexnet import AlexNet, alexnet2014
 from jaxdl.models.bert import bert_base, bert_large
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
 from jaxdl.models.context_encoder import ContextEncoder
+from jaxdl.models.conv_stack import ConvStack
 from jaxdl.models.cyclegan import PatchGAN, ResNetGenerator
 from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.dqn import nature_dqn, nature_dueling
@@ -179,6 +180,7 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         'cnn_64': A(CNN, (64, 64, 3)),
         'flax_mnist': A(flax_mnist, DIGIT, '824,458', source='Flax'),
         'deep_mnist': A(deep_mnist, DIGIT),
+        'conv_stack': A(ConvStack, DIGIT),
     },
     'AlexNet, VGG': {
         'alexnet': A(AlexNet, (227, 227, 3), '60.97 M', source='Caffe'),

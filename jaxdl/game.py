@@ -32,11 +32,15 @@ class Shadow(NamedTuple):
     follow: Callable[[Net, Net, jax.Array], Net]
 
 
-def ema(decay: float) -> Shadow:
-    """Exponential moving average, s <- decay * s + (1 - decay) * net; memory is copied."""
+def ema(decay: float | Callable[[jax.Array], jax.Array]) -> Shadow:
+    """Exponential moving average, s <- decay * s + (1 - decay) * net; memory is copied.
+
+    decay: a number, or a schedule: decay(turn) after turn 1, 2, ...
+    """
 
     def follow(shadow: Net, net: Net, turn: jax.Array) -> Net:
-        params = optax.incremental_update(net.params, shadow.params, 1 - decay)
+        now: float | jax.Array = decay(turn) if callable(decay) else decay
+        params = optax.incremental_update(net.params, shadow.params, 1 - now)
         return shadow.replace(params=params, memory=net.memory)
 
     return Shadow(follow)

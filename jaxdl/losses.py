@@ -255,6 +255,34 @@ def r1_penalty(critic: Callable[[Array], Array], real: Any, *, weights: Any = No
     return _mean((gradient.reshape(len(x), -1) ** 2).sum(1), w)
 
 
+def nt_xent(a: Any, b: Any, *, temperature: float = 0.5, weights: Any = None) -> Array:
+    """Normalised temperature-scaled cross-entropy, NT-Xent (Chen et al. 2020, eq. 1).
+
+    Of the 2 N rows z of both views, l_i = -log exp(s_ij / t) / sum_{k != i} exp(s_ik / t), where s
+    are cosines, j is the other view of row i, and all others but i are its negatives.
+
+    a, b: the two views' projections [N, D], row by row of the same example.
+    weights: [N], of examples; one of weight zero is no negative of the others either.
+    """
+    x, y, w = _pair(a, b, weights, axes=1)
+    z, w = _unit(jnp.concatenate((x, y))), jnp.concatenate((w, w))
+    rows = jnp.arange(len(z))
+    others = (rows[:, None] != rows[None]) & (w > 0)[None]
+    logits = jnp.where(others, z @ z.T / temperature, jnp.float32(-1e9))
+    positive = (rows + len(x)) % len(z)
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, positive)
+    return _mean(losses, w)
+
+
+def normalised_squared_error(predictions: Any, targets: Any, *, weights: Any = None) -> Array:
+    """Squared distance of directions (Grill et al. 2020, eq. 2): l = |x/|x| - y/|y||^2.
+
+    It is 2 - 2 cos(x, y), from 0 to 4. predictions, targets: [B, D]. weights: [B].
+    """
+    x, y, w = _pair(predictions, targets, weights, axes=1)
+    return _mean(((_unit(x) - _unit(y)) ** 2).sum(-1), w)
+
+
 def ctc(
     logits: Any,
     lengths: Any,
@@ -315,6 +343,11 @@ def _pair(x: Any, y: Any, weights: Any, *, axes: int | None = None) -> tuple[Arr
     _expect(y, x.shape, 'targets')
     w = _spread(weights, x.shape[:axes])
     return _kept(x, w), _kept(y, w), w
+
+
+def _unit(x: Array) -> Array:
+    """Rows of length 1; a row of zeros stays, and has a finite gradient."""
+    return x * jax.lax.rsqrt((x**2).sum(-1, keepdims=True) + 1e-12)
 
 
 def _expect(y: Array, shape: tuple[int, ...], name: str) -> None:

@@ -290,6 +290,14 @@ def test_ema_is_the_weighted_sum_of_the_past():
         assert float(state['net'].net.shadow.params['w']) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_decay_of_an_ema_may_be_a_schedule_of_turns():
+    shadow = ema(lambda turn: 1 - 1 / turn)  # the mean of all nets so far
+    task = supervised(Point(), quadratic(), optax.sgd(0.1), nothing, shadow=shadow)
+    states, _ = run(task, [ONES] * 4)
+    mean = np.mean([w_of(state) for state in states[1:]])
+    assert float(states[-1]['net'].net.shadow.params['w']) == pytest.approx(mean, rel=1e-5)
+
+
 @pytest.mark.parametrize('every', [1, 3, 4])
 def test_periodic_copies_are_at_exact_multiples(every):
     task = supervised(Point(), quadratic(), optax.sgd(0.1), nothing, shadow=periodic_copy(every))

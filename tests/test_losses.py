@@ -49,6 +49,10 @@ def bce(x, y, c=1.0):
     return -(c * y * np.log(p) + (1 - y) * np.log1p(-p))
 
 
+def cosines(x, y):
+    return (x @ y.T) / np.outer(np.linalg.norm(x, axis=1), np.linalg.norm(y, axis=1))
+
+
 def crammer_singer(x, y):
     rows = []
     for scores, label in zip(x, y, strict=True):
@@ -159,6 +163,11 @@ CASES = {
         lambda x, w: losses.mean_squared_error(x, FAKE, weights=w),
         REAL,
         lambda x, w: mean((x - FAKE) ** 2, w),
+    ),
+    'normalised_squared_error': (
+        lambda x, w: losses.normalised_squared_error(x, FAKE, weights=w),
+        REAL,
+        lambda x, w: mean(2 - 2 * cosines(x, FAKE).diagonal(), w),
     ),
     'mean_absolute_error': (
         lambda x, w: losses.mean_absolute_error(x, FAKE, weights=w),
@@ -281,6 +290,46 @@ def test_batches_of_unequal_size_add_up(name):
     x, first = CASES[name][1], np.arange(ROWS) < 2
     whole, one, two = (run(name, x, w)[0] for w in (np.ones(ROWS), first, ~first))
     np.testing.assert_allclose(whole, (2 * one + 4 * two) / 6, rtol=1e-5)
+
+
+def contrast(a, b, t):
+    """Chen et al. 2020, algorithm 1 and equation 1, one pair of rows after another."""
+    z = np.concatenate((a, b))
+    s, n = cosines(z, z), len(a)
+    terms = []
+    for i in range(2 * n):
+        others = [np.exp(s[i, k] / t) for k in range(2 * n) if k != i]
+        terms.append(-np.log(np.exp(s[i, (i + n) % (2 * n)] / t) / sum(others)))
+    return np.mean(terms)
+
+
+@functools.cache
+def contrasted(t):
+    fn = functools.partial(jaxdl.losses.nt_xent, temperature=t)
+    return jax.jit(jax.value_and_grad(lambda a, b, w: fn(a, b, weights=w)))
+
+
+@pytest.mark.parametrize('t', [0.1, 0.5])
+def test_nt_xent_is_the_loop_over_pairs_and_padding_is_no_negative(t):
+    a, b = REAL.astype(np.float32), FAKE.astype(np.float32)
+    value, gradient = contrasted(t)(a, b, np.ones(ROWS))
+    np.testing.assert_allclose(value, contrast(a, b, t), rtol=2e-6)
+    np.testing.assert_allclose(contrasted(t)(2 * a, b, np.ones(ROWS))[0], value, rtol=1e-5)
+    for index in np.ndindex(a.shape):
+        h = np.zeros_like(REAL)
+        h[index] = 1e-5
+        difference = (contrast(REAL + h, FAKE, t) - contrast(REAL - h, FAKE, t)) / 2e-5
+        np.testing.assert_allclose(gradient[index], difference, rtol=1e-3, atol=1e-5)
+    kept = np.arange(ROWS) < 4
+    a[4:], b[4:] = np.nan, 1e30
+    value, gradient = contrasted(t)(a, b, kept)
+    np.testing.assert_allclose(value, contrast(a[:4], b[:4], t), rtol=2e-6)
+    assert gradient[:4].any() and not gradient[4:].any()
+    value, gradient = contrasted(t)(a, b, np.zeros(ROWS))
+    assert value == 0 and not gradient.any()
+    value, gradient = contrasted(t)(np.zeros_like(a), np.zeros_like(b), np.ones(ROWS))
+    np.testing.assert_allclose(value, np.log(2 * ROWS - 1), rtol=1e-6)
+    assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,23 @@ def classifier(
         right = logits.argmax(-1) == _dominant(y)
         return value, (net, {'accuracy': Mean.of(right, mask, better='higher')})
 
+    measure = measure_classes(module, classes=classes, scores=scores, inputs=inputs)
+    task = supervised(
+        module, loss, opt, measure, inputs=inputs, accumulate=accumulate, shadow=shadow
+    )
+    return task._replace(labels={'y': Labels.of(classes, probabilities=True)})
+
+
+def measure_classes(
+    module: nn.Module,
+    *,
+    classes: int | Sequence[str],
+    scores: Mapping[str, Score] = SCORES,
+    inputs: Inputs = read_x,
+) -> Callable[[Net, Batch, Key], Metrics]:
+    """What every classifier is measured by, however it learns; see `classifier`."""
+    count, _ = read_classes(classes)
+
     def measure(net: Net, batch: Batch, key: Key) -> Metrics:
         y, mask = batch['y'], batch['mask']
         output, _ = (net.shadow or net)(*inputs(batch))
@@ -97,10 +114,7 @@ def classifier(
             return metrics
         return {**metrics, 'accuracy/each': Each.of(predicted == truth, mask)}
 
-    task = supervised(
-        module, loss, opt, measure, inputs=inputs, accumulate=accumulate, shadow=shadow
-    )
-    return task._replace(labels={'y': Labels.of(classes, probabilities=True)})
+    return measure
 
 
 def check_outputs(module: nn.Module, logits: jax.Array, classes: int) -> None:

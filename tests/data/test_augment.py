@@ -15,6 +15,7 @@ from jaxdl.data.augment import (
     cutmix,
     cutout,
     flip,
+    greyscale,
     jitter,
     mixing,
     mixup,
@@ -24,6 +25,7 @@ from jaxdl.data.augment import (
     shift,
     sometimes,
     standardise,
+    views,
 )
 from jaxdl.data.augment.scene import Scene
 from jaxdl.errors import UsageError
@@ -370,3 +372,24 @@ def test_rand_augment_draws_alone_and_at_zero_changes_little():
     np.testing.assert_array_equal(rand_augment(0)(KEY, batch)['x'], batch['x'])
     with pytest.raises(UsageError, match='magnitude=-1'):
         rand_augment(2, -1)
+
+
+def test_views_stand_beside_the_image_and_each_has_its_own_draws():
+    batch = images(40)
+    made = views({'first': shift(2), 'second': shift(2), 'same': flip(0.0)})(KEY, batch)
+    assert made.keys() == {'x', 'y', 'first', 'second', 'same'}
+    np.testing.assert_array_equal(made['x'], batch['x'])
+    np.testing.assert_array_equal(made['same'], batch['x'])
+    assert (np.asarray(made['first']) != np.asarray(made['second'])).any()
+    for name in ('first', 'second'):
+        assert made[name].shape == batch['x'].shape and (made[name] != batch['x']).any()
+    with pytest.raises(UsageError, match="a column 'y' already"):
+        views({'y': shift(1)})(KEY, batch)
+
+
+def test_greyscale_is_the_luminance_in_every_channel():
+    x = jnp.asarray(PHOTO / 255, jnp.float32)[None]
+    grey = np.asarray(greyscale()(KEY, {'x': x})['x'][0])
+    assert grey.shape == PHOTO.shape and (grey == grey[..., :1]).all()
+    theirs = np.asarray(Image.fromarray(PHOTO).convert('L'), np.float32)
+    np.testing.assert_allclose(grey[..., 0] * 255, theirs, atol=0.51)

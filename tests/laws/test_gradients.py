@@ -23,6 +23,7 @@ from jaxdl.models import googlenet
 from jaxdl.models.alexnet import AlexNet
 from jaxdl.models.bert import BERT
 from jaxdl.models.context_encoder import ContextEncoder
+from jaxdl.models.conv_stack import ConvStack
 from jaxdl.models.cyclegan import PatchGAN, ResNetGenerator
 from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.dqn import QNetwork
@@ -234,6 +235,8 @@ def narrow_image(module: Any, image: Shape) -> Narrow:
             return Narrow(module, ((8, 32, 32), (3, 32, 32), (16, 32, 32)))
         case LeNet():
             return Narrow(module, DIGITS)
+        case ConvStack():
+            return Narrow(module.clone(widths=(16, 24, 32)), DIGITS)
         case AlexNet():
             slim = module.clone(features=(24, 32, 48, 48, 32), hidden=(32, 32), **few)
             return Narrow(slim, LARGE)

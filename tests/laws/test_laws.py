@@ -28,7 +28,16 @@ from jaxdl.study import Phase, evaluations
 # which are trained as these are: `make laws WHICH='slow or thorough'`.
 KINDS_OF_STUDIES = [
     *('catch_dqn', 'char_lm', 'detect_bccd', 'digits', 'forecast', 'regularisation', 'ring_gan'),
-    *('scan', 'speech_digits', 'tagging', 'transfer', 'unet_isbi', 'cora', 'stylegan'),
+    *(
+        'scan',
+        'speech_digits',
+        'tagging',
+        'transfer',
+        'unet_isbi',
+        'cora',
+        'few_labels',
+        'stylegan',
+    ),
 ]
 STEPS = 4
 SEEDS = [0, 1, 2, 3]

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from jitted import jitted
 
+from jaxdl.errors import UsageError
 from jaxdl.models import lenet
+from jaxdl.models.conv_stack import ConvStack
+from jaxdl.models.heads import Headed, Online, Probe
 from jaxdl.models.lenet import LeNet, LeNet5
 from jaxdl.models.mlp import MLP
+from jaxdl.nn.layers import BatchNorm
 
 RNG = np.random.default_rng(0)
 
@@ -84,6 +88,84 @@ class TestMLP:
         assert apply({'params': p}, x) == 1000
         kept = apply({'params': p}, x, train=True, rngs={'dropout': jax.random.key(0)})
         assert 900 < kept[0, 0] < 1100 and kept[0, 0] != 1000
+
+    def test_a_norm_stands_before_the_activation_of_hidden_layers(self):
+        module = MLP((7, 3), norm=BatchNorm)
+        v = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((4, 5)))
+        assert count(v['params']) == 5 * 7 + 2 * 7 + 7 * 3 + 3
+        p, x = random_like(v['params']), RNG.normal(size=(4, 5)).astype(np.float32)
+        stats = {'BatchNorm_0': {'mean': np.zeros(7), 'var': np.ones(7)}}
+        apply = jitted(partial(module.apply, train=True, mutable=['batch_stats']))
+        y, _ = apply({'params': p, 'batch_stats': stats}, x)
+        h, norm = x @ p['Dense_0']['kernel'], p['BatchNorm_0']
+        h = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5) * norm['scale'] + norm['bias']
+        close(y, relu(h) @ p['Dense_1']['kernel'] + p['Dense_1']['bias'])
+
+
+class TestConvStack:
+    def test_parameters(self):
+        convolutions = 9 * (64 + 3 * 64 * 64)
+        assert count(shapes(ConvStack(), 1, 28, 28, 1)) == convolutions + 4 * 2 * 64 == 111_680
+
+    def test_output_is_that_of_numpy(self):
+        module = ConvStack((3, 4))
+        v = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((2, 7, 6, 2)))
+        v = random_like(v)
+        v['batch_stats'] = jax.tree.map(np.abs, v['batch_stats'])
+        y = x = RNG.normal(size=(2, 7, 6, 2)).astype(np.float32)
+        for i in range(2):
+            y = np.pad(y, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            y = convolve(y, v['params'][f'Conv_{i}']['kernel'])
+            norm, stats = (v[kind][f'BatchNorm_{i}'] for kind in ('params', 'batch_stats'))
+            y = (y - stats['mean']) / np.sqrt(stats['var'] + 1e-5) * norm['scale'] + norm['bias']
+            y = blocks(relu(y)).max((2, 4))
+        close(jitted(module.apply)(v, x), y.reshape(2, -1))
+
+
+class TestHeads:
+    encoder, head = MLP((6, 5), norm=BatchNorm), MLP((3,))
+    x = RNG.normal(size=(8, 4)).astype(np.float32)
+
+    @pytest.mark.parametrize('build', [Headed, Probe])
+    def test_a_head_reads_the_features(self, build):
+        module = build(self.encoder, self.head)
+        v = jax.jit(module.init)(jax.random.key(0), self.x)
+        inner = {kind: v[kind]['encoder'] for kind in v}
+        features = jitted(self.encoder.apply)(inner, self.x)
+        expected = jitted(self.head.apply)({'params': v['params']['head']}, features)
+        np.testing.assert_allclose(jitted(module.apply)(v, self.x), expected, rtol=1e-6)
+
+    @pytest.mark.parametrize('build', [Headed, Probe])
+    def test_a_probe_leaves_the_encoder_as_it_is(self, build):
+        module = build(self.encoder, self.head)
+        v = jax.jit(module.init)(jax.random.key(0), self.x)
+
+        @jax.jit
+        @partial(jax.grad, has_aux=True)
+        def gradient(params):
+            variables = {**v, 'params': params}
+            y, memory = module.apply(variables, self.x, train=True, mutable=['batch_stats'])
+            return (y**2).sum(), memory['batch_stats']
+
+        gradients, memory = gradient(v['params'])
+        moved = any(
+            not np.array_equal(a, b)
+            for a, b in zip(jax.tree.leaves(memory), jax.tree.leaves(v['batch_stats']), strict=True)
+        )
+        assert jax.tree.leaves(gradients['head'])[0].any()
+        reached = any(leaf.any() for leaf in jax.tree.leaves(gradients['encoder']))
+        assert (moved, reached) == ((True, True) if build is Headed else (False, False))
+
+    def test_the_online_network_predicts_from_its_projection(self):
+        module = Online(self.encoder, MLP((4, 3)), MLP((2, 3)))
+        v = jax.jit(module.init)(jax.random.key(0), self.x)
+        assert v['params'].keys() == {'encoder', 'projector', 'predictor'}
+        z = jitted(partial(module.apply, method='project'))(v, self.x)
+        q = jitted(MLP((2, 3)).apply)({'params': v['params']['predictor']}, z)
+        np.testing.assert_allclose(jitted(module.apply)(v, self.x), q, rtol=1e-6)
+        assert z.shape == (8, 3)
+        with pytest.raises(UsageError, match='are one module'):
+            Online(self.encoder, self.head, self.head)
 
 
 class TestLeNet5:

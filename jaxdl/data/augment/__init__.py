@@ -12,6 +12,8 @@ is a `Scene`, made once for a study and handed to each geometric transform::
     cells = Scene(segmentation='truth', border='reflect')
     compose(flip(vertical=0.5, scene=cells), rotate(20, scene=cells), elastic(scene=cells))
 
+Where a method compares several views of one image, `views` puts them beside it, as columns.
+
 Sound has transforms of its own, `as_features` and `spec_augment`.
 
 `mixup` and `cutmix` turn labels y [B] into probabilities [B, classes], which `classifier` takes.
@@ -24,8 +26,9 @@ from jaxdl.data.augment.basic import (
     one_of,
     sometimes,
     standardise,
+    views,
 )
-from jaxdl.data.augment.colour import jitter
+from jaxdl.data.augment.colour import greyscale, jitter
 from jaxdl.data.augment.mixing import cutmix, cutout, mixup
 from jaxdl.data.augment.policy import rand_augment
 from jaxdl.data.augment.scene import Scene
@@ -45,6 +48,7 @@ __all__ = [
     'cutout',
     'elastic',
     'flip',
+    'greyscale',
     'jitter',
     'mixup',
     'one_of',
@@ -57,4 +61,5 @@ __all__ = [
     'sometimes',
     'spec_augment',
     'standardise',
+    'views',
 ]

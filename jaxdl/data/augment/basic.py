@@ -3,7 +3,7 @@
 Deterministic ones have the same signature and ignore the key, so that all compose.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -48,6 +48,27 @@ def one_of(*transforms: Transform) -> Transform:
     def transformed(key: Key, batch: Batch) -> Batch:
         choice = jax.random.randint(key_for(key, 'choice'), (), 0, len(transforms))
         return jax.lax.switch(choice, transforms, key_for(key, 'transform'), batch)
+
+    return transformed
+
+
+def views(transforms: Mapping[str, Transform], *, column: str = 'x') -> Transform:
+    """Several views of every image beside it: a new column for each, by the name of its transform.
+
+    ``views({'weak': shift(1), 'strong': rand_augment()})`` adds the columns 'weak' and 'strong'.
+    Each view has draws of its own; of what a transform makes only `column` is kept. Raises
+    UsageError where a batch has a column of that name already.
+    """
+
+    def transformed(key: Key, batch: Batch) -> Batch:
+        for name in transforms:
+            if name in batch:
+                raise UsageError(f'views: the batch has a column {name!r} already')
+        made = {
+            name: transform(key_for(key, name), batch)[column]
+            for name, transform in transforms.items()
+        }
+        return {**batch, **made}
 
     return transformed
 

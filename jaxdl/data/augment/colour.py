@@ -45,6 +45,15 @@ def jitter(
     return on(column, transform)
 
 
+def greyscale(*, column: str = 'x') -> Transform:
+    """The luminance in every channel; ``sometimes(0.2, greyscale())`` is Chen et al.'s (2020)."""
+
+    def transform(key: Key, x: Array) -> Array:
+        return jnp.broadcast_to(luminance(real(x, 'greyscale')), x.shape)
+
+    return on(column, transform)
+
+
 def adjust_brightness(x: Array, factor: Array) -> Array:
     """Black at 0, x at 1, brighter above."""
     return blend(jnp.zeros_like(x), x, factor)
