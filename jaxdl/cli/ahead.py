@@ -213,9 +213,13 @@ def _excess(said: str) -> float | None:
     """Bytes that a compiler says are lacking; None where it says something else."""
     if 'RESOURCE_EXHAUSTED' not in said and 'Ran out of memory' not in said:
         return None
-    found = re.search(r'Exceeded \w+ capacity by ([\d.]+)([KMGT]?)', said)
-    unit = {'': 0, 'K': 1, 'M': 2, 'G': 3, 'T': 4}
-    return float(found[1]) * 1024 ** unit[found[2]] if found else 1.0
+    amount, unit = r'([\d.]+)([KMGT]?)', {'': 0, 'K': 1, 'M': 2, 'G': 3, 'T': 4}
+    if found := re.search(rf'Exceeded \w+ capacity by {amount}', said):
+        return float(found[1]) * 1024.0 ** unit[found[2]]
+    if found := re.search(rf'\({amount}\) exceeds available \w+ \({amount}\)', said):
+        needed, there = (float(found[i]) * 1024.0 ** unit[found[i + 1]] for i in (1, 3))
+        return needed - there
+    return 1.0
 
 
 def tables(label: str, engine: 'Engine', topology: Topology, found: Outlook) -> Iterator[Any]:

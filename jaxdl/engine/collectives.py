@@ -81,8 +81,8 @@ def collectives(text: str, devices: int) -> Traffic:
             each, unsure = count, doubtful
             if ' while(' in line:
                 loops = True
-                known = _TRIPS.search(line)
-                each, unsure = count * (int(known[1]) if known else 1), doubtful or not known
+                trips = _trips(line, bodies)
+                each, unsure = count * (trips or 1), doubtful or trips is None
             for one, several in _CALLED.findall(line):
                 for called in re.findall(r'[\w.-]+', one or several):
                     if called in bodies:
@@ -90,14 +90,20 @@ def collectives(text: str, devices: int) -> Traffic:
 
     if entry is not None:
         visit(entry, 1, False)
+    # A TPU's program writes one collective down several times: where it starts, what runs beside it
+    # and where it ends. They have one channel.
+    each_once: dict[str, tuple[str, int, int, int, bool]] = {}
+    for name, count in times.items():
+        for i, (kind, group, size, channel) in enumerate(_found(name, bodies[name][1], devices)):
+            key = channel or f'{name} {i}'
+            if key not in each_once or each_once[key][3] < count:
+                each_once[key] = kind, group, size, count, name in open_ended
     counts: Counter[tuple[str, int]] = Counter()
     sizes: Counter[tuple[str, int]] = Counter()
-    unknown = 0
-    for name, count in times.items():
-        for kind, group, size in _found(bodies[name][1], devices):
-            counts[kind, group] += count
-            sizes[kind, group] += count * size
-            unknown += name in open_ended
+    for kind, group, size, count, _ in each_once.values():
+        counts[kind, group] += count
+        sizes[kind, group] += count * size
+    unknown = sum(doubtful for *_, doubtful in each_once.values())
     found = [
         Collective(*key, counts[key], size, SENT[key[0]](size, key[1]))
         for key, size in sizes.items()
@@ -119,8 +125,24 @@ def _computations(text: str) -> Iterator[tuple[str, tuple[bool, list[str]]]]:
             lines.append(line)
 
 
-def _found(lines: list[str], devices: int) -> Iterator[tuple[str, int, int]]:
-    """Each collective as its kind, the devices of a group, and the bytes of its result."""
+def _trips(line: str, bodies: Mapping[str, tuple[bool, list[str]]]) -> int | None:
+    """How often a loop runs: as its line says, or its condition that counts up to a constant."""
+    if known := _TRIPS.search(line):
+        return int(known[1])
+    condition = re.search(r'condition=%?([\w.-]+)', line)
+    inside = '\n'.join(bodies[condition[1]][1]) if condition and condition[1] in bodies else ''
+    until = re.search(r'ROOT .* compare\(.*?, ?(?:\S+ )?%?([\w.-]+)\), direction=LT', inside)
+    if until is None:
+        return None
+    constant = re.search(rf'%?{re.escape(until[1])} = s32\[\]\S* constant\((\d+)\)', inside)
+    return int(constant[1]) if constant else None
+
+
+def _found(name: str, lines: list[str], devices: int) -> Iterator[tuple[str, int, int, str | None]]:
+    """Each collective as its kind, the devices of a group, the bytes of its result, its channel.
+
+    What a TPU calls all-reduce-scatter is an all-reduce of which each device keeps its part.
+    """
     for line in lines:
         if (match := _OPERATION.search(line)) is None:
             continue
@@ -129,8 +151,12 @@ def _found(lines: list[str], devices: int) -> Iterator[tuple[str, int, int]]:
         if match['start'] and kind != 'all-reduce' and result.startswith('('):
             result = _parts(result[1:-1])[1]
         group = _group(match['rest'], devices)
+        channel = re.search(r'channel_id=(\d+)', match['rest'])
+        size = _bytes(result)
+        if kind == 'all-reduce' and name.startswith('all-reduce-scatter'):
+            kind, size = 'reduce-scatter', size // group
         if group > 1 or kind == 'collective-permute':
-            yield kind, group, _bytes(result)
+            yield kind, group, size, channel[1] if channel else None
 
 
 def _parts(text: str) -> list[str]:
@@ -162,4 +188,8 @@ def _group(text: str, devices: int) -> int:
         return int(found[1])
     if found := re.search(r'replica_groups=\{\{([\d,]+)\}', text):
         return found[1].count(',') + 1
+    if found := re.search(r'replica_groups=mesh\[([^\]]*)\] ?\{([^}]*)\}', text):
+        sizes = dict(re.findall(r"'(\w+)'=(\d+)", found[1]))
+        named = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found[2])  # a part of an axis: its size
+        return math.prod(int(part or sizes[axis]) for axis, part in named)
     return devices
