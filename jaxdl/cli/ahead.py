@@ -95,12 +95,18 @@ def environment(topology: Topology) -> dict[str, str]:
                 "pip install 'jaxdl[compile]'"
             )
         return {**env, 'TPU_SKIP_MDS_QUERY': '1', 'ALLOW_MULTIPLE_LIBTPU_LOAD': '1'}
+    return simulated(topology.devices) | {name: env[name] for name in (MARK, 'JAXDL_PLAIN_LAYERS')}
+
+
+def simulated(count: int) -> dict[str, str]:
+    """The environment of a process whose jax has so many CPU devices."""
     flags = re.sub(rf'{COUNT}=\d+', '', os.environ.get('XLA_FLAGS', ''))
     return {
-        **env,
-        'XLA_FLAGS': f'{flags} {COUNT}={topology.devices}'.strip(),
-        'JAX_NUM_CPU_DEVICES': str(topology.devices),
-        'NPROC': '8',
+        **os.environ,
+        'JAX_PLATFORMS': 'cpu',
+        'XLA_FLAGS': f'{flags} {COUNT}={count}'.strip(),
+        'JAX_NUM_CPU_DEVICES': str(count),
+        'NPROC': '8',  # fewer threads than devices wait for each other
     }
 
 
