@@ -37,10 +37,11 @@ class TooBigError(JaxdlError):
 class Outlook(NamedTuple):
     """What was found of a step on one device of a topology.
 
-    memory: None of a step that the compiler refused, as `over` says: bytes that it lacks. state:
-    parameters and the like, always. donated: bytes written in place. formula: FLOP of products,
-    counted on the program of one seed. compiler: FLOP that the compiler counts. traffic: bytes to
-    and from memory. seconds: that compiling took.
+    memory: without activations where the compiler refused. over: bytes that it lacks, negative
+    where it fits. donated: bytes written in place. formula: FLOP of products, counted on the
+    program of one seed. compiler: FLOP that the compiler counts; 0 where it refused. moved: bytes
+    that it counts, on-chip ones among them. traffic: bytes to and from memory at least. seconds:
+    that compiling took. largest: arguments by their bytes.
     """
 
     memory: 'Memory'
@@ -48,6 +49,7 @@ class Outlook(NamedTuple):
     donated: int
     formula: float
     compiler: float
+    moved: float
     traffic: float
     links: 'Traffic'
     prediction: 'Prediction'
@@ -186,22 +188,22 @@ def look_ahead(engine: 'Engine', topology: Topology) -> Outlook:
             raise
         memory, none = account(mine, ours, temporaries=0), Traffic((), 0, False)
         seconds = time.perf_counter() - begun
-        guess = predict(chip, flops=formula, traffic=2.0 * memory.state, sent=0.0)
-        return Outlook(memory, over, 0, formula, 0.0, 0.0, none, guess, seconds, tensors)
+        guess = predict(chip, flops=formula, traffic=0.0, sent=0.0)
+        return Outlook(memory, over, 0, formula, 0.0, 0.0, 0.0, none, guess, seconds, tensors)
     seconds = time.perf_counter() - begun
     memory = account(mine, ours, temporaries=temporary_bytes(compiled))
     links = collectives(compiled.as_text(), devices)
     counted: Mapping[str, float] = compiled.cost_analysis() or {}
-    # At least: all of the state is read and written, and so is what is made on the way.
-    traffic = 2.0 * (memory.state + memory.activations) + memory.data
-    if topology.chip.tpu:
-        traffic = max(traffic, counted.get('bytes accessed', 0.0))
+    # What cannot be saved: what is trained is read and written, and so is what is made on the way.
+    # The compiler's own sum has what never leaves the chip in it, and would be no bound.
+    traffic = 2.0 * (memory.parameters + memory.optimizer + memory.activations)
     return Outlook(
         memory,
         sum(memory) - chip.memory,
         int(compiled.memory_analysis().alias_size_in_bytes),
         formula,
         counted.get('flops', 0.0),
+        counted.get('bytes accessed', 0.0),
         traffic,
         links,
         predict(chip, flops=formula, traffic=traffic, sent=links.sent),
@@ -257,6 +259,7 @@ def tables(label: str, engine: 'Engine', topology: Topology, found: Outlook) -> 
         share = f'{quantity(found.donated)}B of {quantity(found.memory.state)}B of the state'
         table.add_row('donated, written in place', share)
         table.add_row('by the compiler', f'{quantity(found.compiler)}FLOP')
+        table.add_row('by the compiler, moved', f'{quantity(found.moved)}B, on-chip too')
     table.add_row('by formula, products', f'{quantity(found.formula)}FLOP')
     table.add_row('compiling took', f'{found.seconds:.0f} s')
     yield table
@@ -271,12 +274,19 @@ def tables(label: str, engine: 'Engine', topology: Topology, found: Outlook) -> 
         'in bfloat16, wholly overlapped, and every link busy. No step is faster; most are slower.',
     )
     for name, seconds in slow.items():
-        table.add_row(name, f'{seconds * 1e3:.3g} ms' + ' (bound)' * (name == p.bound))
-    table.add_row('step', f'{p.step * 1e3:.3g} ms')
+        table.add_row(name, _time(seconds) + ' (bound)' * (name == p.bound))
+    table.add_row('step', _time(p.step))
     table.add_row('efficiency at most', f'{p.efficiency:.1%}')
     if engine.rows:
         table.add_row('rows/s at most', f'{engine.rows * len(engine.seeds) / p.step:,.0f}')
     yield table
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (('s', 1.0), ('ms', 1e-3), ('us', 1e-6)):
+        if seconds >= size:
+            return f'{seconds / size:.3g} {unit}'
+    return f'{seconds * 1e9:.3g} ns'
 
 
 def _sent(found: Outlook, quantity: Any) -> 'Table | str':

@@ -41,7 +41,7 @@ def test_a_step_is_compiled_and_predicted():
     assert reduced.size == 4 and reduced.bytes >= it.memory.parameters
     assert it.prediction.compute == pytest.approx(it.formula / 989.5e12)
     assert it.prediction.links == pytest.approx(it.links.sent / 450e9)
-    traffic = 2 * (it.memory.state + it.memory.activations) + it.memory.data
+    traffic = 2 * (it.memory.parameters + it.memory.optimizer + it.memory.activations)
     assert it.prediction.memory == pytest.approx(traffic / 3350e9)
 
 
