@@ -240,9 +240,9 @@ def tables(label: str, engine: 'Engine', topology: Topology, found: Outlook) -> 
     chip, used = topology.each, _used(engine)
     over = f'{used} of {topology.devices}' if used < topology.devices else f'{used}'
     rows = f', {engine.rows} rows' if engine.rows else ''
-    stand_in = (
-        '' if topology.chip.tpu else f'; compiled for {used} simulated CPU devices, not for it'
-    )
+    stand_in = f'; compiled for {used} simulated CPU devices, not for that chip'
+    if topology.chip.tpu:
+        stand_in = ''
     table = Table(
         *('one device', ''),
         title=f'{label}: a step of {len(engine.seeds)} seeds{rows}, layout {engine.layout.name}, '
