@@ -160,8 +160,10 @@ def devices_of(topology: Topology) -> Any:
         return Devices(tuple(jax.devices('cpu')[: topology.devices]), 'gpu')
     from jax.experimental import topologies
 
+    # The two cores of a v4 are one device, as on the machines themselves.
+    way = {'chip_config_name': 'megacore'} if topology.chip.name == 'v4' else {}
     try:
-        found = topologies.get_topology_desc(topology.name, platform='tpu')
+        found = topologies.get_topology_desc(topology.name, platform='tpu', **way)
     except Exception as error:  # of many types, by the version of libtpu
         line = ' '.join(str(error).split())[:200]
         raise UsageError(f'--topology {topology.name}: libtpu does not make it: {line}') from error
@@ -179,7 +181,7 @@ def look_ahead(engine: 'Engine', topology: Topology) -> Outlook:
     lowered, mine, ours = engine.lower()
     chip, devices = topology.each, _used(engine)
     formula = engine.flops() * len(engine.seeds) / devices
-    tensors = largest((mine, ours))
+    tensors = largest({'state': mine[0], 'data': (mine[1:], ours)})
     try:
         compiled = lowered.compile()
     except Exception as error:
