@@ -173,7 +173,7 @@ def devices_of(topology: Topology) -> Any:
 def look_ahead(engine: 'Engine', topology: Topology) -> Outlook:
     """Compile one step of all seeds for a topology, and see what it would take of one device."""
     from jaxdl.engine.collectives import Traffic, collectives
-    from jaxdl.engine.layout import temporary_bytes
+    from jaxdl.engine.layout import program_bytes, temporary_bytes
     from jaxdl.engine.memory import account, largest
     from jaxdl.run.roofline import predict
 
@@ -201,7 +201,7 @@ def look_ahead(engine: 'Engine', topology: Topology) -> Outlook:
     traffic = 2.0 * (memory.parameters + memory.optimizer + memory.activations)
     return Outlook(
         memory,
-        sum(memory) - chip.memory,
+        max(sum(memory), program_bytes(compiled)) - chip.memory,  # the latter with padding
         int(compiled.memory_analysis().alias_size_in_bytes),
         formula,
         counted.get('flops', 0.0),
@@ -258,7 +258,8 @@ def tables(label: str, engine: 'Engine', topology: Topology, found: Outlook) -> 
     for name, part in named(found.memory):
         table.add_row(name, f'{quantity(part)}B')
     if found.links.collectives or found.compiler:
-        share = f'{quantity(found.donated)}B of {quantity(found.memory.state)}B of the state'
+        share = f'{quantity(found.donated)}B as it is laid out; the state has '
+        share += f'{quantity(found.memory.state)}B'
         table.add_row('donated, written in place', share)
         table.add_row('by the compiler', f'{quantity(found.compiler)}FLOP')
         table.add_row('by the compiler, moved', f'{quantity(found.moved)}B, on-chip too')
