@@ -309,7 +309,7 @@ def _sent(found: Outlook, quantity: Any) -> 'Table | str':
     )
     for each in found.links.collectives:
         sizes = f'{quantity(each.bytes)}B', f'{quantity(each.sent)}B'
-        table.add_row(each.kind, str(each.size), str(each.count), *sizes)
+        table.add_row(each.kind, str(each.size), str(each.times), *sizes)
     return table
 
 

@@ -33,13 +33,13 @@ _ARRAY = re.compile(r'\b([a-z]+\d*(?:e\d+m\d+\w*)?)\[([\d,]*)\]')
 class Collective(NamedTuple):
     """Collectives of one kind in groups of one size.
 
-    size: devices of a group. count: how often a step does one. bytes: of all their results.
+    size: devices of a group. times: how often a step does one. bytes: of all their results.
     sent: what a device sends for them by a ring.
     """
 
     kind: str
     size: int
-    count: int
+    times: int
     bytes: int
     sent: float
 

@@ -361,7 +361,7 @@ class Engine:
         if not isinstance(self.layout, Mesh):
             raise UsageError(f'--layout {self.layout.name}: it is no single program over devices')
         count, private = len(self.seeds), self._source.private
-        flag = jax.ShapeDtypeStruct((count,), jnp.int32)
+        flag: Any = jax.ShapeDtypeStruct((count,), jnp.int32)
         sent = stacked([self._sent])
         each = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), sent)
         keys = jax.eval_shape(lambda: self._seed_keys)

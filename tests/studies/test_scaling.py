@@ -30,6 +30,7 @@ def test_rows_by_formula(monkeypatch):
     assert one.times.compute == most.times.compute
 
 
+@pytest.mark.slow
 def test_training_gives_the_same_numbers_on_four_devices():
     one, four = measured('gpt2', 1), measured('gpt2', 4)
     assert four.losses == pytest.approx(one.losses, rel=1e-3)
