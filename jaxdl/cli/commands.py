@@ -15,7 +15,7 @@ from annotated_types import Interval
 from jaxdl.blame import blaming_own
 from jaxdl.cli.options import Option, Parsed, flag, parse, signature_options
 from jaxdl.engine.axes import check_layout
-from jaxdl.errors import UsageError, nearest
+from jaxdl.errors import JaxdlError, UsageError, nearest
 from jaxdl.study import Count, Natural, Rate, Study
 
 Share = Annotated[float, Interval(gt=0, le=1)]
@@ -50,6 +50,17 @@ BENCH_OPTIONS = [
     LAYOUT,
     CHUNK,
     Option('seconds', Rate, 3.0, 'how long each measurement takes'),
+]
+COMPILE_OPTIONS = [
+    ARM,
+    SEEDS,
+    LAYOUT,
+    Option(
+        'topology',
+        str | None,
+        None,
+        'for which devices: TPUs as v5e:16x16, GPUs of one machine as h100x8',
+    ),
 ]
 RECORD_OPTIONS = [
     Option(
@@ -438,6 +449,23 @@ def _bench(words: list[str]) -> None:
     _show(bench(name, study, overrides, **options))
 
 
+@blaming_own()
+def _compile(words: list[str]) -> None:
+    from jaxdl.cli import ahead
+
+    code = ahead.in_own_process(words)
+    if code is not None:
+        if code < 0:
+            raise JaxdlError(f'compiling died of signal {-code}; was there memory enough?')
+        raise SystemExit(code)
+    _, study, parsed, overrides = _studied('compile', words, COMPILE_OPTIONS)
+    options = {option.name: parsed.values[option.name] for option in COMPILE_OPTIONS}
+    if options['topology'] is None:
+        raise UsageError('--topology: say for which devices, as in --topology v5e:4x4')
+    for part in ahead.compiled_ahead(study, overrides, **options):
+        _show(part)
+
+
 def _list(words: list[str]) -> None:
     _parse('list', [], words)
 
@@ -563,6 +591,11 @@ COMMANDS = {
         _bench,
         'NAME|FILE.py',
         "compile time, ms per step, examples/s, share of this machine's peak, memory",
+    ),
+    'compile': Command(
+        _compile,
+        'NAME|FILE.py',
+        'a step compiled for devices that are not here: memory, collectives, predicted time',
     ),
     'data': Command(_data, 'list|prepare|show', 'the datasets: which there are, get one, see one'),
     'doctor': Command(_doctor, '', 'versions, devices, data, and what is missing'),

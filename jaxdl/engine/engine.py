@@ -26,7 +26,17 @@ from jaxdl.engine.checks import refuse_another_state, with_checks
 from jaxdl.engine.choice import Choice, choose
 from jaxdl.engine.feed import chunks, first_sent, prefetch, stacked
 from jaxdl.engine.identity import identity
-from jaxdl.engine.layout import Layout, Program, layout, program_bytes
+from jaxdl.engine.layout import (
+    Devices,
+    Layout,
+    Mesh,
+    Program,
+    devices_here,
+    layout,
+    mesh,
+    program_bytes,
+)
+from jaxdl.engine.memory import account, limit
 from jaxdl.errors import DivergedError, UsageError
 from jaxdl.keys import Key, key_at, key_for
 from jaxdl.metrics import (
@@ -107,6 +117,7 @@ class Engine:
     chunk: steps between two looks of the host; None takes the rule's choice.
     scan: whether the steps of a chunk are one program; None takes the rule's choice.
     evaluations: what may be measured and shown, by name; see `jaxdl.study.evaluations`.
+    ahead: devices that the step is only lowered for, with `lower`; None takes those that are here.
     say, note: take lines for a person, and lines that are for the log alone if there is one.
 
     Raises UsageError where a class that there is not is in the data of training or of a test.
@@ -123,6 +134,7 @@ class Engine:
         chunk: int | None = None,
         scan: bool | None = None,
         evaluations: Mapping[str, Eval] = MappingProxyType({}),
+        ahead: Devices | None = None,
         say: Callable[[str], None] = lambda text: None,
         note: Callable[[str], None] | None = None,
     ) -> None:
@@ -134,25 +146,36 @@ class Engine:
         self._stage = stage
         self._source, self.evaluations = with_checks(stage, task, train, evaluations)
         self._data_key = key_for(jax.random.key(0), stage)
-        seed_keys = jax.vmap(lambda s: key_for(jax.random.key(s), stage))(jnp.array(self.seeds))
+        self._seed_keys = jax.vmap(lambda s: key_for(jax.random.key(s), stage))(
+            jnp.array(self.seeds)
+        )
         # Opened once: what is sent for step 0 gives the shapes, the chunk and the first states.
         with self._blaming('what is sent for train'):
             self._sent = first_sent(train)
-        self.shapes = self._trace(seed_keys[0])
+        self.shapes = self._trace(self._seed_keys[0])
         state, _, batch = self.shapes
         with self._blaming('the step', batch):
             self._cost = cost.cost(task.step, jax.random.key(0), state, batch)
-        self.choice = self._choose(layout_name, scan)
-        self.layout: Layout = layout(self.choice.name, len(self.seeds))
+        devices = ahead or devices_here()
+        self.choice = self._choose(layout_name, scan, devices)
+        self.layout: Layout = (
+            mesh(self.choice.name, len(self.seeds), devices.each)
+            if ahead
+            else layout(self.choice.name, len(self.seeds))
+        )
         if self.rows % self.layout.parts:
             raise UsageError(
                 f'--layout {self.layout.name}: {self.layout.parts} parts do not divide a batch of '
                 f'{self.rows} rows; {closest(self.layout.parts, self.rows)} do'
             )
         self.chunk = chunk or self._chunk_rule()
-        self._keys = self.layout.unstack(seed_keys)
-        self._shared = self.layout.share(jax.random.key_data(self._data_key))
-        self._step = self._program('step', self._advance_one, donate=(0,), work=self._work())
+        self._step = self._program(
+            'step',
+            self._advance_one,
+            donate=(0,),
+            work=self._work(),
+            account=self._tell_memory,
+        )
         self._init = self._program('init', self._init_one, once=True)
         self._seldom: dict[Callable[..., Any], Program] = {}
         self._adapted: dict[Callable[..., Any], Any] = {}
@@ -259,15 +282,15 @@ class Engine:
     def _work(self) -> str:
         return f', {self.flops() * len(self.seeds) / 1e9:.2g} GFLOP'
 
-    def _choose(self, name: str, scan: bool | None) -> Choice:
+    def _choose(self, name: str, scan: bool | None, devices: Devices) -> Choice:
         choice = choose(
             seeds=len(self.seeds),
             flops=self.flops(),
             convolution=self._cost.convolutions > 0,
             rows=self.rows,
             scattered=self._cost.scattered,
-            platform=jax.default_backend(),
-            devices=jax.device_count(),
+            platform=devices.platform,
+            devices=len(devices.each),
         )
         if name != 'auto':
             choice = choice._replace(name=name, why='asked for')
@@ -295,6 +318,16 @@ class Engine:
         return self.layout.unstack(jax.tree.map(lambda *xs: np.stack(xs), *per_seed))
 
     @cached_property
+    def _keys(self) -> Any:
+        """The key of every seed, placed."""
+        return self.layout.unstack(self._seed_keys)
+
+    @cached_property
+    def _shared(self) -> Any:
+        """The key that data are drawn with, placed."""
+        return self.layout.share(jax.random.key_data(self._data_key))
+
+    @cached_property
     def _ours(self) -> Any:
         """What all seeds share of training: the data key, and the source's arrays, placed once."""
         return self._shared, self._share(self._source.resident)
@@ -317,6 +350,41 @@ class Engine:
             sent = self._mine([self._sent] * len(self.seeds))
         (states,) = self._init((self._keys, sent), (self._ours,))
         return states
+
+    def lower(self) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
+        """The program of one step of all seeds, not compiled, and shapes of its arguments.
+
+        Returns (lowered, mine, ours): what each seed has, its state first, and what all use; the
+        shapes say where they would lie. Nothing is placed, so the devices need not be here.
+        Raises UsageError for a layout that is more than one program, or one of other devices.
+        """
+        if not isinstance(self.layout, Mesh):
+            raise UsageError(f'--layout {self.layout.name}: it is no single program over devices')
+        count, private = len(self.seeds), self._source.private
+        flag: Any = jax.ShapeDtypeStruct((count,), jnp.int32)
+        sent = stacked([self._sent])
+        each = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), sent)
+        keys = jax.eval_shape(lambda: self._seed_keys)
+        tally: Any = Tally(self._zeros(), flag, flag)
+        mine, ours = self.layout.shapes(
+            (self.template(), tally, keys, each if private else keys),
+            (
+                np.zeros(1, np.int32),
+                () if private else sent,
+                (jax.random.key_data(self._data_key), self._source.resident),
+            ),
+        )
+        return self.layout.lower(self._advance_one, mine, ours, (0,)), mine, ours
+
+    def _tell_memory(self, mine: Sequence[Any], ours: Sequence[Any], temporaries: int) -> None:
+        """Say what a device holds: to a person where its limit is known, else to the log."""
+        most = limit(jax.local_devices()[0])
+        memory = account(mine, ours, temporaries=temporaries)
+        if most is None:
+            self._note(f'memory per device: {memory}')
+        else:
+            whole, rest = str(memory).split(': ', 1)
+            self._say(f'memory per device: {whole} of {cost.quantity(most)}B: {rest}')
 
     def template(self) -> Any:
         """Shapes of `stack(states)`: what a checkpoint of this engine holds."""

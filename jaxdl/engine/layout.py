@@ -38,11 +38,27 @@ Shapes = tuple[tuple[tuple[int, ...], Any], ...]
 
 
 class Compiled(NamedTuple):
-    """A program for all seeds: `call(*mine, *ours)`, its compile time and its memory in bytes."""
+    """A program for all seeds: `call(*mine, *ours)`, its compile time and its memory in bytes.
+
+    temporaries: the part of its memory that is neither an argument nor written over one.
+    """
 
     call: Callable[..., Any]
     seconds: float
     bytes: int
+    temporaries: int = 0
+
+
+class Devices(NamedTuple):
+    """Devices to compile for, here or not, and the platform whose rules are taken for them."""
+
+    each: tuple[Any, ...]
+    platform: str
+
+
+def devices_here() -> Devices:
+    """All devices that jax has."""
+    return Devices(tuple(jax.devices()), jax.default_backend())
 
 
 class Layout(Protocol):
@@ -97,15 +113,15 @@ class Layout(Protocol):
 
 
 class Mesh:
-    """Seeds by vmap in one program, over a mesh of devices."""
+    """Seeds by vmap in one program, over a mesh of devices, which need not be here to compile."""
 
-    def __init__(self, axes: Axes) -> None:
+    def __init__(self, axes: Axes, devices: Sequence[Any]) -> None:
         self.name, self.axes, self.parts = str(axes), axes, axes.rows
         self._mesh = jax.make_mesh(
             tuple(axes),
             axes._fields,
             axis_types=(AxisType.Auto,) * len(axes),
-            devices=jax.devices()[: axes.devices],
+            devices=devices[: axes.devices],
         )
         self._ours = NamedSharding(self._mesh, PartitionSpec())
         self._rows = NamedSharding(self._mesh, PartitionSpec(RULES['rows']))
@@ -120,15 +136,36 @@ class Mesh:
         once: bool = False,
     ) -> Compiled:
         """One program: vmap over seeds, partitioned over the mesh."""
+        start = time.perf_counter()
+        return _compile(self.lower(fn, mine, ours, donate), start, once=once)
+
+    def lower(
+        self,
+        fn: Callable[..., Any],
+        mine: Sequence[Any],
+        ours: Sequence[Any],
+        donate: Sequence[int] = (),
+    ) -> Any:
+        """The program before it is compiled; arguments may be shapes that say where they lie."""
         mapped = jax.vmap(fn, in_axes=(0,) * len(mine) + (None,) * len(ours))
         with self._named():
             outs = self._mine(jax.eval_shape(mapped, *mine, *ours))
             jitted = jax.jit(mapped, donate_argnums=tuple(donate), out_shardings=outs)
-            return _compile(jitted, (*mine, *ours), once=once)
+            return jitted.lower(*mine, *ours)
+
+    def shapes(self, mine: Any, ours: Any) -> tuple[Any, Any]:
+        """Shapes of what each seed has and of what all use, which say where they would lie."""
+
+        def laid(leaf: Any, sharding: Any) -> Any:
+            kind = getattr(leaf, 'dtype', None) or np.asarray(leaf).dtype
+            return jax.ShapeDtypeStruct(np.shape(leaf), kind, sharding=sharding)
+
+        placed = jax.tree.map(laid, mine, self._mine(mine))
+        return placed, jax.tree.map(lambda leaf: laid(leaf, self._ours), ours)
 
     def compile_shared(self, fn: Callable[..., Any], ours: Sequence[Any]) -> Compiled:
         """One program, its values on every device."""
-        return _compile(jax.jit(fn, out_shardings=self._ours), ours, once=False)
+        return _lowered(jax.jit(fn, out_shardings=self._ours), ours)
 
     def stack(self, tree: Any) -> Any:
         """The same: seeds are a leading axis already."""
@@ -191,18 +228,18 @@ class Loop:
     ) -> Compiled:
         """The program of one seed, and a call that runs it for each."""
         jitted = jax.jit(fn, donate_argnums=tuple(donate))
-        one = _compile(jitted, (*(values[0] for values in mine), *ours), once=once)
+        one = _lowered(jitted, (*(values[0] for values in mine), *ours), once=once)
         count = len(mine)
 
         def call(*args: Any) -> Any:
             outs = [one.call(*(a[i] for a in args[:count]), *args[count:]) for i in self.order]
             return tuple(list(column) for column in zip(*outs, strict=True))
 
-        return Compiled(call, one.seconds, one.bytes)
+        return one._replace(call=call)
 
     def compile_shared(self, fn: Callable[..., Any], ours: Sequence[Any]) -> Compiled:
         """One program."""
-        return _compile(jax.jit(fn), ours, once=False)
+        return _lowered(jax.jit(fn), ours)
 
     @property
     def order(self) -> range:
@@ -256,11 +293,11 @@ class Pmap:
         mapped = jax.pmap(
             jax.vmap(fn, in_axes=axes), in_axes=axes, devices=devices, donate_argnums=tuple(donate)
         )
-        return _compile(mapped, (*mine, *ours), once=once)
+        return _lowered(mapped, (*mine, *ours), once=once)
 
     def compile_shared(self, fn: Callable[..., Any], ours: Sequence[Any]) -> Compiled:
         """One program, on the first device; pmap broadcasts its values."""
-        return _compile(jax.jit(fn), ours, once=False)
+        return _lowered(jax.jit(fn), ours)
 
     def stack(self, tree: Any) -> Any:
         """[devices, seeds per device, ...] -> [seeds, ...]."""
@@ -284,16 +321,29 @@ class Pmap:
         return batch
 
 
+def mesh(name: str, seeds: int, devices: Sequence[Any]) -> Mesh:
+    """The layout called `name` of one program over devices, which need not be here.
+
+    Raises UsageError for a name of no such layout, or where the devices cannot be divided so.
+    """
+    if is_axes(name):
+        return Mesh(read_axes(name, seeds=seeds, devices=len(devices)), devices)
+    if name == 'vmap':
+        return Mesh(Axes(), devices)
+    raise UsageError(
+        f'--layout: {check_layout(name)!r} is no single program over devices; take vmap, '
+        'or axes such as data=8 or fsdp=8'
+    )
+
+
 def layout(name: str, seeds: int) -> Layout:
     """The layout called `name` for this many seeds on the devices that are here.
 
     Raises UsageError for an unknown name, or where the devices cannot be divided so.
     """
     devices = jax.device_count()
-    if is_axes(name):
-        return Mesh(read_axes(name, seeds=seeds, devices=devices))
-    if name == 'vmap':
-        return Mesh(Axes())
+    if is_axes(name) or name == 'vmap':
+        return mesh(name, seeds, jax.devices())
     if name == 'loop':
         return Loop(seeds)
     if name == 'pmap':
@@ -302,12 +352,15 @@ def layout(name: str, seeds: int) -> Layout:
     raise UsageError(f'--layout: {name!r} is none; {check_layout(name)!r} is a choice of one')
 
 
-def _compile(jitted: Any, args: Sequence[Any], *, once: bool) -> Compiled:
+def _lowered(jitted: Any, args: Sequence[Any], *, once: bool = False) -> Compiled:
     start = time.perf_counter()
-    lowered = jitted.lower(*args)
+    return _compile(jitted.lower(*args), start, once=once)
+
+
+def _compile(lowered: Any, start: float, *, once: bool) -> Compiled:
     compiled = lowered.compile(LITTLE) if once and _may_hurry() else lowered.compile()
     seconds = time.perf_counter() - start
-    return Compiled(compiled, seconds, program_bytes(compiled))
+    return Compiled(compiled, seconds, program_bytes(compiled), temporary_bytes(compiled))
 
 
 def _may_hurry() -> bool:
@@ -329,6 +382,12 @@ def program_bytes(compiled: Any) -> int:
     )
 
 
+def temporary_bytes(compiled: Any) -> int:
+    """Memory of a compiled program beside its arguments; 0 where unknown."""
+    memory = compiled.memory_analysis()
+    return program_bytes(compiled) - int(memory.argument_size_in_bytes) if memory else 0
+
+
 class Program:
     """`fn(*mine of one seed, *ours)`, which returns a tuple, for all seeds of a layout.
 
@@ -338,6 +397,7 @@ class Program:
     kind: what it does, for the log. say, note: take warnings, and what a compilation took.
     donate: positions in `mine` whose buffers it may reuse.
     once: it runs a few times only. work: for the log, what one call computes.
+    account: is told once of the first arguments and the bytes of temporaries of its program.
     """
 
     def __init__(
@@ -351,7 +411,9 @@ class Program:
         donate: Sequence[int] = (),
         once: bool = False,
         work: str = '',
+        account: Callable[[Sequence[Any], Sequence[Any], int], None] | None = None,
     ) -> None:
+        self._account = account
         self._kind, self._fn, self._layout = kind, fn, layout
         self._say, self._note = say, note
         self._donate, self._once, self._work = donate, once, work
@@ -376,6 +438,9 @@ class Program:
                 f'compiling {self._kind}: {compiled.seconds:.1f} s{self._work}, '
                 f'{compiled.bytes / 1e6:.0f} MB'
             )
+            if self._account is not None:
+                self._account(mine, ours, compiled.temporaries)
+                self._account = None
         self._latest[of] = shapes
         return tuple(compiled.call(*mine, *ours))
 

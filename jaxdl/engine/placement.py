@@ -81,12 +81,17 @@ def _names(tree: Any) -> dict[Path, Names]:
 
 def _known(path: Path, shape: tuple[int, ...], names: Mapping[Path, Names]) -> Names:
     """The names of an array: its path ends as that of a parameter of as many axes does."""
-    words = tuple(_word(key) for key in path)
+    words = words_of(path)
     for first in range(len(words)):
         known = names.get(words[first:])
         if known is not None and len(known) == len(shape):
             return known
     return (None,) * len(shape)
+
+
+def words_of(path: Path) -> Path:
+    """The path of a leaf in words."""
+    return tuple(_word(key) for key in path)
 
 
 def _word(key: Any) -> str:

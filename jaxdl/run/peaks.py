@@ -7,12 +7,14 @@ numbers compare (Chowdhery et al. 2022, appendix B).
 import re
 from typing import NamedTuple
 
+from jaxdl.run.chips import CHIPS
+
 
 class Peak(NamedTuple):
     """What was published of a kind of device.
 
-    kind: a pattern of the whole name that jax has for it. flops: FLOP/s of one device. source: the
-        document; where it has sparse products only, half of those.
+    kind: a pattern of the whole name that jax has for it. flops: FLOP/s of one device. source: see
+        `jaxdl.run.chips`.
     """
 
     kind: str
@@ -20,16 +22,7 @@ class Peak(NamedTuple):
     source: str
 
 
-PEAKS = (
-    Peak(r'NVIDIA A100.*', 312e12, 'NVIDIA A100 data sheet, 2021'),
-    Peak(r'NVIDIA H100 PCIe', 756.5e12, 'NVIDIA H100 data sheet, 2023: 1,513 T, sparse'),
-    Peak(r'NVIDIA H100 80GB HBM3', 989.5e12, 'NVIDIA H100 data sheet, 2023, SXM: 1,979 T, sparse'),
-    Peak(r'NVIDIA H200', 989.5e12, 'NVIDIA H200 data sheet, 2024, SXM: 1,979 T, sparse'),
-    Peak(r'TPU v4', 275e12, 'Jouppi et al. 2023, table 4'),
-    Peak(r'TPU v5 ?(lite|e)', 197e12, 'Google Cloud, TPU v5e'),
-    Peak(r'TPU v5p?', 459e12, 'Google Cloud, TPU v5p'),  # jax calls it v5
-    Peak(r'TPU v6 ?(lite|e)', 918e12, 'Google Cloud, TPU v6e'),
-)
+PEAKS = tuple(Peak(chip.kind, chip.flops / chip.devices, chip.source) for chip in CHIPS)
 
 
 def published_peak(kind: str) -> float | None:

@@ -653,6 +653,7 @@ def test_usage_names_every_command():
         (['summary'], ['usage: jaxdl summary NAME|FILE.py']),
         (['bench'], ['usage: jaxdl bench NAME|FILE.py', '--seconds FLOAT', 'jaxdl bench digits']),
         (['bench', 'digits'], ['usage: jaxdl bench digits', '--seconds FLOAT', '--smoothing']),
+        (['compile'], ['usage: jaxdl compile NAME|FILE.py', '--topology STR', '--layout']),
         (['data'], ['usage: jaxdl data list|prepare|show']),
         (['data', 'list'], ['usage: jaxdl data list']),
         (['data', 'prepare'], ['usage: jaxdl data prepare NAME']),
