@@ -240,7 +240,7 @@ def decode(
     def ours(place: Place) -> Array:
         whole = floats(place.name, state_dict[place.name])
         parts = np.split(whole, place.parts, place.axis) if place.parts > 1 else [whole]
-        return np.ascontiguousarray(place.axes.ours(parts[place.part]))
+        return np.asarray(place.axes.ours(parts[place.part]), order='C')
 
     return unflatten_dict({path: ours(place) for path, (_, place) in found.items()})
 
@@ -260,7 +260,7 @@ def encode(
         if (there := tuple(np.shape(flat[path]))) != shape:
             raise UsageError(f'array {name!r} has shape {list(there)}, not {list(shape)}')
         array = place.axes.theirs(floats(name, flat[path]))
-        parts.setdefault(place.name, {})[place.part] = np.ascontiguousarray(array)
+        parts.setdefault(place.name, {})[place.part] = np.asarray(array, order='C')
         axis[place.name] = place.axis
     return {
         name: np.concatenate([pieces[i] for i in sorted(pieces)], axis[name])

@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 
 from jaxdl.audio.wav import encode_wav
-from jaxdl.samples import Audio, Boxes, Decode, Forecasts, Images, Masks, Points, Sample, Texts
+from jaxdl.samples import (
+    Audio,
+    Boxes,
+    Decode,
+    Forecasts,
+    Images,
+    Masks,
+    Molecules,
+    Points,
+    Sample,
+    Texts,
+)
 
 INK, GREY, RED, BLUE, EDGE = '#1f2328', '#8a8f98', '#c4320a', '#0072b2', '#d0d3d8'
 GAP = 3  # pixels between images
@@ -37,6 +48,10 @@ def draw(sample: Sample) -> tuple[str, bytes]:
             from jaxdl.samples.plots import draw_forecasts
 
             return 'png', draw_forecasts(sample)
+        case Molecules():
+            from jaxdl.samples.molecules import draw_molecules
+
+            return 'png', draw_molecules(sample)
         case Audio():
             return 'wav', _audio(sample)
         case Texts():

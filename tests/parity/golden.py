@@ -87,7 +87,7 @@ def draw(name: str, shape: tuple[int, ...], *, outputs_last: bool = False) -> np
         return (generator.standard_normal(shape) * math.sqrt(2 / fan_in)).astype(np.float32)
     if name.endswith(('weight', 'gamma')):
         return generator.uniform(0.5, 1.5, shape).astype(np.float32)
-    return (generator.standard_normal(shape) * 0.1).astype(np.float32)
+    return np.asarray(generator.standard_normal(shape) * 0.1, np.float32)  # a scalar too
 
 
 def drawn(case: Case, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Which networks are compared, family by family."""
 
 from cases import (
+    clip,
     convnets,
     darknet,
     diffusion,
@@ -21,5 +22,6 @@ CASES = [
     *faster_rcnn.CASES,
     *recurrent.CASES,
     *language.CASES,
+    *clip.CASES,
     *series.CASES,
 ]
