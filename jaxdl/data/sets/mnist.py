@@ -74,7 +74,9 @@ def side_by_side(
         gaps = jax.random.randint(key_for(key, 'gaps'), (batch, most), 0, gap + 1)
         starts = jnp.cumsum(gaps + wide, axis=1) - wide
         column = jnp.arange(across)[None, :, None] - starts[:, None]  # of each digit, [B, across]
-        inside = (column >= 0) & (column < wide) & (jnp.arange(most) < count[:, None])[:, None]
+        inside = (
+            (column >= 0) & (column < wide) & (jnp.arange(most)[None] < count[:, None])[:, None]
+        )
         digit = inside.argmax(-1)  # at most one stands in a column
         row = jnp.arange(batch)[:, None]
         within = jnp.where(inside, column, 0).sum(-1)
