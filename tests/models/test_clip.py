@@ -1,4 +1,4 @@
-"""CLIP: sizes, where a text ends, towers of other kinds. Its outputs are compared in tests/parity."""
+"""CLIP: sizes, where a text ends, other towers. That it is transformers' is in tests/parity."""
 
 from functools import partial
 

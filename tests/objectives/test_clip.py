@@ -36,7 +36,9 @@ def test_a_parameter_stops_at_its_limit_and_comes_back():
     state = opt.init(params)
     seen = []
     for slope in (-5.0, -5.0, 1.0):
-        updates, state = opt.update(jax.tree.map(lambda x: x * 0 + slope, params), state, params)
+        updates, state = opt.update(
+            jax.tree.map(lambda x, s=slope: x * 0 + s, params), state, params
+        )
         params = optax.apply_updates(params, updates)
         seen.append((float(params['a']['w']), float(jnp.exp(params['logit_scale']))))
     assert [w for w, _ in seen] == [9, 14, 13]
