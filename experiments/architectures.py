@@ -207,7 +207,7 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
     'CLIP': {
         # Its 151,277,313 are those of both towers, their projections 393,216 and 262,144, and 1.
         'clip_b_32_images': A(ImageTower, IMAGE, '87,456,000', source=HF),
-        'clip_b_16_images': A(partial(ImageTower, patch=16), IMAGE, '86,192,640', source=HF),
+        'clip_b_16_images': A(partial(ImageTower, patch=16), IMAGE, '85,799,424', source=HF),
         'clip_b_texts': A(TextTower, (77,), '63,165,952', source=HF),
     },
     'text': {
