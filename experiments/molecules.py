@@ -2,15 +2,15 @@
 
 An LSTM and a GPT of about as many parameters write molecules as SMILES (Weininger 1988), of which
 most texts are none, or as SELFIES (Krenn et al. 2020), of which each text is one. The only
-molecules here are ESOL's 1,128 (Delaney 2004), of which about 980 take no more than 40 symbols; such
-models are trained on a million and more elsewhere (Brown et al. 2019). Every molecule is written in
-eight ways, each along another walk through its bonds, and one of them is drawn each time (Arus-Pous
-et al. 2019). The arm `lstm_one` has the canonical one alone.
+molecules here are ESOL's 1,128 (Delaney 2004), of which about 980 take no more than 40 symbols;
+such models are trained on a million and more elsewhere (Brown et al. 2019). Every molecule is
+written in eight ways, each along another walk through its bonds, and one of them is drawn each time
+(Arus-Pous et al. 2019). The arm `lstm_one` has the canonical one alone.
 
 1,000 texts are drawn at temperature 1. Valid: RDKit reads them. Unique: different molecules, of the
-valid. Novel: of these, in none of ESOL's parts. New: all three, of all texts: a network that has
-learned its molecules by heart is valid, and has nothing new. The baseline is a model of
-three symbols in a row. Needs the extra 'molecules'.
+valid. Novel: of these, those that are none of ESOL's. New: all three, of all texts: a network that
+has learned its molecules by heart is valid, and has nothing new. The baseline knows how often a
+symbol follows two others. Needs the extra 'molecules'.
 
     jaxdl run molecules        half an hour on two CPU cores
     jaxdl sample molecules --arm gpt_smiles --prompt C --length 40
