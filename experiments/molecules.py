@@ -98,11 +98,11 @@ def language_of(language: Language) -> tuple[Words, Table, Callable[[Iterable[in
 
 @functools.cache
 def parts(language: Language, ways: Literal['many', 'one']) -> tuple[Draw, ...]:
-    """Training and validation molecules, each seed's own."""
+    """Training, validation and test molecules, each seed's own."""
     _, table, _ = language_of(language)
     chosen = slice(1, None) if ways == 'many' else slice(1)
     columns = {name: lambda x: x[:, chosen] for name in ('variants', 'variant_lengths')}
-    return table.map(columns).draw(valid=0.1)
+    return table.map(columns).draw(valid=0.1, test=0.1)
 
 
 def build(network: str, words: int, dropout: float) -> nn.Module:
@@ -131,7 +131,7 @@ def trial(
         drawn: texts that are drawn at the end.
     """
     tokenizer, _, smiles = language_of(language)
-    train, valid = parts(language, ways)
+    train, valid, test = parts(language, ways)
     rate = optax.warmup_cosine_decay_schedule(0.0, lr, max(1, steps // 20), steps)
     opt = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate))
     rows = min(250, drawn)
@@ -145,7 +145,10 @@ def trial(
         keep_best(language_model(build(network, tokenizer.vocabulary, dropout), opt), 'loss'),
         train=shuffled(train, batch=batch, augment=one_variant),
         valid=in_order(valid, batch=128, transform=first_variant),
-        tests={'drawn': Eval(source, measure=measure, show=show, every=steps)},
+        tests={
+            'test': in_order(test, batch=128, transform=first_variant),
+            'drawn': Eval(source, measure=measure, show=show, every=steps),
+        },
         steps=steps,
         tokenizer=tokenizer,
     )
@@ -154,7 +157,7 @@ def trial(
 def trigram(seed: int) -> dict[str, Any]:
     """SMILES of three symbols in a row: each is drawn by how often it followed the two before."""
     tokenizer, _, smiles = language_of('smiles')
-    train, _ = parts('smiles', 'many')
+    train, _, _ = parts('smiles', 'many')
     rows = train.of(seed).column('variants').reshape(-1, LENGTH)
     words = tokenizer.vocabulary
     counts = np.zeros((words, words, words), np.int64)

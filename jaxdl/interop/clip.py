@@ -1,7 +1,7 @@
 """CLIP in the files of the transformers library, layout `hf`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from jaxdl.interop.reference import SAME, TORCH, Axes, Place, Reference, Rule, l
 from jaxdl.models.clip import CLIP, ImageTower, TextTower
 from jaxdl.nn.layers import LayerNorm
 
-NAMES = {
+NAMES: Mapping[str, str | Callable[[re.Match[str]], str]] = {
     r'^image_tower\b': 'vision_model',
     r'^text_tower\b': 'text_model',
     r'^image_projection$': 'visual_projection',
@@ -74,7 +74,7 @@ def _rule(
         **apart(headed(width, heads), 'image_tower/.*/self_attention'),
         **apart(headed(text_width, text_heads), 'text_tower/.*/self_attention'),
     }
-    places = {
+    places: dict[str, Callable[..., Place]] = {
         'image_tower/token': lambda: Place('vision_model.embeddings.class_embedding', SAME),
         '(image_tower/position)': lambda path: Place(f'{_named(path)}.weight', SAME),
         '(logit_scale)': lambda name: Place(name, SAME),

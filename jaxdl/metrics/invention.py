@@ -68,7 +68,8 @@ class Invented(Metric):
 
     def directions(self) -> Mapping[str, Better]:
         """All are better higher."""
-        return dict.fromkeys(('valid', 'unique', 'novel', 'new'), 'higher')
+        better: Better = 'higher'
+        return dict.fromkeys(('valid', 'unique', 'novel', 'new'), better)
 
 
 def _part(some: int, whole: int) -> float:

@@ -98,7 +98,8 @@ class Retrieval(Metric):
         found: dict[str, Better] = {'contrastive_loss': 'lower'}
         for query, candidate in (self.names, self.names[::-1]):
             way = f'{query}_to_{candidate}'
-            found |= {f'{way}/recall@{k}': 'higher' for k in self.ks}
+            for k in self.ks:
+                found[f'{way}/recall@{k}'] = 'higher'
             found[f'{way}/median_rank'] = 'lower'
         return found
 
