@@ -47,15 +47,13 @@ def test_a_parameter_stops_at_its_limit_and_comes_back():
 
 @pytest.fixture(scope='module')
 def learned():
-    """A CLIP that has learned six pairs of three classes by heart."""
+    """A CLIP that has learned six pairs by heart."""
     texts = partial(TextTower, 9, 3, 16, 1, 2, 16)
     module = CLIP(partial(MLP, (16, 8)), texts, 8)
     task = clip(module, optax.adam(1e-2), ks=(1,))
-    y = jnp.array([0, 0, 1, 1, 2, 2])
     tokens = jnp.array([[2, 4, 3], [2, 5, 3], [2, 6, 3], [2, 7, 3], [2, 8, 3], [2, 1, 3]])
     batch = {
         'x': jax.random.normal(KEY, (6, 4, 4, 1)),
-        'y': y,
         'tokens': tokens,
         'lengths': jnp.full(6, 3),
         'mask': jnp.ones(6, bool),
@@ -80,11 +78,12 @@ def test_pairs_are_learned_by_heart(learned):
 
 def test_classes_are_told_by_their_texts(learned):
     task, state, batch, _ = learned
-    prompts = batch['tokens'].reshape(3, 2, 3)  # two of each class
-    for shift, right in ((0, 1.0), (1, 0.0)):
-        tokens = jnp.roll(prompts, shift, axis=0)
-        measure = zero_shot(tokens, jnp.full((3, 2), 3), classes=3)
+    batch = {**batch, 'y': jnp.arange(6)}
+    twice = jnp.stack([batch['tokens']] * 2, axis=1)  # the mean of a text with itself
+    wrong = jnp.roll(batch['tokens'], 1, axis=0)
+    for tokens, right in ((batch['tokens'], 1.0), (twice, 1.0), (wrong, 0.0)):
+        measure = zero_shot(tokens, jnp.full(tokens.shape[:-1], 3), classes=6)
         found = finish(jax.jit(lambda s, m=measure: m(task.nets(s), batch, KEY))(state))
         assert found['accuracy'] == right
     with pytest.raises(UsageError, match='for 4 classes'):
-        zero_shot(prompts, jnp.full((3, 2), 3), classes=4)
+        zero_shot(twice, jnp.full((6, 2), 3), classes=4)
