@@ -29,7 +29,6 @@ from jaxdl.errors import UsageError, nearest
 from jaxdl.files import write_bytes, write_json
 from jaxdl.models.alexnet import AlexNet, alexnet2014
 from jaxdl.models.bert import bert_base, bert_large
-from jaxdl.models.clip import ImageTower, TextTower
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
 from jaxdl.models.faster_rcnn import fasterrcnn_resnet50_fpn
 from jaxdl.models.fcn import FCNHead, fcn8s, fcn16s, fcn32s, fcn_resnet50
@@ -203,12 +202,6 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         'text_classifier': A(partial(RNNClassifier, 10_000, 2), TEXT),
         'text_generator': A(partial(Generator, 65), (40,)),
         'seq2seq': A(partial(Seq2Seq, 8000, 8000), (32,), inputs=2),
-    },
-    'CLIP': {
-        # Its 151,277,313 are those of both towers, their projections 393,216 and 262,144, and 1.
-        'clip_b_32_images': A(ImageTower, IMAGE, '87,456,000', source=HF),
-        'clip_b_16_images': A(partial(ImageTower, patch=16), IMAGE, '85,799,424', source=HF),
-        'clip_b_texts': A(TextTower, (77,), '63,165,952', source=HF),
     },
     'text': {
         'text_cnn': A(partial(TextCNN, 18_765, 2), (56,)),
