@@ -2,7 +2,7 @@
 
 An LSTM and a GPT of about as many parameters write molecules as SMILES (Weininger 1988), of which
 most texts are none, or as SELFIES (Krenn et al. 2020), of which each text is one. The only
-molecules here are ESOL's 1,128 (Delaney 2004), of which about 980 take no more than 40 symbols;
+molecules here are ESOL's 1,128 (Delaney 2004), of which 976 take no more than 40 symbols;
 such models are trained on a million and more elsewhere (Brown et al. 2019). Every molecule is
 written in eight ways, each along another walk through its bonds, and one of them is drawn each time
 (Arus-Pous et al. 2019). The arm `lstm_one` has the canonical one alone.
