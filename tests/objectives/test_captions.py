@@ -29,6 +29,7 @@ def learned(task, batch, steps):
     return jax.jit(trained)(task.init(KEY, batch))[0]
 
 
+@pytest.mark.slow
 def test_images_are_described_as_they_were_learned():
     words = jnp.array([[2, 4, 5, 3, 0], [2, 5, 3, 0, 0], [2, 5, 4, 4, 3]])
     batch = {
