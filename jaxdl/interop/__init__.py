@@ -15,6 +15,7 @@ import numpy as np
 from jaxdl.errors import UsageError, nearest
 from jaxdl.interop import (
     attention,
+    clip,
     convnets,
     darknet,
     decisions,
@@ -43,6 +44,7 @@ REFERENCES: Mapping[tuple[str, str], Reference] = {
     **recurrent.REFERENCES,
     **attention.REFERENCES,
     **language.REFERENCES,
+    **clip.REFERENCES,
     **series.REFERENCES,
     **gans.REFERENCES,
     **graphs.REFERENCES,

@@ -2,7 +2,9 @@
 
 A batch has `source` int [B, S] and `target` int [B, T] that starts and ends with the tokens for it,
 their `_lengths` [B], and `reference`, the true text as bytes, where texts are compared; see
-`jaxdl.data.text.pair_table`.
+`jaxdl.data.text.pair_table`. A source that has no `source_lengths` counts as a whole, and may be
+anything that a network can `encode`: images are described as sentences are translated, see
+`jaxdl.models.captioning`.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +30,7 @@ from jaxdl.metrics.text import (
     token_accuracy,
 )
 from jaxdl.net import Net
-from jaxdl.samples import Decode, Texts
+from jaxdl.samples import Decode, Images, Texts, unit
 from jaxdl.task import Batch, Metrics, Task
 
 Array = jax.Array
@@ -48,7 +50,8 @@ def seq2seq(
     L = mean over target tokens of -log p(y_t | y_1 .. y_(t-1), x), the end token among them and the
     start token not.
 
-    module(source [B, S], target [B, T - 1], source_lengths [B]) -> logits [B, T - 1, V].
+    module(source [B, S], target [B, T - 1], source_lengths [B]) -> logits [B, T - 1, V]; the last
+        is left out where a batch has none.
     label_smoothing: as in `jaxdl.losses.cross_entropy` (Vaswani et al. 2017, 5.4: 0.1).
     Measures 'loss' (without smoothing, nats a token), 'perplexity', and the 'accuracy' of tokens,
     all with the true words before. For what it says by itself, see `decoded`. With a `shadow` (an
@@ -78,8 +81,8 @@ def seq2seq(
     )
 
 
-def heard(net: Net, source: Array, lengths: Array, *, room: int) -> tuple[Step, Any]:
-    """How a network speaks of source int [B, S], as `jaxdl.decoding` wants it.
+def heard(net: Net, source: Array, lengths: Array | None, *, room: int) -> tuple[Step, Any]:
+    """How a network speaks of source int [B, S], as `jaxdl.decoding` wants it; None: all of it.
 
     Returns step(state, tokens) and the state in which it has said nothing, which has room for so
     many tokens.
@@ -92,7 +95,7 @@ def heard(net: Net, source: Array, lengths: Array, *, room: int) -> tuple[Step, 
 def say(
     net: Net,
     source: Array,
-    lengths: Array,
+    lengths: Array | None,
     *,
     length: int,
     width: int = 1,
@@ -137,7 +140,7 @@ def decoded(
         said = say(
             net.shadow or net,
             batch['source'],
-            batch['source_lengths'],
+            batch.get('source_lengths'),
             length=length,
             width=width,
             penalty=penalty,
@@ -188,8 +191,33 @@ def show_said(
     return {'said': shown}
 
 
+def show_captions(
+    nets: Nets,
+    batch: Batch,
+    key: Key,
+    *,
+    decode: Decode,
+    length: int,
+    count: int = 8,
+    start: int = 2,
+    end: int = 3,
+) -> dict[str, Any]:
+    """For `Eval.show`: images, one below the other, and in their order what is said of them.
+
+    decode: `Tokenizer.decode` of the targets.
+    """
+    net = nets['net'].shadow or nets['net']
+    images, truth = batch['source'][:count], batch['target'][:count]
+    said = say(net, images, None, length=length, start=start, end=end)
+    return {
+        'images': Images(unit(images), columns=1),
+        'captions': Texts(said.tokens, target=truth, decode=decode, decode_target=decode),
+    }
+
+
 def _inputs(batch: Batch) -> tuple[Any, ...]:
-    return batch['source'], batch['target'][:, :-1], batch['source_lengths']
+    read = (batch['source'], batch['target'][:, :-1])
+    return (*read, batch['source_lengths']) if 'source_lengths' in batch else read
 
 
 def _targets(batch: Batch) -> tuple[Array, Array]:

@@ -160,3 +160,14 @@ class Masks(Sample):
     pixels: jax.Array
     truth: jax.Array
     predicted: jax.Array
+
+
+class Molecules(Sample):
+    """Molecules as rows of tokens, int [n, length], drawn as a grid of structures, by RDKit.
+
+    decode: (ids) -> the SMILES of a row. What is no SMILES leaves its place empty, but for its
+        text.
+    """
+
+    codes: jax.Array
+    decode: Decode = struct.field(pytree_node=False, kw_only=True)

@@ -16,6 +16,7 @@ from jaxdl.samples import (
     Forecasts,
     Images,
     Masks,
+    Molecules,
     Points,
     Sample,
     Texts,
@@ -52,6 +53,10 @@ def draw(sample: Sample) -> tuple[str, bytes]:
             from jaxdl.samples.plots import draw_forecasts
 
             return 'png', draw_forecasts(sample)
+        case Molecules():
+            from jaxdl.samples.molecules import draw_molecules
+
+            return 'png', draw_molecules(sample)
         case Audio():
             return 'wav', _audio(sample)
         case Texts():

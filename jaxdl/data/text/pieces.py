@@ -183,8 +183,8 @@ def load(path: Pathlike) -> Tokenizer:
             'pieces': list(pieces),
             'pattern': str(pattern),
             'lower': bool(lower),
-        }:
-            return Words(tuple(pieces), marks, pattern, lower)
+        } if isinstance(between := content.get('between', ' '), str):
+            return Words(tuple(pieces), marks, pattern, lower, between)
     raise UsageError(f'{path} is no tokenizer: it is one that was saved, or a tokenizer.json')
 
 

@@ -194,10 +194,12 @@ class Words(_Listed):
     """Words, each a token: what `pattern`, a regular expression, finds one after another.
 
     By itself it finds what stands between white space; WORDS_AND_SIGNS parts signs from words.
+    between: what is written between two of them: '' where the pattern leaves nothing out.
     """
 
     pattern: str = WORDS
     lower: bool = False
+    between: str = ' '
 
     kind: ClassVar[str] = 'words'
 
@@ -211,6 +213,7 @@ class Words(_Listed):
         pattern: str = WORDS,
         lower: bool = False,
         marks: Sequence[str] = (),
+        between: str = ' ',
     ) -> Self:
         """The words of texts, the most frequent first, and of equally frequent ones in their order.
 
@@ -226,7 +229,7 @@ class Words(_Listed):
         first = (*MARKS, *marks)
         frequent = sorted((-n, word) for word, n in counts.items() if n >= least)
         words = [word for _, word in frequent if word not in first]
-        return cls((*first, *words[:most]), len(first), pattern, lower)
+        return cls((*first, *words[:most]), len(first), pattern, lower, between)
 
     @cached_property
     def _found(self) -> re.Pattern[str]:
@@ -244,12 +247,14 @@ class Words(_Listed):
         return [ids.get(word, UNKNOWN) for word in words], [match.span() for match in found]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The words with blanks between them; what is unknown is '<unk>'."""
-        return ' '.join(self._read(ids, MARKS[UNKNOWN]))
+        """The words with `between` between them; what is unknown is '<unk>'."""
+        return self.between.join(self._read(ids, MARKS[UNKNOWN]))
 
     def save(self, path: Pathlike) -> None:
         """Write it to a JSON file."""
         known = {'marks': self.marks, 'pattern': self.pattern, 'lower': self.lower}
+        if self.between != ' ':  # files of before it was there are as they were
+            known['between'] = self.between
         _save(path, {'kind': self.kind, **known, 'pieces': self.pieces})
 
 

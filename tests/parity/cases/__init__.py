@@ -1,6 +1,7 @@
 """Which networks are compared, family by family."""
 
 from cases import (
+    clip,
     convnets,
     darknet,
     decisions,
@@ -27,6 +28,7 @@ CASES = [
     *faster_rcnn.CASES,
     *recurrent.CASES,
     *language.CASES,
+    *clip.CASES,
     *series.CASES,
     *gans.CASES,
     *graphs.CASES,

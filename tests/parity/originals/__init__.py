@@ -12,6 +12,7 @@ for operator in ('nms', 'qnms'):
     OPERATORS.define(f'{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
 
 from originals import (  # noqa: E402
+    clip,
     convnets,
     darknet,
     decisions,
@@ -38,6 +39,7 @@ ORIGINALS = {
     **faster_rcnn.ORIGINALS,
     **recurrent.ORIGINALS,
     **language.ORIGINALS,
+    **clip.ORIGINALS,
     **series.ORIGINALS,
     **gans.ORIGINALS,
     **graphs.ORIGINALS,
