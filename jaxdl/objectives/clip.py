@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxdl.errors import UsageError
@@ -35,7 +36,7 @@ def info_nce(logits: Array, mask: Array) -> Array:
     """
     both = mask[:, None] & mask[None]
     # Finite, so that a row that is all padding has no NaN in its gradient.
-    shown = jnp.where(both, logits, jnp.finfo(logits.dtype).min)
+    shown = jnp.where(both, logits, np.finfo(logits.dtype).min)
     own = jnp.diagonal(logits)
 
     def one_way(axis: int) -> Array:

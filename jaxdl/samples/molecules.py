@@ -1,6 +1,7 @@
 """Samples drawn by RDKit: structures of molecules. Needs the extra 'molecules'."""
 
 import io
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,8 @@ def draw_molecules(sample: Molecules) -> bytes:
         _cut(text if molecule is not None else f'none: {text}')
         for text, molecule in zip(texts, molecules, strict=True)
     ]
-    picture = Draw.MolsToGridImage(
+    draw: Any = Draw  # its functions have no types
+    picture = draw.MolsToGridImage(
         molecules, molsPerRow=min(COLUMNS, len(texts)), subImgSize=SIZE, legends=legends
     )
     buffer = io.BytesIO()
