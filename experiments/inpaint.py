@@ -45,7 +45,7 @@ def images(split: str, data: Data) -> Table:
 
 
 def holed(key: Key, batch: Batch) -> Batch:
-    """A transform: x with its middle empty, y the middle, both floats -1..1."""
+    """x with its middle empty, y the middle, both floats -1..1."""
     x = batch['x'].astype(jnp.float32) / 127.5 - 1
     return {**batch, 'x': x.at[:, HOLE, HOLE].set(0.0), 'y': x[:, HOLE, HOLE]}
 

@@ -160,7 +160,7 @@ def transform_in_words(transform: Any) -> str:
     values = closed_over(transform)
     match origin(transform):
         case _ if not _is_ours(transform):
-            return custom(transform)
+            return _own(transform)
         case 'compose':
             return ', '.join(map(transform_in_words, values['transforms']))
         case 'on':
@@ -172,6 +172,12 @@ def transform_in_words(transform: Any) -> str:
         case 'one_of':
             return f'one of: {" | ".join(map(transform_in_words, values["transforms"]))}'
     return made_with(transform)
+
+
+def _own(fn: Any) -> str:
+    """A person's own function by its name and what it says of itself."""
+    said = (getattr(maker(fn), '__doc__', None) or '').strip().partition('\n')[0].rstrip('.')
+    return f'{origin(fn)} ({said})' if said else custom(fn)
 
 
 def _function(fn: Any) -> str:

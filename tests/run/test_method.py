@@ -31,6 +31,11 @@ FALLING = '0.003 falling to 0 along a cosine over 1,500 steps'
 ADAM = 'b1 0.9, b2 0.999'
 
 
+def leaning(key, batch):
+    """Rows that lean."""
+    return batch
+
+
 def half(key, batch):
     return batch
 
@@ -188,6 +193,7 @@ def test_a_schedule_in_words(schedule, said):
         ),
         (augment.mixup(classes=10), 'mixup(alpha 0.2, classes 10)'),
         (half, 'custom (half)'),
+        (leaning, 'leaning (Rows that lean)'),
     ],
 )
 def test_a_transform_in_words(transform, said):
