@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import toy
 from kinds import KINDS
-from pace import mostly_slow
+from pace import mostly_slow, of_a_study
 
 from jaxdl.cli.library import load, names, phases_of, resolve
 from jaxdl.engine.axes import is_axes, read_axes
@@ -24,21 +24,6 @@ from jaxdl.metrics import finish
 from jaxdl.net import Net
 from jaxdl.study import Phase, evaluations
 
-# Whose task, data or phases are of a kind of their own. The laws hold over all of the others too,
-# which are trained as these are: `make laws WHICH='slow or thorough'`.
-KINDS_OF_STUDIES = [
-    *('catch_dqn', 'char_lm', 'detect_bccd', 'digits', 'forecast', 'regularisation', 'ring_gan'),
-    *(
-        'scan',
-        'speech_digits',
-        'tagging',
-        'transfer',
-        'unet_isbi',
-        'cora',
-        'few_labels',
-        'stylegan',
-    ),
-]
 STEPS = 4
 SEEDS = [0, 1, 2, 3]
 LAYOUTS = mostly_slow(['data=2,fsdp=2', 'loop', 'pmap', 'seeds=2,data=2', 'data=2,tensor=2'])
@@ -148,9 +133,8 @@ def seed(tree, i):
     scope='module',
     params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in KINDS]
     + [
-        pytest.param(name, marks=[pytest.mark.xdist_group(name), mark])
+        pytest.param(name, marks=[pytest.mark.xdist_group(name), of_a_study(name)])
         for name in sorted(names())
-        for mark in [pytest.mark.slow if name in KINDS_OF_STUDIES else pytest.mark.thorough]
     ],
 )
 def study(request):

@@ -13,7 +13,7 @@ import optax
 import pytest
 import toy
 from kinds import KINDS
-from pace import mostly_slow
+from pace import mostly_slow, of_a_study
 
 import jaxdl.run.stage
 from jaxdl.checkpoint.manager import Checkpoints, load_weights
@@ -161,7 +161,7 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    'name', [*KINDS, *(pytest.param(n, marks=pytest.mark.slow) for n in sorted(names()))]
+    'name', [*KINDS, *(pytest.param(n, marks=of_a_study(n)) for n in sorted(names()))]
 )
 def test_law_2_stopped_and_started_again_equals_never_stopped(name, tmp_path, monkeypatch):
     try:
