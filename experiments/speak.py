@@ -1,4 +1,4 @@
-"""Is a network understood that has learned to say digits, also in a voice that never said them?
+"""Is a network understood that says digits, also in voices that never said them?
 
 Tacotron (Wang et al. 2017) reads 'seven' and makes mel frames, five at a time after the last one
 before, and a spectrum of them; the method of Griffin and Lim (1984) finds the phases of a wave.
@@ -145,7 +145,8 @@ def trial(
     )
 
     def judged(table: Table) -> Eval:
-        source = in_order(once(table), batch=50, transform=spectra)
+        pairs = once(table)
+        source = in_order(pairs, batch=len(pairs), transform=spectra)
         show = partial(show_speech, groups=GROUPS, wave=wave, rate=RATE)
         return Eval(source, intelligibility(groups=GROUPS, hear=hear), max(1, steps // 3), show)
 
@@ -160,7 +161,7 @@ def trial(
 
 
 study = Study(
-    question='Is a network understood that has learned to say digits, also in a new voice?',
+    question='Is a network understood that says digits, also in voices that never said them?',
     trial=trial,
     seeds=5,
     arms={'tacotron': {}},

@@ -27,7 +27,7 @@ from jaxdl.study import Phase, evaluations
 # which are trained as these are: `make laws WHICH='slow or thorough'`.
 KINDS_OF_STUDIES = [
     *('catch_dqn', 'char_lm', 'detect_bccd', 'digits', 'forecast', 'regularisation', 'ring_gan'),
-    *('scan', 'speak', 'speech_digits', 'tagging', 'transfer', 'unet_isbi'),
+    *('scan', 'speech_digits', 'tagging', 'transfer', 'unet_isbi'),
 ]
 STEPS = 4
 SEEDS = [0, 1, 2, 3]
