@@ -8,7 +8,7 @@ bidirectional LSTMs and CTC) judges what is spoken, and recordings of the same t
 Lim alone (copy synthesis). 'lost' is the part of words that it mistakes when they are spoken, less
 the part that it mistakes in copies. Who guesses is wrong in nine of ten.
 
-    jaxdl run speak        forty minutes on one CPU core; the report plays the digits
+    jaxdl run speak        half an hour on one CPU core; the report plays the digits
 """
 
 from functools import partial
@@ -110,7 +110,7 @@ def adam(peak: float, steps: int) -> optax.GradientTransformation:
 
 
 def trial(
-    steps: Steps = 1500,
+    steps: Steps = 2000,
     batch: BatchSize = 32,
     lr: Peak = 2e-3,
     recogniser: Count = 400,
@@ -168,7 +168,7 @@ study = Study(
     tune={'lr': (1e-3, 2e-3)},
     tuned_by='valid/spectrum',
     tuning_seeds=1,
-    tiny={'steps': 2, 'batch': 2, 'recogniser': 2, 'units': 4},
+    tiny={'steps': 2, 'batch': 8, 'recogniser': 2, 'units': 4},
     claims=[
         reaches('tacotron', 'spoken/copied/wer', at_most=0.1),
         reaches('tacotron', 'spoken/wer', at_most=0.2),
