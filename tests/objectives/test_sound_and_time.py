@@ -203,6 +203,10 @@ def test_synthesis():
     counts = np.arange(10)[None] < np.array([10, 6, 4])[:, None]
     error = np.abs(np.asarray(speech.frames) - wanted)[counts].mean()
     assert after['frames'] == pytest.approx(error, rel=1e-4)
+    # Groups of two: the fifth, third and second are the last.
+    stop, ends = np.asarray(speech.stop), np.array([4, 2, 1])[:, None]
+    entropy = np.logaddexp(0, np.where(np.arange(5)[None] == ends, -stop, stop))
+    assert after['stop'] == pytest.approx(entropy[np.arange(5)[None] <= ends].mean(), rel=1e-3)
     # Neither more padding nor what stands there changes a number.
     longer = {
         name: jnp.pad(batch[name], ((0, 0), (0, 4), (0, 0)), constant_values=5.0)
