@@ -5,10 +5,12 @@ al. 2015, Lin et al. 2017), from scratch, on TFDS `bccd` 1.0.0: 205 images to tr
 validate, 72 to test, with red and white cells and platelets, here 192x256. Many red cells at the
 edges and in clumps are not annotated, which bounds what precision on them can be.
 
-    jaxdl run detect_bccd        half an hour on one CPU core
+    jaxdl run detect_bccd        three quarters of an hour on one CPU core
 
-mAP50 is the mean over classes of the average precision at an IoU of 0.5. Expected on the test
-images: 0.87 of YOLO, 0.90 of Faster R-CNN.
+They are compared as systems, each with its own priors, losses and size (1.2 and 0.5 million
+parameters), tuned for itself and trained for as many steps: what makes one the better is not asked.
+mAP50 is the mean over classes of the average precision at an IoU of 0.5. Papers report 0.86 to 0.92
+with weights that were trained before on other images.
 """
 
 from functools import partial
@@ -73,7 +75,7 @@ def trial(
     channels: Count = 12,
     stages: Annotated[int, Ge(2)] = 4,
     examples: Examples = 205,
-    steps: Steps = 600,
+    steps: Steps = 500,
     batch: BatchSize = 8,
     lr: Peak = 2e-3,
 ) -> Phase:
@@ -107,7 +109,7 @@ def trial(
             train, batch=batch, augment=compose(as_float(), flip(vertical=0.5), standard)
         ),
         valid=still('validation', 87),
-        tests={'test': Eval(still('test', 72), show=show_boxes)},
+        tests={'test': Eval(still('test', 72), every=steps, show=show_boxes)},
         steps=steps,
         every=max(1, steps // 5),
     )
@@ -121,10 +123,14 @@ study = Study(
         'faster_rcnn': {'network': 'faster_rcnn', 'channels': 8, 'stages': 5},
     },
     tiny=dict(height=32, width=32, channels=4, stages=2, examples=26, steps=4, batch=4, lr=1e-05),
-    seeds=3,
+    seeds=5,
+    tune={'lr': (1e-3, 3e-3)},
+    tuned_by='valid/mAP50',
+    tuning_seeds=1,
     claims=[
         reaches('yolo', 'test/mAP50', at_least=0.80),
         reaches('faster_rcnn', 'test/mAP50', at_least=0.80),
         better('faster_rcnn', 'yolo', 'test/mAP50'),
+        better('faster_rcnn', 'yolo', 'test/mAP'),
     ],
 )
