@@ -3,9 +3,11 @@
 Multi30k (Elliott et al. 2016), 29,000 descriptions of pictures, English to German, in 4,000 pieces
 of both languages together (Sennrich et al. 2016); training reads those of at most 28 pieces, 94 in
 100, four times. A GRU that has to keep a sentence in one state, the same with attention (Bahdanau
-et al. 2015), and a Transformer with its norms first (Vaswani et XX BLEU by sacrebleu of the 1,000 sentences of test 2016, said greedily and by a
-beam; and by the length of the source, where the state that holds everything should lose most. Small
-Transformers that are trained ten times as long are reported with 38 to 41 BLEU.
+et al. 2015), and a Transformer with its norms first (Vaswani et al. 2017; Xiong et al. 2020); each
+of 0.7 to 0.9 million parameters beside the vectors of pieces, of which the Transformer has one
+table and the others three. BLEU by sacrebleu of the 1,000 sentences of test 2016, said greedily and
+by a beam; and by the length of the source, where the state that holds everything should lose most.
+Small Transformers that are trained ten times as long are reported with 38 to 41 BLEU.
 
     jaxdl run translate        two hours on two CPU cores
 """
