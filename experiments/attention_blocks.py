@@ -100,8 +100,12 @@ study = Study(
     ),
     seeds=17,
     claims=[
-        better('se', 'none', 'test/accuracy'),
+        better('se', 'none', 'test/accuracy').against(
+            'Hu et al. 2018, table 4, ResNet-110: 5.21 % error, 6.37 % without'
+        ),
         better('cbam', 'none', 'test/accuracy'),
-        better('cbam', 'se', 'test/accuracy'),
+        better('cbam', 'se', 'test/accuracy').against(
+            'Woo et al. 2018, table 4, ImageNet: CBAM does better still'
+        ),
     ],
 )

@@ -125,10 +125,16 @@ study = Study(
         network='dueling',
     ),
     claims=[
-        better('dqn', 'target', area('test/return')),
-        better('dqn', 'replay', area('test/return')),
+        better('dqn', 'target', area('test/return')).against(
+            'Mnih et al. 2015, Breakout: 317, without the replay 10'
+        ),
+        better('dqn', 'replay', area('test/return')).against(
+            'Mnih et al. 2015, Breakout: 317, without the target network 241'
+        ),
         better('dqn', 'one_step', area('test/return')),
-        better('double', 'dqn', area('test/return')),
+        better('double', 'dqn', area('test/return')).against(
+            'van Hasselt et al. 2016: double Q-learning is better on most of Atari'
+        ),
         better('dueling', 'dqn', area('test/return'), equal='parameters'),
         better('prioritised', 'dqn', area('test/return')),
         in_seeds('dqn', 'test/recent_return', at_least=475, seeds=8, of=10),

@@ -72,8 +72,12 @@ study = Study(
     tuned_by='valid/return',
     tiny=dict(steps=20, warm_up=64, replay=256),
     claims=[
-        better('dqn', 'no_replay', RETURN),
-        better('dqn', 'no_target', RETURN),
+        better('dqn', 'no_replay', RETURN).against(
+            'Mnih et al. 2015, Breakout: 317, without the replay 10'
+        ),
+        better('dqn', 'no_target', RETURN).against(
+            'Mnih et al. 2015, Breakout: 317, without the target network 241'
+        ),
         better('no_target', 'neither', RETURN),
         better('no_replay', 'neither', RETURN),
         larger_lead(('no_replay', 'neither'), ('dqn', 'no_target'), RETURN),

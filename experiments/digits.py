@@ -81,7 +81,9 @@ study = Study(
     tuned_by='valid/accuracy',
     tiny=dict(steps=20, batch=16, lr=0.0001),
     claims=[
-        better('lenet', 'mlp', 'test/accuracy', equal='parameters'),
+        better('lenet', 'mlp', 'test/accuracy', equal='parameters').against(
+            'LeCun et al. 1998, 28x28: 0.95 % error of LeNet-5, 3.05 % of a perceptron'
+        ),
         better('lenet', 'nearest', 'test/accuracy'),
     ],
 )

@@ -148,9 +148,13 @@ study = Study(
     tuning_seeds=1,
     tiny={'steps': 2, 'batch': 2},
     claims=[
-        reaches('adding_lstm', 'test/loss', at_most=0.01),
+        reaches('adding_lstm', 'test/loss', at_most=0.01).against(
+            'Hochreiter and Schmidhuber 1997, section 5.4: LSTM solves the adding problem'
+        ),
         reaches('adding_tanh', 'test/loss', at_least=0.1),
-        better('adding_gru', 'adding_tanh', 'test/loss'),
+        better('adding_gru', 'adding_tanh', 'test/loss').against(
+            'Cho et al. 2014, Hochreiter and Schmidhuber 1997: gates carry gradients over long lags'
+        ),
         better('pixels_lstm', 'pixels_tanh', 'test/accuracy'),
         better('pixels_gru', 'pixels_tanh', 'test/accuracy'),
     ],

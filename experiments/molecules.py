@@ -205,8 +205,12 @@ study = Study(
         reaches('lstm_smiles', 'drawn/valid', at_least=0.9),
         reaches('gpt_smiles', 'drawn/valid', at_least=0.9),
         better('lstm_smiles', 'trigram', 'drawn/valid'),
-        better('lstm_selfies', 'lstm_smiles', 'drawn/valid'),
+        better('lstm_selfies', 'lstm_smiles', 'drawn/valid').against(
+            'Krenn et al. 2020: every text of SELFIES is a molecule'
+        ),
         better('lstm_selfies', 'lstm_smiles', 'drawn/new'),
-        better('lstm_smiles', 'lstm_one', 'drawn/new'),
+        better('lstm_smiles', 'lstm_one', 'drawn/new').against(
+            'Arus-Pous et al. 2019: training on several SMILES of a molecule helps'
+        ),
     ],
 )

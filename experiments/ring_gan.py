@@ -98,9 +98,13 @@ study = Study(
     tiny=dict(critic_turns=2, updates=40, batch=16),
     seeds=10,
     claims=[
-        in_seeds('wgan_gp', 'test/modes', at_least=8),
+        in_seeds('wgan_gp', 'test/modes', at_least=8).against(
+            'Gulrajani et al. 2017: WGAN with a penalty covers such toys'
+        ),
         better('wgan_gp', 'one_critic_turn', 'test/modes'),
         no_worse('non_saturating_gp', 'wgan_gp', 'test/modes', margin=1),
-        better('non_saturating_gp', 'non_saturating', 'test/modes'),
+        better('non_saturating_gp', 'non_saturating', 'test/modes').against(
+            'Metz et al. 2017: GANs drop modes of the ring'
+        ),
     ],
 )

@@ -82,6 +82,8 @@ study = Study(
     claims=[
         reaches('known_plain', 'test/wer', at_most=0.03),
         better('known_hidden', 'known_plain', 'test/wer'),
-        better('new_hidden', 'new_plain', 'test/wer'),
+        better('new_hidden', 'new_plain', 'test/wer').against(
+            'Park et al. 2019: SpecAugment lowers word error rates'
+        ),
     ],
 )

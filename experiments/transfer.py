@@ -35,6 +35,10 @@ from jaxdl.transfer import graft
 HEAD = 'Dense_1'
 TRUNK = ('Conv_*', 'Dense_0/*')
 STARTS = ('scratch', 'fine_tuned', 'frozen', 'random')
+REPORTED = {
+    ('fine_tuned', 'scratch'): 'Yosinski et al. 2014: transferred features help',
+    ('fine_tuned', 'frozen'): 'Yosinski et al. 2014: fine-tuning helps where tasks differ',
+}
 TASKS = {'photos_10': ('photos', 10), 'photos_100': ('photos', 100), 'letters_5': ('letters', 5)}
 
 
@@ -163,8 +167,13 @@ study = Study(
     ),
     seeds=5,
     claims=[
-        better(f'{a}_{task}', f'{b}_{task}', 'test/accuracy')
+        better(f'{a}_{task}', f'{b}_{task}', 'test/accuracy').against(REPORTED.get((a, b), ''))
         for task in TASKS
-        for a, b in (('fine_tuned', 'scratch'), ('frozen', 'scratch'), ('frozen', 'random'))
+        for a, b in (
+            ('fine_tuned', 'scratch'),
+            ('fine_tuned', 'frozen'),
+            ('frozen', 'scratch'),
+            ('frozen', 'random'),
+        )
     ],
 )

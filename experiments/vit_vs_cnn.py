@@ -108,7 +108,9 @@ study = Study(
     seeds=5,
     claims=[
         *(better(f'resnet_{size}', f'vit_{size}', 'test/accuracy') for size in SIZES),
-        larger_lead(('resnet_1k', 'vit_1k'), ('resnet_45k', 'vit_45k'), 'test/accuracy'),
+        larger_lead(('resnet_1k', 'vit_1k'), ('resnet_45k', 'vit_45k'), 'test/accuracy').against(
+            'Dosovitskiy et al. 2021, figure 3: CNNs lead where images are few'
+        ),
         larger_lead(('resnet_10k', 'vit_10k'), ('resnet_45k', 'vit_45k'), 'test/accuracy'),
     ],
 )

@@ -151,6 +151,7 @@ class Claim(NamedTuple):
 
     judge(results, better): `better` says which values of a number are the better ones.
     equal: in what the arms must be equal, to 5 %, for the claim to be judged at all.
+    reported: what others found, with the source; see `against`.
     """
 
     text: str
@@ -158,6 +159,15 @@ class Claim(NamedTuple):
     metric: str
     judge: Callable[[Results, Directions], Verdict]
     equal: Equal | None = None
+    reported: str = ''
+
+    def against(self, reported: str) -> Claim:
+        """The same claim beside what others found, which changes no verdict.
+
+        ``better('gru', 'tanh', 'test/loss').against('Cho et al. 2014: ...')``. The table of what
+        was learned from all recorded studies has a row for each such claim.
+        """
+        return self._replace(reported=reported)
 
 
 class Study(NamedTuple):

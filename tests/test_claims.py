@@ -438,3 +438,10 @@ def test_a_claim_that_nothing_could_decide_is_refused(claim, said):
 def test_a_bound_may_be_of_numpy():
     claim = in_seeds('a', 'm', at_least=np.float32(0.5), seeds=np.int64(4))
     assert judged(claim, a=[0.6] * 17).verdict == 'supported'
+
+
+def test_what_others_found_changes_nothing_but_what_stands_beside():
+    claim = better('a', 'b', 'test/loss')
+    beside = claim.against('Someone 1999: 3 %')
+    assert beside.reported == 'Someone 1999: 3 %' and not claim.reported
+    assert beside._replace(reported='') == claim

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 from jaxdl.errors import UsageError, nearest
 from jaxdl.files import read_json, write_bytes, write_json
 from jaxdl.report.finished import Arm, finished_arms, finished_names, unfinished_arms
-from jaxdl.report.numerals import commit, duration
-from jaxdl.report.rows import Grid, answer_grid, arm_grid, counted, remarks, still_moved
+from jaxdl.report.numerals import DASH, commit, duration
+from jaxdl.report.rows import Grid, answer_grid, answers, arm_grid, counted, remarks, still_moved
 from jaxdl.report.tuned import read_choice, refused_choices
 
 BEGIN, END = '<!-- results: written by `jaxdl record` -->', '<!-- end of results -->'
+LEARNED = '<!-- learned: written by `jaxdl record` -->'
+END_OF_LEARNED = '<!-- end of what was learned -->'
 
 # An absolute path: at the start of a word, or after what sets off an option's value.
 _ABSOLUTE = re.compile(r"""(?<![^\s'"=:,(\[])/[^\s'"=:,)\]]+""")
@@ -174,13 +176,16 @@ def make_readme(readme: Path) -> None:
 
 
 def write_table(results_folder: Path, readme: Path) -> None:
-    """Rewrite the part of a Markdown file between the markers from the recorded results.
+    """Rewrite the parts of a Markdown file between the markers from the recorded results.
 
-    Raises UsageError where the file is missing or has not the two markers, in order.
+    What was learned is written where the file has the markers for it. Raises UsageError where the
+    file is missing or has not the two markers of the results, in order.
     """
     results = [read_json(path, sealed=False) for path in sorted(results_folder.glob('*.json'))]
     table = results_table(results) if results else 'Nothing is recorded yet.\n'
     write_between(readme, BEGIN, END, table)
+    if LEARNED in readme.read_text():
+        write_between(readme, LEARNED, END_OF_LEARNED, learned_table(results))
 
 
 def write_between(path: Path, begin: str, end: str, text: str) -> None:
@@ -227,6 +232,26 @@ def results_table(results: list[dict[str, Any]]) -> str:
         lines += ['', *still_moved(result)] if still_moved(result) else []
         lines += ['', *(f'- {text}' for text in remarks(result))] if remarks(result) else []
         lines += ['', *_grid(answer_grid(result))] if result['claims'] else []
+    return '\n'.join(lines) + '\n'
+
+
+def learned_table(results: Iterable[Mapping[str, Any]]) -> str:
+    """What others found, what was found here, and how sure that is: each claim that names both."""
+    head = ('reported', 'asked here', 'answer', 'effect, 95 % interval', 'p', 'seeds', 'study')
+    rows = []
+    for result in results:
+        doubts = [word for word in ('stale', 'departs', 'remark') if result.get(word)]
+        for it in answers(result):
+            if not it.reported:
+                continue
+            notes = [*(['at this budget'] if 'at this budget' in it.reason else []), *doubts]
+            answer = f'**{it.verdict}**' + (f' ({", ".join(notes)})' if notes else '')
+            effect = it.effect if it.interval == DASH else f'{it.effect} {it.interval}'
+            p = it.p if it.holm == DASH else it.holm
+            study = f'[{result["study"]}](#{_anchor(result["study"])})'
+            seeds = str(len(result['seeds']))
+            rows.append((it.reported, it.text, answer, effect, p, seeds, study))
+    lines = markdown_table(head, rows, words=len(head)) if rows else ['Nothing yet.']
     return '\n'.join(lines) + '\n'
 
 

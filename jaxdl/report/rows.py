@@ -40,6 +40,7 @@ class Answer(NamedTuple):
     interval: over seeds. examples: over seeds and examples. p: of the claim alone; holm: corrected
     for the claims of the study, where there are several.
     when: whether it is confirmatory or exploratory, '' where that is not said.
+    reported: what others found, '' where the claim does not say.
     """
 
     text: str
@@ -52,6 +53,7 @@ class Answer(NamedTuple):
     reason: str
     examples: str = numerals.DASH
     when: str = ''
+    reported: str = ''
 
 
 def arm_grid(result: Result, *, beside: bool = True, cost: bool = True) -> Grid:
@@ -124,6 +126,7 @@ def answers(result: Result) -> list[Answer]:
             claim.get('reason') or '',
             numerals.interval(claim.get('ci95_examples') or (None, None)),
             claim.get('when') or '',
+            claim.get('reported') or '',
         )
         for claim in claims
     ]
@@ -134,12 +137,15 @@ def answer_grid(result: Result) -> Grid:
     found = answers(result)
     noted, dated = any(it.reason for it in found), any(it.when for it in found)
     both = any(it.examples != numerals.DASH for it in found)
-    words = ('claim', 'verdict', *(['when'] if dated else []), *(['note'] if noted else []))
+    beside = any(it.reported for it in found)
+    words = ('claim', *(['reported'] if beside else []), 'verdict')
+    words += (*(['when'] if dated else []), *(['note'] if noted else []))
     rows = []
     for it in found:
         named = it.kind and it.effect != numerals.DASH
         effect = f'{it.effect} ({it.kind})' if named else it.effect
-        said = [Cell(it.text), Cell(it.verdict, True), *([Cell(it.when)] if dated else [])]
+        said = [Cell(it.text), *([Cell(it.reported)] if beside else []), Cell(it.verdict, True)]
+        said += [Cell(it.when)] if dated else []
         said += [Cell(it.reason)] if noted else []
         intervals = [it.interval, *([it.examples] if both else [])]
         rows.append([*said, *map(Cell, (effect, *intervals, it.p, it.holm))])

@@ -96,6 +96,7 @@ def _alone(
         'kind': EFFECTS.get(type(claim.judge), ''),
         'reason': '',
         **({'equal': claim.equal} if claim.equal else {}),
+        **({'reported': claim.reported} if claim.reported else {}),
     }
     there = {arm.name for arm in named}
     if missing := [name for name in dict.fromkeys(claim.arms) if name not in there]:

@@ -6,7 +6,16 @@ import pytest
 
 from jaxdl.errors import UsageError
 from jaxdl.files import write_json
-from jaxdl.report.recorded import BEGIN, END, Own, record_run, remark, write_table
+from jaxdl.report.recorded import (
+    BEGIN,
+    END,
+    END_OF_LEARNED,
+    LEARNED,
+    Own,
+    record_run,
+    remark,
+    write_table,
+)
 
 RESULT = {
     'study': 'digits',
@@ -314,6 +323,24 @@ def test_studies_are_in_the_order_of_their_names(run, tmp_path):
     headings = [line for line in readme.read_text().splitlines() if line.startswith('###')]
     assert headings == ['### catch_dqn', '### digits', '### ring_gan']
     assert '[ring_gan](#ring_gan)' in readme.read_text()
+
+
+def test_what_others_reported_stands_beside_what_was_found(run, tmp_path):
+    results, readme = tmp_path / 'results', tmp_path / 'README.md'
+    readme.write_text(f'{LEARNED}{END_OF_LEARNED}{BEGIN}{END}')
+    write_table(results, readme)
+    assert f'{LEARNED}\n\nNothing yet.\n' in readme.read_text()
+    first, *rest = RESULT['claims']
+    late = {'reported': 'A paper | 1999: 5 %', 'reason': 'at this budget: mlp still moved'}
+    changed(run, claims=[first | late, *rest], stale=['what it computes'])
+    record_run(run, results)
+    write_table(results, readme)
+    learned = readme.read_text().split(END_OF_LEARNED)[0]
+    (row,) = [line for line in learned.splitlines() if '1999' in line]
+    assert r'| A paper \| 1999: 5 % | A |' in row and '[digits](#digits)' in row
+    assert f'**{first["verdict"]}** (at this budget, stale)' in row
+    # The study's own table has it too.
+    assert '| claim | reported | verdict |' in readme.read_text()
 
 
 @pytest.mark.parametrize('text', [None, 'no markers\n', f'{END}\n{BEGIN}\n', BEGIN])
