@@ -27,12 +27,12 @@ On a GPU both train in bfloat16 with float32 parameters, PyTorch with channels l
 sparse products of `gcn`, which stay in float32 in both.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -54,6 +54,7 @@ from jaxdl.models.vit import ViT
 from jaxdl.net import Net
 from jaxdl.nn.graph_layers import SparseProjection
 from jaxdl.objectives.graphs import node_classifier, read_sparse_graph
+from jaxdl.precision import Precision, computing_in
 from jaxdl.study import Count, Phase, Rate, Steps, Study, each
 from jaxdl.task import Task
 
@@ -77,6 +78,7 @@ Name = Literal[
 ]
 TINY = ('small', 'text', 'citations')  # what the tests train
 LARGE = ('gpt2',)  # what takes an accelerator
+PRECISIONS: Mapping[str, Precision] = {'float32': 'float32', 'bfloat16': 'bf16'}
 
 
 class Workload(NamedTuple):
@@ -170,22 +172,12 @@ def graph_phase(load: Papers, *, steps: int, lr: float) -> Phase:
     return Phase(task, node_batches(train, graph), tests, steps, every=steps)
 
 
-def learner(module: nn.Module, opt: optax.GradientTransformation, *, half: bool) -> Task:
-    """Cross-entropy of logits [B, ..., C] and classes y [B, ...].
-
-    half: networks compute in bfloat16; parameters and their updates stay in float32.
-    """
-
-    def cast(tree: Any) -> Any:
-        def half_of(leaf: jax.Array) -> jax.Array:
-            return leaf.astype(jnp.bfloat16) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-        return jax.tree.map(half_of, tree) if half else tree
+def learner(module: nn.Module, opt: optax.GradientTransformation) -> Task:
+    """Cross-entropy of logits [B, ..., C] and classes y [B, ...]."""
 
     def apply(net: Net, batch: Any, **options: Any) -> tuple[jax.Array, Net]:
-        output, after = net.replace(params=cast(net.params))(cast(batch['x']), **options)
-        logits = getattr(output, 'words', output)  # of BERT, without its next sentence
-        return logits.astype(jnp.float32), net.replace(memory=after.memory)
+        output, net = net(batch['x'], **options)
+        return getattr(output, 'words', output), net  # of BERT, without its next sentence
 
     def loss(net: Net, batch: Any, key: Any) -> Any:
         logits, net = apply(net, batch, key=key, train=True)
@@ -227,7 +219,7 @@ def trial(
     y = rng.integers(load.classes, size=labels, dtype=np.int32)
     noise = from_arrays({'x': x, 'y': y}, name='noise')
     return Phase(
-        learner(load.module, optax.adamw(lr), half=precision == 'bfloat16'),
+        computing_in(learner(load.module, optax.adamw(lr)), PRECISIONS[precision]),
         train=shuffled(noise, batch=rows),
         tests={'test': in_order(noise, batch=rows)},
         steps=steps,
