@@ -9,7 +9,7 @@ from jaxdl.data.augment import Transform
 from jaxdl.data.stream import in_order, shuffled
 from jaxdl.data.table import Table
 from jaxdl.game import Player
-from jaxdl.objectives.classification import classifier, read_x
+from jaxdl.objectives.classification import Inputs, classifier, read_x
 from jaxdl.study import Phase
 
 
@@ -41,6 +41,9 @@ def judge_phase(
     )
 
 
-def watching(module: nn.Module) -> Player:
-    """A player without a loss that sees x: a judge, a teacher, a network that is handed on."""
-    return Player(module, None, None, read_x)
+def watching(module: nn.Module, inputs: Inputs = read_x) -> Player:
+    """A player without a loss: a judge, a teacher, a generator that was trained before.
+
+    inputs(batch) -> tuple: what it sees, where it is not x.
+    """
+    return Player(module, None, None, inputs)
