@@ -84,7 +84,7 @@ def latents(batch: Batch) -> tuple[jax.Array, jax.Array]:
 
 def show(nets: Nets, batch: Batch, key: Key) -> dict[str, Any]:
     """Samples, one digit in each column."""
-    noise = batch['noise'][: 8 * CLASSES]
+    noise = batch['noise'][: 6 * CLASSES]
     x, _ = nets['generator'](noise, jnp.arange(len(noise)) % CLASSES)
     return {'samples': Images(unit(x), columns=CLASSES)}
 
@@ -108,7 +108,7 @@ def trial(
     examples: Examples = 60_000,
     width: Count = 16,
     playing: Steps = 1000,
-    steps: Steps = 500,
+    steps: Steps = 1000,
     batch: BatchSize = 32,
     share: Fraction = 0.5,
     lr: Peak = 3e-3,
