@@ -33,6 +33,10 @@ SEEDS = {'lenet': (1, 5, 32), 'gcn': (1, 100)}  # other arms: one
 # Training steps of all seeds that our loop reports at once, and so the fewest of a turn: enough for
 # its own time not to count. Other arms, whose steps take long: two.
 CHUNK = {'lenet': 20, 'gcn': 20}
+# Steps after which the next ones are like them, with penalties that are taken now and then; turns
+# are made of whole ones.
+CYCLE = {'stylegan2': 16}
+PROGRAMS = {'dcgan': '_in_torch_gans.py', 'stylegan2': '_in_torch_gans.py'}  # of theirs
 FOREVER = 10**9  # steps
 
 
@@ -111,17 +115,20 @@ def race(study: Study, label: str, rounds: int, seconds: float) -> list[list[str
     precision = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
     params = resolve(study, label, {'precision': precision})
     (phase,) = phases_of(study, params)
+    cycle = CYCLE.get(label, 1)
+    program = {'program': PROGRAMS[label]} if label in PROGRAMS else {}
     with ExitStack() as processes:
         theirs: dict[str, Racer] = {}
         for count in SEEDS.get(label, (1,)):
-            chunk = max(1, CHUNK.get(label, 2) // count)
+            chunk = max(cycle, CHUNK.get(label, 2) // count)
             engine = Engine(phase.task, phase.train, seeds=range(count), chunk=chunk)
             for name, options in ways.items() if not theirs else ():
                 words = [params['network'], str(engine.rows), str(params['lr']), *options]
-                process = torch_process(words, parameters=engine.parameters())
+                process = torch_process(words, parameters=engine.parameters(), **program)
                 theirs[name] = processes.enter_context(process)
             with our_loop(engine) as ours:
-                turns = raced(ours, theirs, engine, rounds=rounds, seconds=seconds)
+                lasting = {'rounds': rounds, 'seconds': seconds, 'cycle': cycle}
+                turns = raced(ours, theirs, engine, **lasting)
             rows.append([label, str(count), *cells(turns), *mfu(engine, turns)])
             print(*rows[-1], file=sys.stderr)  # the table comes last
     return rows
@@ -138,12 +145,21 @@ def variants() -> dict[str, Sequence[str]]:
 
 
 def raced(
-    ours: Racer, theirs: Mapping[str, Racer], engine: Engine, *, rounds: int, seconds: float
+    ours: Racer,
+    theirs: Mapping[str, Racer],
+    engine: Engine,
+    *,
+    rounds: int,
+    seconds: float,
+    cycle: int = 1,
 ) -> np.ndarray:
-    """Seconds of a step of all seeds [rounds, racers], ours first."""
+    """Seconds of a step of all seeds [rounds, racers], ours first.
+
+    cycle: how many steps a turn has or a multiple of it.
+    """
     # PyTorch has no program for several seeds: it trains one after another, each as long.
     seeds = len(engine.seeds)
-    racers = [(ours, engine.chunk, 1), *((racer, 1, seeds) for racer in theirs.values())]
+    racers = [(ours, engine.chunk, 1), *((racer, cycle, seeds) for racer in theirs.values())]
     turns = []
     for racer, steps, times in racers:
         racer(steps)  # compiles

@@ -16,13 +16,17 @@ from torch import nn
 from torch.nn import functional
 
 
-def main(network: str, batch: str, lr: str, *options: str) -> None:
-    """Train when told to, with what torch.compile makes of the network or not."""
+def main(network: str, batch: str, lr: str, *options: str, trainer: Any = None) -> None:
+    """Train when told to, with what torch.compile makes of the network or not.
+
+    trainer: see `network_trainer`, which it is if none is given.
+    """
     if 'memory_kept' in options:
         from jaxdl.run.machine import tune_memory
 
         tune_memory()
-    train, parameters = trainer(network, int(batch), compiled='compiled' in options, lr=float(lr))
+    make = trainer or network_trainer
+    train, parameters = make(network, int(batch), compiled='compiled' in options, lr=float(lr))
     print(parameters, flush=True)
     for line in sys.stdin:
         begun = time.perf_counter()
@@ -30,7 +34,7 @@ def main(network: str, batch: str, lr: str, *options: str) -> None:
         print(time.perf_counter() - begun, flush=True)
 
 
-def trainer(
+def network_trainer(
     network: str, batch: int, *, compiled: bool, lr: float
 ) -> tuple[Callable[[int], None], int]:
     """A function that trains for n steps and waits for them, and the number of parameters."""

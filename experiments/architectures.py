@@ -30,6 +30,7 @@ from jaxdl.errors import UsageError, nearest
 from jaxdl.files import write_bytes, write_json
 from jaxdl.models.alexnet import AlexNet, alexnet2014
 from jaxdl.models.bert import bert_base, bert_large
+from jaxdl.models.clip import ImageTower, TextTower
 from jaxdl.models.cnn import CNN, deep_mnist, flax_mnist
 from jaxdl.models.context_encoder import ContextEncoder
 from jaxdl.models.conv_stack import ConvStack
@@ -315,6 +316,12 @@ TABLE: Mapping[str, Mapping[str, Architecture]] = {
         # Lengths, voices and frames to go on from stand beside features and characters.
         'recogniser': A(partial(Recogniser, 29), (300, 20), also=((),)),
         'tacotron': A(partial(Tacotron, 149), (60,), also=((), (), (400, 80), ())),
+    },
+    'images and texts': {
+        # CLIP's towers, without their projections.
+        'clip_image_b_32': A(ImageTower, IMAGE, '87,456,000', source=HF),
+        'clip_image_b_16': A(partial(ImageTower, patch=16), IMAGE, '85,799,424', source=HF),
+        'clip_text': A(TextTower, (77,), '63,165,952', source=HF),
     },
 }
 

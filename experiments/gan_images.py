@@ -15,7 +15,6 @@ settings; here nothing is tuned, and what differs is how much the settings matte
     jaxdl run gan_images        an hour on two CPU cores
 """
 
-import functools
 from typing import Annotated, Literal, NamedTuple
 
 import flax.linen as nn
@@ -26,10 +25,9 @@ from annotated_types import Interval
 
 from jaxdl.claims import better_over, in_seeds, steadier
 from jaxdl.data.augment import standardise
-from jaxdl.data.sets.mnist import mnist
+from jaxdl.data.latents import beside_latents
+from jaxdl.data.sets.mnist import framed_mnist
 from jaxdl.data.stream import in_order, shuffled
-from jaxdl.data.table import Table, from_arrays
-from jaxdl.game import Player
 from jaxdl.metrics.generators import Frechet
 from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.gan import leaky_discriminator, leaky_generator
@@ -45,8 +43,8 @@ from jaxdl.objectives.adversarial import (
     adversarial,
     quality,
 )
-from jaxdl.objectives.classification import classifier
 from jaxdl.optim import clip_weights
+from jaxdl.phases import judge_phase, watching
 from jaxdl.samples import Images, unit
 from jaxdl.study import BatchSize, Count, Eval, Examples, Phase, Rate, Study
 from jaxdl.transfer import graft
@@ -103,23 +101,6 @@ class Failed(Frechet):
         return float(seen < ENOUGH or super().value() > np.trace(covariance))
 
 
-@functools.cache
-def digits(examples: int) -> tuple[Table, Table]:
-    """Images of 14x14 in a frame of one pixel, to train on and to test on."""
-    frame = ((0, 0), (1, 1), (1, 1), (0, 0))
-    return tuple(
-        part.map({'x': lambda x: np.pad(x, frame)}).load() for part in mnist(examples, shrink=2)
-    )
-
-
-def beside_latents(table: Table, rows: int) -> Table:
-    """The first rows, each with latents: the same for every run and every look."""
-    columns = {name: column[:rows] for name, column in table.arrays.items()}
-    size = (len(columns['x']), LATENTS)
-    noise = np.random.default_rng(0).standard_normal(size, np.float32)
-    return from_arrays({**columns, 'noise': noise}, name=f'{table.name} beside latents')
-
-
 def trial(
     method: Literal['perceptron', 'dcgan', 'wgan_clip', 'wgan_gp', 'hinge_sn'] = 'dcgan',
     lr: Rate = 1e-3,
@@ -142,16 +123,9 @@ def trial(
         judging: steps in which the judge is trained.
     """
     it = METHODS[method]
-    train, test = digits(examples)
+    train, test = framed_mnist(examples, size=16)
     scale = standardise(127.5, 127.5)
-    judge = Phase(
-        classifier(JUDGE, optax.adam(optax.cosine_decay_schedule(3e-3, judging)), classes=10),
-        train=shuffled(train, batch=min(64, len(train)), augment=scale),
-        tests={'test': in_order(test, batch=500, transform=scale)},
-        steps=judging,
-        every=judging,
-        name='judge',
-    )
+    judge = judge_phase(JUDGE, train, test, steps=judging, transform=scale)
     opt = optax.adam(lr, b1=b1, b2=0.99)
     eyes = quality(least=LEAST)
 
@@ -175,10 +149,10 @@ def trial(
         critic_opt=optax.chain(opt, clip_weights(it.clip)) if it.clip else opt,
         critic_turns=it.turns,
         penalty=it.penalty,
-        judges={'judge': Player(JUDGE, None, None, lambda batch: (batch['x'],))},
+        judges={'judge': watching(JUDGE)},
     )
     steps = max(1, updates // it.turns)
-    test = in_order(beside_latents(test, rows), batch=500, transform=scale)
+    test = in_order(beside_latents(test, rows=rows, latents=LATENTS), batch=500, transform=scale)
     play = Phase(
         task,
         train=shuffled(train, batch=batch * it.turns, augment=scale),

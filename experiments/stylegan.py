@@ -16,7 +16,6 @@ Expected: not known. The paper improves on the network before it, with large ima
 training; whether any of that shows on small digits after 1,500 steps is the question.
 """
 
-import functools
 from typing import Literal
 
 import jax
@@ -26,40 +25,22 @@ import optax
 
 from jaxdl.claims import better
 from jaxdl.data.augment import standardise
-from jaxdl.data.sets.mnist import mnist
+from jaxdl.data.latents import beside_latents
+from jaxdl.data.sets.mnist import framed_mnist
 from jaxdl.data.stream import in_order, shuffled
-from jaxdl.data.table import Table, from_arrays
-from jaxdl.game import Player, ema
+from jaxdl.game import ema
 from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.judge import Judge
 from jaxdl.models.stylegan2 import StyleGAN2, StyleGAN2Discriminator
 from jaxdl.objectives.adversarial import NON_SATURATING, adversarial, quality
-from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.stylegan2 import stylegan2
+from jaxdl.phases import judge_phase, watching
 from jaxdl.samples import Images, unit
 from jaxdl.study import BatchSize, Count, Eval, Examples, Fraction, Phase, Rate, Study
 from jaxdl.transfer import graft
 
 LATENTS, COARSE = 32, 2  # styles of the layers at 4x4, one of colours included
 JUDGE = Judge()
-
-
-@functools.cache
-def digits(examples: int, size: int) -> tuple[Table, Table]:
-    """Images of that size, halved as often as needed and then framed, to train on and to test."""
-    shrink = 32 // size
-    more = size - 28 // shrink
-    frame = (more // 2, more - more // 2)
-    parts = mnist(examples, shrink=shrink)
-    framed = {'x': lambda x: np.pad(x, ((0, 0), frame, frame, (0, 0)))}
-    return parts[0].map(framed).load(), parts[1].map(framed).load()
-
-
-def beside_latents(table: Table, rows: int) -> Table:
-    """The first rows, each with latents: the same for every run and every look."""
-    columns = {name: column[:rows] for name, column in table.arrays.items()}
-    noise = np.random.default_rng(0).standard_normal((len(columns['x']), LATENTS), np.float32)
-    return from_arrays({**columns, 'noise': noise}, name=f'{table.name} beside latents')
 
 
 def paint(nets, *inputs, method=None):
@@ -122,20 +103,13 @@ def trial(
         judging: steps in which the judge is trained.
         penalties: how many times as often as published StyleGAN2's are taken.
     """
-    train, test = digits(examples, size)
+    train, test = framed_mnist(examples, size=size)
     held = min(rows, len(train) // 2)
     everyone = np.arange(len(train))
     train, valid = train.take(everyone[held:]), train.take(everyone[:held])
     scale = standardise(127.5, 127.5)
-    judge = Phase(
-        classifier(JUDGE, optax.adam(optax.cosine_decay_schedule(3e-3, judging)), classes=10),
-        train=shuffled(train, batch=min(64, len(train)), augment=scale),
-        tests={'test': in_order(test, batch=500, transform=scale)},
-        steps=judging,
-        every=judging,
-        name='judge',
-    )
-    slow, judges = ema(decay), {'judge': Player(JUDGE, None, None, lambda batch: (batch['x'],))}
+    judge = judge_phase(JUDGE, train, test, steps=judging, transform=scale)
+    slow, judges = ema(decay), {'judge': watching(JUDGE)}
     if network == 'stylegan2':
         base = 8 * maps
         task = stylegan2(
@@ -164,7 +138,9 @@ def trial(
             shadow=slow,
         )
     looks = {
-        name: in_order(beside_latents(table, rows), batch=500, transform=scale)
+        name: in_order(
+            beside_latents(table, rows=rows, latents=LATENTS), batch=500, transform=scale
+        )
         for name, table in (('valid', valid), ('test', test))
     }
     play = Phase(

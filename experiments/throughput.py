@@ -1,8 +1,9 @@
 """How fast does each network train here, and how fast does PyTorch train the same one?
 
-Training steps (forward, loss, gradient, AdamW) on noise. Nothing is to be learned from it:
-`jaxdl bench throughput` measures the steps of each arm, `make bench` (or, where torch is installed,
-`python -m experiments.throughput`) times the same steps in PyTorch in turn with ours.
+Training steps (forward, loss, gradient, AdamW; of GANs a turn of each player, by Adam) on noise.
+Nothing is to be learned from it: `jaxdl bench throughput` measures the steps of each arm, `make
+bench` (or, where torch is installed, `python -m experiments.throughput`) times the same steps in
+PyTorch in turn with ours.
 
     arm        network                                            rows          batch
     cnn        the tutorials' CNN, 4.2 M parameters               64x64x3          32
@@ -15,6 +16,8 @@ Training steps (forward, loss, gradient, AdamW) on noise. Nothing is to be learn
     gpt_wide   GPT of 6 layers, width 384, 65 signs, 10.8 M       256 tokens        8
     bert       BERT of 4 layers, width 256, 8,000 words, 5.4 M    128 tokens       16
     gcn        GCN of 16 units, 23 k; 1 and 100 seeds at once     a graph of Cora's size
+    dcgan      DCGAN of width 64, 1.7 M                           32x32x3          64
+    stylegan2  StyleGAN2 of 64 maps at most, 0.58 M               32x32x3           8
 
 For accelerators there is GPT-2 too, 124 M, on 8 rows of 1,024 tokens; what share of the published
 peak its training makes use of is a column of
@@ -27,35 +30,41 @@ On a GPU both train in bfloat16 with float32 parameters, PyTorch with channels l
 sparse products of `gcn`, which stay in float32 in both.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from jaxdl import losses
 from jaxdl.data.graphs import NodeGraph, both_ways, node_batches
 from jaxdl.data.stream import in_order, shuffled
-from jaxdl.data.table import from_arrays
-from jaxdl.game import supervised
+from jaxdl.data.table import Table, from_arrays
+from jaxdl.game import Nets, supervised
+from jaxdl.keys import Key
 from jaxdl.metrics import Mean
 from jaxdl.models.bert import BERT, PreTraining
 from jaxdl.models.cnn import CNN
+from jaxdl.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxdl.models.gcn import GCN
 from jaxdl.models.gpt import GPT, gpt2
 from jaxdl.models.lenet import LeNet
 from jaxdl.models.resnet import cifar_stem, resnet18
 from jaxdl.models.rnn import LanguageModel
+from jaxdl.models.stylegan2 import StyleGAN2, StyleGAN2Discriminator
 from jaxdl.models.unet import UNet
 from jaxdl.models.vit import ViT
 from jaxdl.net import Net
 from jaxdl.nn.graph_layers import SparseProjection
+from jaxdl.objectives.adversarial import NON_SATURATING, adversarial
 from jaxdl.objectives.graphs import node_classifier, read_sparse_graph
+from jaxdl.objectives.stylegan2 import stylegan2
+from jaxdl.precision import Precision, computing_in
 from jaxdl.study import Count, Phase, Rate, Steps, Study, each
-from jaxdl.task import Task
+from jaxdl.task import Batch, Metrics, Task
 
 SHAKESPEARE = 65  # characters
 
@@ -74,9 +83,13 @@ Name = Literal[
     'small',
     'text',
     'citations',
+    'dcgan',
+    'stylegan2',
+    'pixels',
 ]
-TINY = ('small', 'text', 'citations')  # what the tests train
+TINY = ('small', 'text', 'citations', 'pixels')  # what the tests train
 LARGE = ('gpt2',)  # what takes an accelerator
+PRECISIONS: Mapping[str, Precision] = {'float32': 'float32', 'bfloat16': 'bf16'}
 
 
 class Workload(NamedTuple):
@@ -170,22 +183,52 @@ def graph_phase(load: Papers, *, steps: int, lr: float) -> Phase:
     return Phase(task, node_batches(train, graph), tests, steps, every=steps)
 
 
-def learner(module: nn.Module, opt: optax.GradientTransformation, *, half: bool) -> Task:
-    """Cross-entropy of logits [B, ..., C] and classes y [B, ...].
+class Game(NamedTuple):
+    """Two players: play(lr) -> their task. What they see, and how many at a time."""
 
-    half: networks compute in bfloat16; parameters and their updates stay in float32.
-    """
+    play: Callable[[float], Task]
+    row: tuple[int, int, int]
+    batch: int
 
-    def cast(tree: Any) -> Any:
-        def half_of(leaf: jax.Array) -> jax.Array:
-            return leaf.astype(jnp.bfloat16) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
-        return jax.tree.map(half_of, tree) if half else tree
+def score(nets: Nets, batch: Batch, key: Key) -> Metrics:
+    """What the critic says of images, in the mean."""
+    return {'score': Mean.of(nets['critic'](batch['x'])[0][:, 0], batch['mask'])}
+
+
+def dcgan(lr: float, *, width: int = 64, stages: int = 3) -> Task:
+    """DCGAN: a turn of each player a step."""
+    opt = optax.adam(lr, b1=0.5)
+    return adversarial(
+        DCGANGenerator(3, width, stages),
+        DCGANDiscriminator(width, stages),
+        score,
+        rules=NON_SATURATING,
+        noise=100,
+        generator_opt=opt,
+        critic_opt=opt,
+    )
+
+
+def styled(lr: float) -> Task:
+    """StyleGAN2, with R1 after each 16th step and path lengths after each fourth."""
+    players = StyleGAN2(32, 3, 64, 8, 1024, 64), StyleGAN2Discriminator(32, 1024, 64)
+    return stylegan2(*players, score, lr=lr)
+
+
+GAMES = {
+    'dcgan': Game(dcgan, (32, 32, 3), 64),
+    'stylegan2': Game(styled, (32, 32, 3), 8),
+    'pixels': Game(partial(dcgan, width=2, stages=1), (8, 8, 3), 4),
+}
+
+
+def learner(module: nn.Module, opt: optax.GradientTransformation) -> Task:
+    """Cross-entropy of logits [B, ..., C] and classes y [B, ...]."""
 
     def apply(net: Net, batch: Any, **options: Any) -> tuple[jax.Array, Net]:
-        output, after = net.replace(params=cast(net.params))(cast(batch['x']), **options)
-        logits = getattr(output, 'words', output)  # of BERT, without its next sentence
-        return logits.astype(jnp.float32), net.replace(memory=after.memory)
+        output, net = net(batch['x'], **options)
+        return getattr(output, 'words', output), net  # of BERT, without its next sentence
 
     def loss(net: Net, batch: Any, key: Any) -> Any:
         logits, net = apply(net, batch, key=key, train=True)
@@ -197,6 +240,16 @@ def learner(module: nn.Module, opt: optax.GradientTransformation, *, half: bool)
         return {'loss': Mean.of(each, batch['mask'])}
 
     return supervised(module, loss, opt, measure)
+
+
+def labelled(load: Workload, shape: tuple[int, ...], rng: np.random.Generator) -> Table:
+    """So many rows of noise, and their labels."""
+    if load.reads:
+        x = rng.integers(load.classes, size=shape, dtype=np.int32)
+    else:
+        x = rng.normal(size=shape).astype(np.float32)
+    y = rng.integers(load.classes, size=shape[: 1 + load.labelled], dtype=np.int32)
+    return from_arrays({'x': x, 'y': y}, name='noise')
 
 
 def trial(
@@ -212,22 +265,20 @@ def trial(
         network: what is trained.
         batch: rows of a training batch; the workload's own if you do not say.
         precision: what networks compute in, but for graphs; parameters are float32.
-        lr: learning rate of AdamW.
+        lr: learning rate of AdamW, of GANs of Adam.
     """
     if network in GRAPHS:
         return graph_phase(GRAPHS[network], steps=steps, lr=lr)
-    load = WORKLOADS[network]
+    load = GAMES.get(network) or WORKLOADS[network]
     rows, rng = batch or load.batch, np.random.default_rng(0)
     shape = (2 * rows, *load.row)
-    labels = shape[: 1 + load.labelled]
-    if load.reads:
-        x = rng.integers(load.classes, size=shape, dtype=np.int32)
-    else:
+    if isinstance(load, Game):
         x = rng.normal(size=shape).astype(np.float32)
-    y = rng.integers(load.classes, size=labels, dtype=np.int32)
-    noise = from_arrays({'x': x, 'y': y}, name='noise')
+        noise, task = from_arrays({'x': x}, name='noise'), load.play(lr)
+    else:
+        noise, task = labelled(load, shape, rng), learner(load.module, optax.adamw(lr))
     return Phase(
-        learner(load.module, optax.adamw(lr), half=precision == 'bfloat16'),
+        computing_in(task, PRECISIONS[precision]),
         train=shuffled(noise, batch=rows),
         tests={'test': in_order(noise, batch=rows)},
         steps=steps,
@@ -239,7 +290,7 @@ study = Study(
     question='How fast does each network train here, and how fast does PyTorch train the same one?',
     trial=trial,
     seeds=1,
-    arms=each(network=[name for name in (*WORKLOADS, *GRAPHS) if name not in TINY + LARGE]),
+    arms=each(network=[name for name in (*WORKLOADS, *GRAPHS, *GAMES) if name not in TINY + LARGE]),
     tiny=dict(lr=0.0003, steps=4),
 )
 

@@ -202,11 +202,21 @@ def _check_count(what: str, count: Any, least: int) -> None:
         raise UsageError(f'{what} is {count!r:.80}; it must be a whole number, at least {least}')
 
 
-def beside(task: Task, players: Mapping[str, Player]) -> Task:
+def beside(
+    task: Task,
+    players: Mapping[str, Player],
+    *,
+    make: Callable[[Nets, Batch, Key], Batch] | None = None,
+) -> Task:
     """The same game with players beside it that have no loss and never move.
 
     They hand networks through a phase: several phases that each start from one pre-trained network,
-    and none from what the phase before made of it, take it from here (see `graft`, ``nets=``).
+    and none from what the phase before made of it, take it from here (see `graft`, ``nets=``). Or
+    they make what is learned from.
+
+    make(nets, batch, key) -> batch of the same shapes: what the game trains on, of the batch and
+        the nets of these players, such as samples of a generator that is trained already. What is
+        measured is the batch as it is.
 
     Raises UsageError where one of them is in the game already, or has a loss.
     """
@@ -226,6 +236,9 @@ def beside(task: Task, players: Mapping[str, Player]) -> Task:
         return {name: seat for name, seat in state.items() if name not in players}
 
     def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
+        if make is not None:
+            nets = {name: state[name].net for name in players}
+            batch = make(nets, batch, key_for(key, 'make'))
         own, metrics = task.step(key, game_of(state), batch)
         return {**state, **own}, metrics
 

@@ -21,7 +21,7 @@ def _slow(case: Any) -> Any:
 KINDS_OF_STUDIES = [
     *('catch_dqn', 'char_lm', 'detect_bccd', 'digits', 'forecast', 'regularisation', 'ring_gan'),
     *('scan', 'speech_digits', 'tagging', 'transfer', 'unet_isbi', 'cora', 'few_labels'),
-    'stylegan',
+    *('stylegan', 'augment_gan'),
 ]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from jaxdl.errors import UsageError
 from jaxdl.game import Lazy, Player, Shadow, beside, ema, game, periodic_copy, supervised
+from jaxdl.keys import key_for
 from jaxdl.metrics import Mean, finish
 from jaxdl.net import trainable
 from jaxdl.optim import freeze
@@ -385,6 +386,27 @@ def test_a_player_beside_a_game_changes_nothing_of_it():
         beside(own, {'net': frozen}).init(KEY, ONES)
     with pytest.raises(UsageError, match="beside: player 'x' has a loss or an optimizer"):
         beside(own, {'x': own.method.players['net']})
+
+
+def test_a_player_beside_a_game_makes_what_it_trains_on():
+    def measure(net, batch, key):
+        return {'x': Mean.of(batch['x'])}
+
+    def make(nets, batch, key):
+        assert [*nets] == ['before']
+        return {'x': batch['x'] + nets['before'](batch['x'])[0] + jax.random.normal(key, (4,))}
+
+    own = supervised(Point(), quadratic(), optax.sgd(0.5), measure)
+    task = beside(own, {'before': Player(Point(5.0), None, None, lambda b: (b['x'],))}, make=make)
+    (before, *after), _ = run(task, [ONES, ONES])
+    w, drawn = 1.0, []
+    for i, state in enumerate(after):
+        drawn.append(jax.random.normal(key_for(jax.random.fold_in(KEY, i), 'make'), (4,)))
+        w -= 0.5 * (w - 3 * float(6 + drawn[-1].mean()))
+        assert w_of(state) == pytest.approx(w, rel=1e-5) and w_of(state, 'before') == 5
+    assert not np.array_equal(*drawn)
+    # What is measured, and what the players are drawn for, is the batch itself.
+    assert finish(task.measure(KEY, after[-1], ONES)) == {'x': 1} and w_of(before) == 1
 
 
 @pytest.mark.parametrize(('loss', 'opt'), [(None, optax.sgd(0.1)), (nothing, None)])

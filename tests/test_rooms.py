@@ -20,6 +20,7 @@ ROOMS = [
     ['data'],
     ['objectives', 'rl', 'interop'],
     ['study'],
+    ['phases'],
     ['derived', 'statistics'],
     ['judges'],
     ['claims'],

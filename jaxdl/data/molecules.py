@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from jaxdl.data.graphs import both_ways
-from jaxdl.errors import UsageError
+from jaxdl.data.smiles import parsed
 
-NEEDS_RDKIT = "needs the package rdkit: pip install 'jaxdl[molecules]'"
 ELEMENTS = ('C', 'N', 'O', 'S', 'F', 'Cl', 'Br', 'I', 'P')  # and any other
 DEGREES, HYDROGENS = 5, 5  # 0..4 each, and more as 4
 HYBRIDISATIONS = ('SP', 'SP2', 'SP3')  # and any other
@@ -24,7 +23,7 @@ def molecule_graph(smiles: str) -> dict[str, np.ndarray]:
 
     Raises UsageError for what is no SMILES, or no atom, and where RDKit is not installed.
     """
-    molecule = _parsed(smiles, 'molecule_graph')
+    molecule = parsed(smiles.strip(), 'molecule_graph')
     x = np.array([_features(atom) for atom in molecule.GetAtoms()], np.float32)
     pairs = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in molecule.GetBonds()]
     senders, receivers = both_ways(pairs, nodes=len(x))
@@ -41,7 +40,7 @@ def solubility_descriptors(smiles: Sequence[str]) -> np.ndarray:
     """
     found = []
     for each in smiles:
-        molecule = _parsed(each, 'solubility_descriptors')
+        molecule = parsed(each.strip(), 'solubility_descriptors')
         from rdkit.Chem import Crippen, Descriptors, rdMolDescriptors
 
         log_p: Any = Crippen  # their stubs lack what the modules make when they are imported
@@ -71,15 +70,3 @@ def _features(atom: Any) -> list[float]:
         atom.GetIsAromatic(),
         atom.IsInRing(),
     ]
-
-
-def _parsed(smiles: str, what: str) -> Any:
-    try:
-        from rdkit import Chem, rdBase
-    except ImportError as error:
-        raise UsageError(f'{what} {NEEDS_RDKIT}') from error
-    with rdBase.BlockLogs():  # what is wrong is said once, by us
-        molecule = Chem.MolFromSmiles(smiles.strip())
-    if molecule is None or not molecule.GetNumAtoms():
-        raise UsageError(f'{what}: {smiles!r:.80} is no SMILES of a molecule')
-    return molecule

@@ -25,18 +25,25 @@ SMILES = r'\[[^\]]*\]|Br|Cl|%\d\d|.'
 SELFIES = r'\[[^\]]*\]|\.'
 
 
+def parsed(smiles: str, what: str) -> Any:
+    """RDKit's molecule of a SMILES.
+
+    what: asks for it, the first word of an error. Raises UsageError for what is no SMILES, or no
+    atom, and where RDKit is not installed.
+    """
+    if (molecule := _read(smiles, what)[1]) is None:
+        raise UsageError(f'{what}: {smiles!r:.80} is no SMILES of a molecule')
+    return molecule
+
+
 def canonical_smiles(text: str) -> str | None:
     """The one SMILES of a molecule that a text is a SMILES of; None where it is of none.
 
     It is of one where RDKit can read it and its valences are those of its atoms. Raises UsageError
     where RDKit is not installed.
     """
-    chem, logs = _rdkit('canonical_smiles')
-    with logs():  # what is wrong is no news here
-        molecule = chem.MolFromSmiles(text)
-    if molecule is None or not molecule.GetNumAtoms():
-        return None
-    return str(chem.MolToSmiles(molecule))
+    chem, molecule = _read(text, 'canonical_smiles')
+    return None if molecule is None else str(chem.MolToSmiles(molecule))
 
 
 def random_smiles(text: str, *, count: int, seed: int) -> list[str]:
@@ -45,13 +52,11 @@ def random_smiles(text: str, *, count: int, seed: int) -> list[str]:
     As augmentation they teach what a molecule is, and not how one program writes it (Arus-Pous et
     al. 2019). seed: from 0. Raises UsageError for what is no SMILES.
     """
-    chem, logs = _rdkit('random_smiles')
-    with logs():
-        molecule = chem.MolFromSmiles(text)
-    if molecule is None or not molecule.GetNumAtoms():
-        raise UsageError(f'random_smiles: {text!r:.80} is no SMILES of a molecule')
+    molecule = parsed(text, 'random_smiles')
+    from rdkit import Chem
+
     # RDKit takes 0 for no seed at all.
-    return [str(each) for each in chem.MolToRandomSmilesVect(molecule, count, seed + 1)]
+    return [str(each) for each in Chem.MolToRandomSmilesVect(molecule, count, seed + 1)]
 
 
 def to_selfies(smiles: str) -> str | None:
@@ -138,13 +143,15 @@ def _known(library: Any, symbol: str) -> bool:
     return True
 
 
-def _rdkit(what: str) -> tuple[Any, Any]:
-    """RDKit's chemistry, and a context in which it says nothing."""
+def _read(text: str, what: str) -> tuple[Any, Any]:
+    """RDKit's chemistry, and the molecule that it reads in a text, None where it reads none."""
     try:
         from rdkit import Chem, rdBase
     except ImportError as error:
         raise UsageError(f'{what} {NEEDS_MOLECULES}') from error
-    return Chem, rdBase.BlockLogs
+    with rdBase.BlockLogs():  # what is wrong is said by us, if it is said
+        molecule = Chem.MolFromSmiles(text)
+    return Chem, molecule if molecule is not None and molecule.GetNumAtoms() else None
 
 
 def _selfies(what: str) -> Any:

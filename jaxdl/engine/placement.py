@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec
 from jaxdl.engine.axes import Axes, closest
 from jaxdl.errors import UsageError
 from jaxdl.net import Net, is_net
+from jaxdl.paths import path_name
 
 # Which axis of the mesh an axis of a parameter or of activations is laid over, by its name.
 RULES: Mapping[str, str | tuple[str, ...]] = {
@@ -90,9 +91,5 @@ def _known(path: Path, shape: tuple[int, ...], names: Mapping[Path, Names]) -> N
 
 
 def words_of(path: Path) -> Path:
-    """The path of a leaf in words."""
-    return tuple(_word(key) for key in path)
-
-
-def _word(key: Any) -> str:
-    return str(getattr(key, 'key', getattr(key, 'name', getattr(key, 'idx', key))))
+    """The path of a leaf in words, one a key: of the root there is none."""
+    return tuple(path_name((key,)) for key in path)

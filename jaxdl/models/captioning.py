@@ -15,9 +15,17 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from jaxdl.blocks import in_turn
-from jaxdl.models.transformer import CrossBlock, LayerNorm, Perceptron, pre_norm
-from jaxdl.nn.attention import Attention, Cache, sinusoids
+from jaxdl.models.transformer import (
+    CrossBlock,
+    LayerNorm,
+    Perceptron,
+    decode,
+    empty_caches,
+    extend_caches,
+    next_positions,
+    pre_norm,
+)
+from jaxdl.nn.attention import Attention, sinusoids
 from jaxdl.nn.axes import named
 from jaxdl.nn.layers import BatchNorm, Conv, Dense, max_pool
 
@@ -110,12 +118,7 @@ class Captioner(nn.Module):
         """Images [B, H, W, C] and what was said so far, int [B, T]: logits [B, T, vocabulary]."""
         memory = self.encode(source, train=train)
         x = self._embedded(target, jnp.arange(target.shape[1])[None])
-
-        def through(block: Any, x: Array, _: None) -> tuple[Array, None]:
-            return block(x, memory, train=train), None
-
-        x, _ = in_turn(self.decoder, through, x, [None] * self.depth)
-        return self._logits(x)
+        return self._logits(decode(self.decoder, self.depth, x, memory, train=train))
 
     def encode(self, source: Array, lengths: Array | None = None, *, train: bool = False) -> Array:
         """The memory [B, S, width] of images; all of it counts, whatever the lengths."""
@@ -123,22 +126,12 @@ class Captioner(nn.Module):
 
     def empty(self, memory: Array, lengths: Array | None, steps: int) -> Any:
         """The state of a decoder that has said nothing, for so many steps."""
-        batch = memory.shape[0]
-
-        def empty(block: Any, x: tuple[()], _: None) -> tuple[tuple[()], tuple[Cache, Cache]]:
-            return x, (block.empty(batch, steps), block.read(memory, lengths))
-
-        return in_turn(self.decoder, empty, (), [None] * self.depth)[1]
+        return empty_caches(self.decoder, self.depth, memory, lengths, steps)
 
     def extend(self, tokens: Array, state: Any, count: Array | None = None) -> tuple[Array, Any]:
         """The next tokens int [B, T]: logits [B, T, vocabulary], and the state after them."""
-        used = state[0][0].used
-        x = self._embedded(tokens, used[:, None] + jnp.arange(tokens.shape[1])[None])
-
-        def extend(block: Any, x: Array, caches: Any) -> tuple[Array, Any]:
-            return block.extend(x, caches, count=count)
-
-        x, grown = in_turn(self.decoder, extend, x, state)
+        x = self._embedded(tokens, next_positions(state, tokens.shape[1]))
+        x, grown = extend_caches(self.decoder, x, state, count=count)
         return self._logits(x), grown
 
     def _embedded(self, tokens: Array, positions: Array) -> Array:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from jaxdl.blocks import in_turn
+from jaxdl.blocks import Blocks, in_turn
 from jaxdl.nn import layers
 from jaxdl.nn.attention import Attention, Cache, padding_mask, sinusoids
 from jaxdl.nn.axes import named, over_rows
@@ -161,6 +161,61 @@ class CrossBlock(Block):
         return self._perceptron(x, train=False), (grown[0], memory)
 
 
+def decode(
+    blocks: Blocks,
+    depth: int,
+    x: Array,
+    memory: Array,
+    mask: Array | None = None,
+    *,
+    train: bool = False,
+    remat: bool = False,
+) -> Array:
+    """x [B, T, width] after a decoder's blocks (`CrossBlock`), which look at memory [B, S, width].
+
+    mask: of the memory. remat: see `jaxdl.blocks.in_turn`.
+    """
+
+    def through(block: Any, x: Array, _: None) -> tuple[Array, None]:
+        return block(x, memory, mask, train=train), None
+
+    return in_turn(blocks, through, x, [None] * depth, remat=remat)[0]
+
+
+def empty_caches(
+    blocks: Blocks, depth: int, memory: Array, lengths: Array | None, steps: int
+) -> list[tuple[Cache, Cache]]:
+    """The caches of a decoder's blocks before anything was said: of its words, and of the memory.
+
+    memory: [B, S, width], of which `lengths` [B] count, or all. steps: words there is room for.
+    """
+    batch = memory.shape[0]
+
+    def empty(block: Any, x: tuple[()], _: None) -> tuple[tuple[()], tuple[Cache, Cache]]:
+        return x, (block.empty(batch, steps), block.read(memory, lengths))
+
+    return in_turn(blocks, empty, (), [None] * depth)[1]
+
+
+def next_positions(caches: list[tuple[Cache, Cache]], steps: int) -> Array:
+    """Where the next steps stand, int [B, steps]: after those in the caches."""
+    return caches[0][0].used[:, None] + jnp.arange(steps)[None]
+
+
+def extend_caches(
+    blocks: Blocks, x: Array, caches: list[tuple[Cache, Cache]], *, count: Array | None = None
+) -> tuple[Array, list[tuple[Cache, Cache]]]:
+    """The next steps x [B, T, width] after a decoder's blocks, and its caches with them.
+
+    count: how many of the T are said, int [B]; all if it is None.
+    """
+
+    def extend(block: Any, x: Array, caches: Any) -> tuple[Array, Any]:
+        return block.extend(x, caches, count=count)
+
+    return in_turn(blocks, extend, x, caches)
+
+
 class Transformer(nn.Module):
     """Sequence to sequence: an encoder, a decoder, one embedding for both and the output.
 
@@ -221,12 +276,8 @@ class Transformer(nn.Module):
         memory = self.encode(source, source_lengths, train=train)
         mask = None if source_lengths is None else padding_mask(source_lengths, source.shape[1])
         x = self._embedded(target, jnp.arange(target.shape[1])[None], train=train)
-
-        def through(block: Any, x: Array, _: None) -> tuple[Array, None]:
-            return block(x, memory, mask, train=train), None
-
-        x, _ = in_turn(self.decoder, through, x, [None] * self.depth, remat=self.remat)
-        return self._logits(x)
+        options = {'train': train, 'remat': self.remat}
+        return self._logits(decode(self.decoder, self.depth, x, memory, mask, **options))
 
     def encode(self, source: Array, lengths: Array | None = None, *, train: bool = False) -> Array:
         """The memory [B, S, width] of source int [B, S]."""
@@ -241,22 +292,12 @@ class Transformer(nn.Module):
 
     def empty(self, memory: Array, lengths: Array | None, steps: int) -> Any:
         """The state of a decoder that has said nothing, for so many steps."""
-        batch = memory.shape[0]
-
-        def empty(block: Any, x: tuple[()], _: None) -> tuple[tuple[()], tuple[Cache, Cache]]:
-            return x, (block.empty(batch, steps), block.read(memory, lengths))
-
-        return in_turn(self.decoder, empty, (), [None] * self.depth)[1]
+        return empty_caches(self.decoder, self.depth, memory, lengths, steps)
 
     def extend(self, tokens: Array, state: Any, count: Array | None = None) -> tuple[Array, Any]:
         """The next tokens int [B, T]: logits [B, T, vocabulary], and the state after them."""
-        used = state[0][0].used
-        x = self._embedded(tokens, used[:, None] + jnp.arange(tokens.shape[1])[None], train=False)
-
-        def extend(block: Any, x: Array, caches: Any) -> tuple[Array, Any]:
-            return block.extend(x, caches, count=count)
-
-        x, grown = in_turn(self.decoder, extend, x, state)
+        x = self._embedded(tokens, next_positions(state, tokens.shape[1]), train=False)
+        x, grown = extend_caches(self.decoder, x, state, count=count)
         return self._logits(x), grown
 
     def _embedded(self, tokens: Array, positions: Array, *, train: bool) -> Array:

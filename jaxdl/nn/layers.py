@@ -8,11 +8,12 @@ nowhere else. Variables and names are those of Linen's layers everywhere.
 Measured on 2 cores with jax 0.10.2 as time of a training step over that of the plain layers:
 convolutions of few channels as products with a banded matrix, LeNet 0.6; 3x3 convolutions by
 Winograd's method, ResNet-18 0.7, U-Net and the small CNN 0.8, for seconds more of compilation; 2x2
-transposed convolutions, a U-Net of depth 2 0.65; BatchNorm's gradient, ResNet and U-Net 0.96;
-attention with its heads in the batch, ViT 0.95. Forward and gradient of a 1x1 convolution as
-one product take 0.7 to 0.9 of the plain one's time; of maxima see `maxima`. What did not pay:
-the weight gradient of 3x3 convolutions as products of patches, in blocks or not, 1.1 to 6.3 times
-what XLA needs since it has YNNPACK; keeping it from fusing the activation that comes before a
+transposed convolutions, a U-Net of depth 2 0.65; those of stride 2 with 3x3 and 4x4 taps, DCGAN
+0.36; BatchNorm's gradient, ResNet and U-Net 0.96; attention with its heads in the batch, ViT 0.95.
+Forward and gradient of a 1x1 convolution as one product take 0.7 to 0.9 of the plain one's time; of
+maxima see `maxima`. What did not pay: the weight gradient of 3x3 convolutions as products of
+patches, in blocks or not, 1.1 to 6.3 times what XLA needs since it has YNNPACK; 4x4 convolutions of
+stride 2 as products of patches, 1.2 to 2; keeping it from fusing the activation that comes before a
 convolution into the transpositions of its gradient, 0.99; strides in the banded matrix; GELU with a
 gradient derived by hand, 1.0; in Transformers LayerNorm with one, 0.97 to 1.0 of eight norms and
 products; cross-entropy over 8,000 words with one, 1.02 of the output layer and the loss.
@@ -29,7 +30,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxdl.nn.cpu import banded, maxima, winograd
+from jaxdl.nn.cpu import banded, doubling, maxima, winograd
 
 Array = jax.Array
 
@@ -74,7 +75,9 @@ def convolution(
         feature_group_count=feature_group_count,
         precision=precision,
     )
-    simple = {1} == {*(lhs_dilation or (1,)), *(rhs_dilation or (1,)), feature_group_count}
+    doubles = tuple(lhs_dilation or ()) == (2, 2) and not isinstance(padding, str)
+    dilated = (1,) if doubles or lhs_dilation is None else lhs_dilation
+    simple = {1} == {*dilated, *(rhs_dilation or (1,)), feature_group_count}
     if (
         not cpu_formulations()
         or lhs.ndim != 4
@@ -85,7 +88,11 @@ def convolution(
         return plain(lhs, rhs)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
-    if rhs.shape[:2] == (1, 1) and not any(side for pair in padding for side in pair):
+    if (
+        not doubles
+        and rhs.shape[:2] == (1, 1)
+        and not any(side for pair in padding for side in pair)
+    ):
         return lhs[:, :: window_strides[0], :: window_strides[1]] @ rhs[0, 0]
     (top, bottom), (left, right) = padding
     pads = ((top, bottom), (left, right))
@@ -96,7 +103,7 @@ def convolution(
         or config.jax_default_matmul_precision == 'highest'
     ):
         return plain(lhs, rhs)
-    for method in (winograd, banded):
+    for method in (doubling,) if doubles else (winograd, banded):
         if method.pays(lhs.shape, rhs.shape, pads):
             return method.convolution(lhs, rhs, pads)
     return plain(lhs, rhs)
@@ -142,20 +149,23 @@ def average_pool(
 
 
 class ConvTranspose(nn.ConvTranspose):
-    """`nn.ConvTranspose`; where the windows tile the output it is one product and a reshaping."""
+    """`nn.ConvTranspose`; where the windows tile the output it is one product and a reshaping.
+
+    One of stride 2 is a `convolution` of the image with a zero between neighbours.
+    """
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """[B, H, W, C] -> [B, H', W', features]."""
-        size, strides = self.kernel_size, self.strides
+        size, strides = _pair(self.kernel_size), _pair(self.strides or 1)
+        tiles = size == strides and self.padding in ('VALID', 'SAME')
+        around = _doubled_padding(size, self.padding) if strides == (2, 2) else None
         given = (self.kernel_dilation, self.mask, self.dtype, self.precision)
         if (
             not cpu_formulations()
             or inputs.ndim != 4
-            or isinstance(size, int)
-            or strides is None
-            or tuple(size) != (tuple(strides) if not isinstance(strides, int) else (strides,) * 2)
-            or self.padding not in ('VALID', 'SAME')
+            or isinstance(self.kernel_size, int)
+            or not (tiles or (around and inputs.dtype == self.param_dtype == jnp.float32))
             or any(option is not None for option in (*given, self.preferred_element_type))
             or self.transpose_kernel
         ):
@@ -163,13 +173,37 @@ class ConvTranspose(nn.ConvTranspose):
         (batch, rows, columns, channels), (high, wide) = inputs.shape, size
         shape = (high, wide, channels, self.features)
         w = self.param('kernel', self.kernel_init, shape, self.param_dtype)
+        if not tiles:
+            assert around is not None
+            y = convolution(inputs, w, (1, 1), around, lhs_dilation=strides, dimension_numbers=NHWC)
+            return self._biased(y)
         # As lax.conv_transpose has it: the kernel's first tap is the window's last place.
         taps = w[::-1, ::-1].transpose(2, 0, 1, 3).reshape(channels, -1)
         y = (inputs.reshape(-1, channels) @ taps).reshape(batch, rows, columns, high, wide, -1)
-        y = y.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * high, columns * wide, -1)
-        if self.use_bias:
-            y += _wide(self.param('bias', self.bias_init, (self.features,), self.param_dtype), y)
-        return y
+        return self._biased(
+            y.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * high, columns * wide, -1)
+        )
+
+    def _biased(self, y: Array) -> Array:
+        if not self.use_bias:
+            return y
+        bias = self.param('bias', self.bias_init, (self.features,), self.param_dtype)
+        return y + _wide(bias, y)
+
+
+def _pair(sides: int | Sequence[int]) -> tuple[int, ...]:
+    return (sides, sides) if isinstance(sides, int) else tuple(sides)
+
+
+def _doubled_padding(size: Sequence[int], padding: Any) -> tuple[Pair, Pair] | None:
+    """What `nn.ConvTranspose` of stride 2 pads the image with zeros between by; None if unknown."""
+    if padding == 'SAME' and all(taps > 1 for taps in size):
+        high, wide = ((taps - taps // 2, taps // 2) for taps in size)
+        return high, wide
+    if isinstance(padding, str | int) or any(isinstance(pair, int) for pair in padding):
+        return None
+    (top, bottom), (left, right) = padding
+    return (top, bottom), (left, right)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

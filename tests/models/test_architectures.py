@@ -22,7 +22,10 @@ def counted(name, **more):
 
 
 @pytest.mark.parametrize(
-    'name', mostly_slow(['lenet5', 'alexnet2014', 'vgg11', 'resnet18', 'resnet20'])
+    'name',
+    mostly_slow(
+        ['lenet5', 'alexnet2014', 'vgg11', 'resnet18', 'resnet20', 'clip_image_b_32', 'clip_text']
+    ),
 )
 def test_counts_are_the_published_ones(name):
     found, known = counted(name), ALL[name]

@@ -156,6 +156,8 @@ MODULES = [
     (layers.ConvTranspose, nn.ConvTranspose, {'kernel_size': (2, 3), 'strides': (2, 3)}),
     (layers.ConvTranspose, nn.ConvTranspose, {'kernel_size': (2, 2), 'strides': 2}),
     (layers.ConvTranspose, nn.ConvTranspose, {'kernel_size': (3, 3), 'strides': (2, 2)}),
+    (layers.ConvTranspose, nn.ConvTranspose, {'kernel_size': (4, 4), 'strides': 2}),
+    (layers.ConvTranspose, nn.ConvTranspose, {'kernel_size': (5, 2), 'strides': (2, 2)}),
     (layers.ConvTranspose, nn.ConvTranspose, {'kernel_size': (1, 1)}),
 ]
 

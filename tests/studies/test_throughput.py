@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pace import mostly_slow
 
 from experiments import _against_torch as against
 from experiments import throughput
 from jaxdl.cli.library import phases_of, resolve
 from jaxdl.engine.engine import Engine
 from jaxdl.errors import UsageError
-from jaxdl.net import Net
+from jaxdl.net import Net, trainable
 from jaxdl.run.peaks import Peak
 
 PARAMETERS = {
@@ -70,6 +71,44 @@ def test_a_graph_is_a_workload_too():
     jax.eval_shape(phase.task.step, jax.random.key(1), state, batch)
 
 
+GAMES = {
+    # Generator 409,600, 524,288, 131,072 and 3,072, norms 896; critic 3,072, 131,072, 524,288 and
+    # 4,096, norms 768.
+    'dcgan': 1_732_224,
+    # As the same networks in PyTorch: mapping 33,280, synthesis 255,667, critic 288,993.
+    'stylegan2': 577_940,
+}
+
+
+@pytest.mark.parametrize('name', mostly_slow(GAMES))
+def test_a_game_is_a_workload_too(name):
+    (phase,) = phases_of(throughput.study, resolve(throughput.study, name, {}))
+    batch = phase.train.make(jax.random.key(0), phase.train.resident, next(phase.train.open(0, 0)))
+    assert batch['x'].shape == (throughput.GAMES[name].batch, 32, 32, 3)
+    state = jax.eval_shape(phase.task.init, jax.random.key(0), batch)
+    assert trainable(state) == GAMES[name]
+    _, metrics = jax.eval_shape(phase.task.step, jax.random.key(1), state, batch)
+    assert metrics.keys() >= {'critic/loss', 'generator/loss'}
+
+
+def test_a_turn_of_a_game_has_whole_cycles_of_both():
+    calls = []
+
+    def racer(name):
+        def run(steps):
+            calls.append((name, steps))
+            return steps * 0.01
+
+        return run
+
+    engine = type('Engine', (), {'chunk': 16, 'seeds': [0]})()
+    ours, theirs = racer('ours'), {'torch': racer('torch')}
+    turns = against.raced(ours, theirs, engine, rounds=1, seconds=0.4, cycle=16)
+    np.testing.assert_allclose(turns, [[0.01, 0.01]])
+    assert {steps % 16 for _, steps in calls} == {0}
+    assert calls[-2:] == [('ours', 32), ('torch', 32)]
+
+
 def step_of(precision):
     (phase,) = phases_of(
         throughput.study, resolve(throughput.study, 'tiny', {'precision': precision})
@@ -84,7 +123,8 @@ def step_of(precision):
 def test_half_precision_is_of_the_network_and_not_of_its_parameters():
     step, args = step_of('bfloat16')
     assert 'bf16[8,12,12,4]' in str(jax.make_jaxpr(step)(*args))
-    assert 'bf16' not in str(jax.make_jaxpr(step_of('float32')[0])(*args))
+    whole, own = step_of('float32')  # what a network computes in is said in its state
+    assert 'bf16' not in str(jax.make_jaxpr(whole)(*own))
     assert all(leaf.dtype != jnp.bfloat16 for leaf in jax.tree.leaves(step(*args)[0]))
 
 

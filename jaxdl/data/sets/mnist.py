@@ -1,5 +1,6 @@
 """MNIST: handwritten digits (LeCun et al. 1998), alone and several side by side."""
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from jaxdl.errors import UsageError
 from jaxdl.keys import Key, key_for
 from jaxdl.task import Batch
 
+FRAMED = (8, 16, 32)  # pixels
 DIGITS = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
 
 
@@ -33,6 +35,23 @@ def mnist(examples: int = 60_000, *, shrink: int = 1) -> tuple[Table, Table]:
         return train, test
     smaller = {'x': shrunk(shrink)}
     return train.map(smaller).load(), test.map(smaller).load()
+
+
+@functools.cache
+def framed_mnist(examples: int = 60_000, *, size: int) -> tuple[Table, Table]:
+    """The same tables of images of size x size: halved as often as needed, then framed by zeros.
+
+    size: 8, 16 or 32, a power of two, which generators make. Both are in memory, and every caller
+    has the same ones. Raises UsageError for another size.
+    """
+    if size not in FRAMED:
+        raise UsageError(f'framed_mnist: size={size}; {", ".join(map(str, FRAMED))} are possible')
+    shrink = 32 // size
+    more = size - 28 // shrink
+    sides = (more // 2, more - more // 2)
+    frame = {'x': lambda x: np.pad(x, ((0, 0), sides, sides, (0, 0)))}
+    train, test = mnist(examples, shrink=shrink)
+    return train.map(frame).load(), test.map(frame).load()
 
 
 def side_by_side(
