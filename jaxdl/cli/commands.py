@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 from annotated_types import Interval
 
 from jaxdl.blame import blaming_own
-from jaxdl.cli.options import Option, Parsed, flag, parse, signature_options
+from jaxdl.cli.options import Option, Parsed, flag, parse
 from jaxdl.engine.axes import check_layout
 from jaxdl.errors import JaxdlError, UsageError, nearest
 from jaxdl.study import Count, Natural, Rate, Study
@@ -132,12 +132,10 @@ def _studied(
     """A study by name, the parsed options, and those of its trial that were typed."""
     word, rest = _positional(command, words, extra, 'digits')
 
-    from jaxdl.cli.library import PRECISION, load
+    from jaxdl.cli.library import load, options_of
 
     name, study = load(word)
-    own = signature_options(study.trial, group='trial')
-    if PRECISION.name not in {option.name for option in own}:
-        own = [*own, PRECISION]
+    own = options_of(study)
     if clash := {o.name for o in own} & {o.name for o in (*extra, DEBUG)}:
         raise UsageError(f'{name}: its trial has a parameter {clash.pop()!r}, which is an option')
     arms = '\n'.join(f'  {arm:<20}{_settings(study, arm)}' for arm in study.named())

@@ -54,8 +54,7 @@ def engine(name: str, layout: str = 'vmap', chunk: int = 2, seeds: tuple = tuple
     phase = phase_of(name)
     options = {'seeds': seeds, 'chunk': chunk, 'scan': chunk > 1}
     if is_axes(layout):
-        rows = Engine(phase.task, phase.train, layout_name='vmap', **options).rows
-        layout = fitting(layout, rows, len(seeds))
+        layout = fitting(layout, engine(name).rows, len(seeds))
     return Engine(phase.task, phase.train, layout_name=layout, **options)
 
 
