@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 import toy
+from pace import mostly_slow
 
 from jaxdl import losses
 from jaxdl.accumulation import accumulating
@@ -210,11 +211,14 @@ def after(layout, parts=2):
     return jax.device_get(engine.layout.stack(tick.states))
 
 
-def test_a_micro_batch_lies_over_devices_as_the_batch_does():
+@pytest.mark.parametrize('layout', mostly_slow(['data=2', 'loop', 'fsdp=2', 'seeds=2,data=2']))
+def test_the_numbers_are_the_same_in_every_layout(layout):
     want = after('vmap', parts=1)
-    for layout in ('vmap', 'data=2', 'fsdp=2', 'seeds=2,data=2'):
-        for a, b in zip(jax.tree.leaves(after(layout)), jax.tree.leaves(want), strict=True):
-            np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6, err_msg=layout)
+    for a, b in zip(jax.tree.leaves(after(layout)), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+
+
+def test_a_micro_batch_lies_over_devices_as_the_batch_does():
     it = phase()
     two = Devices(tuple(jax.devices()[:2]), 'gpu')
     engine = Engine(it.task, it.train, seeds=[0], layout_name='data=2', chunk=1, ahead=two)
