@@ -25,6 +25,7 @@ from jaxdl.engine import cost
 from jaxdl.engine.checks import refuse_another_state, with_checks
 from jaxdl.engine.choice import Choice, choose
 from jaxdl.engine.feed import chunks, first_sent, prefetch, stacked
+from jaxdl.engine.fitting import lacking
 from jaxdl.engine.identity import identity
 from jaxdl.engine.layout import (
     Devices,
@@ -36,7 +37,7 @@ from jaxdl.engine.layout import (
     mesh,
     program_bytes,
 )
-from jaxdl.engine.memory import account, limit
+from jaxdl.engine.memory import account, largest, limit
 from jaxdl.errors import DivergedError, UsageError, closest
 from jaxdl.keys import Key, key_at, key_for
 from jaxdl.metrics import (
@@ -390,6 +391,10 @@ class Engine:
         memory = account(mine, ours, temporaries=temporaries)
         tell = self._note if most is None else self._say
         tell(f'memory per device: {memory.told(most)}')
+        if most is not None and (over := sum(memory) - most) > 0:
+            tensors = largest({'state': mine[0], 'data': (mine[1:], ours)})
+            told = lacking(self, memory, room=most, over=over, tensors=tensors)
+            self._say(f'this does not fit: {told}')
 
     def template(self) -> Any:
         """Shapes of `stack(states)`: what a checkpoint of this engine holds."""
