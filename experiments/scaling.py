@@ -13,8 +13,13 @@ are cut over all chips (`fsdp`), those of ResNet-50 are whole on each (`data`).
     python -m experiments.scaling                                 by formula, for v5e
     python -m experiments.scaling --chip h100 --measure
     python -m experiments.scaling --only gpt2 --compiled 8 64     needs jaxdl[compile]
+    python -m experiments.scaling --record                        the tables in README.md
+
+What was made for the same chip with the same versions before is kept in the folder, so that what
+takes long may be made one by one, and is shown and recorded together.
 """
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -37,14 +42,15 @@ from jaxdl.engine.engine import Engine, finish_each, split_seeds
 from jaxdl.engine.layout import Devices, devices_here
 from jaxdl.engine.memory import account
 from jaxdl.errors import JaxdlError, UsageError, nearest
-from jaxdl.files import write_bytes, write_json
+from jaxdl.files import read_json, write_bytes, write_json
 from jaxdl.models.gpt import GPT, gpt2, gpt2_medium, gpt2_xl
 from jaxdl.models.resnet import cifar_stem, resnet18, resnet50
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.language import language_model
 from jaxdl.precision import computing_in
 from jaxdl.report.figures import png, scatter
-from jaxdl.run.chips import CHIPS, SHAPES, Topology, read_topology
+from jaxdl.report.recorded import markdown_table, write_between
+from jaxdl.run.chips import CHIPS, SHAPES, Chip, Topology, read_topology
 from jaxdl.run.roofline import Prediction, predict
 from jaxdl.task import Task
 
@@ -52,6 +58,10 @@ CHIP_COUNTS = tuple(2**i for i in range(11))  # 1 to 1,024
 SIMULATED = (1, 2, 4, 8)
 STEPS = 3  # that are measured
 FORMULA, COMPILED = 'by formula', 'compiled'
+FOLDER = Path(__file__).parent
+BEGIN = '<!-- scaling: written by `python -m experiments.scaling --record` -->'
+END = '<!-- end of scaling -->'
+RECORDED = (1, 8, 64, 256, 1024)  # chips of the rows by formula in README.md; the picture has all
 
 
 class Workload(NamedTuple):
@@ -130,12 +140,33 @@ class Row(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What training gave on simulated devices, and what its step sends."""
+    """What training gave on simulated devices, and what its step sends.
+
+    formula: bytes that it would send by `sent_by`, which counts gathers in bfloat16.
+    """
 
     network: str
     devices: int
     losses: tuple[float, ...]
     sent: dict[str, float]
+    formula: float
+
+
+class Found(NamedTuple):
+    """All that is known of a chip, in the order of the networks."""
+
+    predicted: tuple[Row, ...] = ()
+    measured: tuple[Measured, ...] = ()
+
+    def with_(self, more: 'Found') -> 'Found':
+        """These and more, which take the place of those of the same kind."""
+        rows = {(r.network, r.how, r.chips): r for r in (*self.predicted, *more.predicted)}
+        seen = {(m.network, m.devices): m for m in (*self.measured, *more.measured)}
+        order = [*WORKLOADS].index
+        return Found(
+            tuple(sorted(rows.values(), key=lambda r: (order(r.network), r.how, r.chips))),
+            tuple(sorted(seen.values(), key=lambda m: (order(m.network), m.devices))),
+        )
 
 
 def sent_by(axis: str, parameters: int, chips: int) -> float:
@@ -188,7 +219,8 @@ def measured(name: str, devices: int) -> Measured:
     sent: dict[str, float] = {}
     for each in traffic.collectives:
         sent[each.kind] = sent.get(each.kind, 0) + each.sent
-    return Measured(name, devices, tuple(losses), sent)
+    formula = sent_by(load.axis, engine.parameters(), devices)
+    return Measured(name, devices, tuple(losses), sent, formula)
 
 
 def apart(part: Sequence[str], env: dict[str, str]) -> Any:
@@ -210,12 +242,53 @@ def row_of(found: Sequence[Any]) -> Row:
     return Row(*head, Prediction(*times), fits)
 
 
+def versions() -> dict[str, str]:
+    """What a prediction depends on beside the chip."""
+    names = ('jax', 'libtpu')
+    known = {each.name for each in importlib.metadata.distributions() if each.name in names}
+    return {name: importlib.metadata.version(name) for name in names if name in known}
+
+
+def kept(folder: Path, chip: Chip) -> Found:
+    """What a folder has of a chip, made with these versions; nothing where it is of others."""
+    path = folder / 'scaling.json'
+    if not path.exists():
+        return Found()
+    known = read_json(path, remedy='remove it')
+    if known.get('chip') != list(chip) or known.get('versions') != versions():
+        return Found()
+    rows = tuple(map(row_of, known['predicted']))
+    return Found(rows, tuple(Measured(*each) for each in known['measured']))
+
+
 def shape_of(chip: str, chips: int) -> str:
     """The topology of so many chips. Raises UsageError where none is known."""
     for shape in SHAPES.get(chip, ()):
         if read_topology(f'{chip}:{shape}').devices == chips:
             return f'{chip}:{shape}'
     raise UsageError(f'--compiled {chips}: no topology of {chip} has so many devices')
+
+
+def make(
+    names: Sequence[str],
+    chip: Chip,
+    *,
+    topologies: Sequence[str],
+    measure: bool,
+    say: Callable[[str], None],
+) -> Found:
+    """The rows of some networks; `say` is told what is being made."""
+    rows, seen = list[Row](), list[Measured]()
+    for name in names:
+        say(name)
+        rows += by_formula(name, Topology(chip.name, chip, 1))
+        for text in topologies:
+            say(f'{name} compiled for {text}')
+            rows.append(row_of(apart([COMPILED, name, text], environment(read_topology(text)))))
+        for count in SIMULATED if measure and name in SMALL else ():
+            say(f'{name} on {count} simulated devices')
+            seen.append(Measured(*apart(['measured', name, str(count)], simulated(count))))
+    return Found(tuple(rows), tuple(seen))
 
 
 HEAD = ('network', 'chips', 'how', 'state a chip', 'sent a chip', 'compute', 'memory', 'links')
@@ -237,6 +310,7 @@ OPTIONS = [
     Option('chip', str, 'v5e', 'whose published numbers are taken'),
     Option('compiled', tuple[int, ...], (), 'numbers of TPU chips to compile for'),
     Option('measure', bool, False, 'train small networks on 1, 2, 4 and 8 simulated devices'),
+    Option('record', bool, False, 'rewrite the tables and the picture in experiments/'),
     Option('part', tuple[str, ...], (), 'one part, as this command starts it for itself'),
     Option('workdir', Path, Path('runs/scaling'), 'where numbers and figures are written'),
 ]
@@ -262,65 +336,96 @@ def main(words: list[str]) -> None:
     topologies = [shape_of(chip.name, count) for count in values['compiled']]
 
     from rich.console import Console
-    from rich.table import Table
 
-    console, rows, seen = Console(), list[Row](), list[Measured]()
+    jax.config.update('jax_platforms', 'cpu')  # nothing here runs on anything else
+    console, folder = Console(), values['workdir']
     if not console.is_terminal:
         console = Console(width=max(console.width, 150))
     with console.status('') as status:
-        for name in values['only'] or WORKLOADS:
-            status.update(name)
-            rows += by_formula(name, Topology(chip.name, chip, 1))
-            for text in topologies:
-                status.update(f'{name} compiled for {text}')
-                found = apart([COMPILED, name, text], environment(read_topology(text)))
-                rows.append(row_of(found))
-            for count in SIMULATED if values['measure'] and name in SMALL else ():
-                status.update(f'{name} on {count} simulated devices')
-                seen.append(Measured(*apart(['measured', name, str(count)], simulated(count))))
-    table = Table(
-        *HEAD,
-        *MORE,
-        title=f'PREDICTED, not measured: a step in bfloat16 on {chip.name}',
-        caption=f'{chip.source}. A roofline: no step is faster, most are slower.',
-    )
-    for row in rows:
-        table.add_row(*cells(row))
-    console.print(table)
-    if seen:
-        console.print(measured_table(seen))
-    folder = values['workdir']
+        made = make(
+            values['only'] or [*WORKLOADS],
+            chip,
+            topologies=topologies,
+            measure=values['measure'],
+            say=status.update,
+        )
+    found = kept(folder, chip).with_(made)
+    picture = png(plot(found.predicted, chip))
+    write_bytes(folder / 'predicted.png', picture)
+    known = {'chip': chip, 'versions': versions(), **found._asdict()}
+    write_json(folder / 'scaling.json', known)
+    for title, head, rows in tables(found, chip):
+        console.print(rich_table(title, head, rows))
+    console.print(f'wrote {folder}/predicted.png and scaling.json')
+    if values['record']:
+        write_bytes(FOLDER / 'results' / 'scaling.png', picture)
+        write_between(FOLDER / 'README.md', BEGIN, END, markdown(found, chip))
+        console.print('wrote the tables in experiments/README.md')
+
+
+def plot(rows: Sequence[Row], chip: Chip) -> Any:
+    """Predicted efficiency against chips; a network has a colour, by formula and compiled."""
     points: dict[str, dict[str, tuple[float, float]]] = {}
     for row in rows:
         where = points.setdefault(f'{row.network}, {row.how}', {})
         where[str(row.chips)] = row.chips, row.times.efficiency
-    figure = scatter(points, x='chips', y=f'predicted efficiency at most, {chip.name}')
-    write_bytes(folder / 'predicted.png', png(figure))
-    write_json(
-        folder / 'scaling.json',
-        {
-            'chip': chip._asdict(),
-            'predicted': [row._asdict() for row in rows],
-            'measured': [each._asdict() for each in seen],
-        },
+    return scatter(points, x='chips', y=f'PREDICTED efficiency at most, {chip.name}')
+
+
+Table = tuple[str, Sequence[str], list[list[str]]]
+
+
+def tables(found: Found, chip: Chip) -> Iterator[Table]:
+    """What is predicted and what was measured, each as a title, the heads of columns, and rows."""
+    made = ', '.join(f'{name} {version}' for name, version in versions().items())
+    yield (
+        f'PREDICTED, not measured: a step in bfloat16 on {chip.name} ({chip.source}; {made}). '
+        'A roofline: no step is faster, most are slower.',
+        (*HEAD, *MORE),
+        [cells(row) for row in found.predicted],
     )
-    console.print(f'wrote {folder}/predicted.png and scaling.json')
+    if not found.measured:
+        return
+    yield (
+        'MEASURED on simulated CPU devices: small networks in bfloat16, the same rows on all; '
+        'bytes that a device sends by a ring, of the collectives of the compiled program, and by '
+        'formula.',
+        (
+            *('small network of the kind', 'sent by each kind of collective'),
+            *('devices', f'loss after 1 to {STEPS} steps', 'sent in all', 'by formula'),
+        ),
+        [seen_cells(each) for each in found.measured],
+    )
 
 
-def measured_table(seen: Sequence[Measured]) -> Any:
-    """What was measured, beside what the formula says is sent."""
+def seen_cells(each: Measured) -> list[str]:
+    """A row of the table of what was measured."""
+    sent = ', '.join(f'{kind} {cost.quantity(size)}B' for kind, size in each.sent.items())
+    return [
+        *(each.network, sent or 'nothing', str(each.devices)),
+        ' '.join(f'{loss:.6f}' for loss in each.losses),
+        *(f'{cost.quantity(size)}B' for size in (sum(each.sent.values()), each.formula)),
+    ]
+
+
+def rich_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    """A table for the terminal."""
     from rich.table import Table
 
-    table = Table(
-        *('small network of the kind', 'devices', f'loss after 1 to {STEPS} steps', 'sent'),
-        title='MEASURED on simulated CPU devices: small networks, the same rows on all',
-        caption='sent: by a ring, of the collectives of the compiled program, bytes a device',
-    )
-    for each in seen:
-        sent = ', '.join(f'{kind} {cost.quantity(size)}B' for kind, size in each.sent.items())
-        losses = ' '.join(f'{loss:.6f}' for loss in each.losses)
-        table.add_row(each.network, str(each.devices), losses, sent or 'nothing')
+    table = Table(*head, title=title)
+    for row in rows:
+        table.add_row(*row)
     return table
+
+
+def markdown(found: Found, chip: Chip) -> str:
+    """The tables of README.md, with the rows by formula of a few numbers of chips."""
+    few = [row for row in found.predicted if row.how == COMPILED or row.chips in RECORDED]
+    lines = ['![Predicted efficiency](results/scaling.png)', '']
+    for title, head, rows in tables(found._replace(predicted=tuple(few)), chip):
+        words = 1 if head[0] == HEAD[0] else 2
+        lines += [title, '', *markdown_table(head, rows, words=words), '']
+    return '\n'.join(lines)
 
 
 if __name__ == '__main__':
