@@ -47,9 +47,9 @@ def caution(task: Task, state: State, rows: int) -> str | None:
     kinds = {kind for net in nets(state) for kind in net.memory}
     if task.micro_batches == 1 or 'batch_stats' not in kinds:
         return None
-    size = f'of {rows // task.micro_batches} rows' if rows else ''
+    size = rows // task.micro_batches
+    told = f' of {size} row{"s" * (size > 1)}' if size else ''
     return (
         f'--accumulate {task.micro_batches}: the statistics of BatchNorm are those of '
-        f'micro-batches {size}'.rstrip()
-        + ', not of the batch'
+        f'micro-batches{told}, not of the batch'
     )

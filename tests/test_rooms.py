@@ -29,7 +29,7 @@ ROOMS = [
     ['report'],
     ['cli'],
     ['trained'],
-    ['cli.sampling', 'cli.commands', 'cli.main'],
+    ['cli.sampling', 'cli.exchange', 'cli.commands', 'cli.main'],
 ]
 
 
