@@ -19,7 +19,6 @@ What was made for the same chip with the same versions before is kept in the fol
 takes long may be made one by one, and is shown and recorded together.
 """
 
-import importlib.metadata
 import json
 import subprocess
 import sys
@@ -31,6 +30,21 @@ import flax.linen as nn
 import jax
 import optax
 
+from experiments._scaling_tables import (
+    COMPILED,
+    FORMULA,
+    STEPS,
+    Found,
+    Measured,
+    Row,
+    kept,
+    markdown,
+    plot,
+    rich_table,
+    row_of,
+    tables,
+    versions,
+)
 from jaxdl.cli.ahead import devices_of, environment, look_ahead, simulated
 from jaxdl.cli.main import run_script
 from jaxdl.cli.options import Option, parse
@@ -42,26 +56,23 @@ from jaxdl.engine.engine import Engine, finish_each, split_seeds
 from jaxdl.engine.layout import Devices, devices_here
 from jaxdl.engine.memory import account
 from jaxdl.errors import JaxdlError, UsageError, nearest
-from jaxdl.files import read_json, write_bytes, write_json
+from jaxdl.files import write_bytes, write_json
 from jaxdl.models.gpt import GPT, gpt2, gpt2_medium, gpt2_xl
 from jaxdl.models.resnet import cifar_stem, resnet18, resnet50
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.language import language_model
 from jaxdl.precision import computing_in
-from jaxdl.report.figures import png, scatter
-from jaxdl.report.recorded import markdown_table, write_between
+from jaxdl.report.figures import png
+from jaxdl.report.recorded import write_between
 from jaxdl.run.chips import CHIPS, SHAPES, Chip, Topology, read_topology
-from jaxdl.run.roofline import Prediction, predict
+from jaxdl.run.roofline import predict
 from jaxdl.task import Task
 
 CHIP_COUNTS = tuple(2**i for i in range(11))  # 1 to 1,024
 SIMULATED = (1, 2, 4, 8)
-STEPS = 3  # that are measured
-FORMULA, COMPILED = 'by formula', 'compiled'
 FOLDER = Path(__file__).parent
 BEGIN = '<!-- scaling: written by `python -m experiments.scaling --record` -->'
 END = '<!-- end of scaling -->'
-RECORDED = (1, 8, 64, 256, 1024)  # chips of the rows by formula in README.md; the picture has all
 
 
 class Workload(NamedTuple):
@@ -125,48 +136,6 @@ SMALL = {
         'data',
     ),
 }
-
-
-class Row(NamedTuple):
-    """What a step is predicted to take. how: by formula, or compiled."""
-
-    network: str
-    chips: int
-    how: str
-    state: float
-    sent: float
-    times: Prediction
-    fits: str = ''
-
-
-class Measured(NamedTuple):
-    """What training gave on simulated devices, and what its step sends.
-
-    formula: bytes that it would send by `sent_by`, which counts gathers in bfloat16.
-    """
-
-    network: str
-    devices: int
-    losses: tuple[float, ...]
-    sent: dict[str, float]
-    formula: float
-
-
-class Found(NamedTuple):
-    """All that is known of a chip, in the order of the networks."""
-
-    predicted: tuple[Row, ...] = ()
-    measured: tuple[Measured, ...] = ()
-
-    def with_(self, more: 'Found') -> 'Found':
-        """These and more, which take the place of those of the same kind."""
-        rows = {(r.network, r.how, r.chips): r for r in (*self.predicted, *more.predicted)}
-        seen = {(m.network, m.devices): m for m in (*self.measured, *more.measured)}
-        order = [*WORKLOADS].index
-        return Found(
-            tuple(sorted(rows.values(), key=lambda r: (order(r.network), r.how, r.chips))),
-            tuple(sorted(seen.values(), key=lambda m: (order(m.network), m.devices))),
-        )
 
 
 def sent_by(axis: str, parameters: int, chips: int) -> float:
@@ -236,31 +205,6 @@ def apart(part: Sequence[str], env: dict[str, str]) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def row_of(found: Sequence[Any]) -> Row:
-    """A row as JSON has it."""
-    *head, times, fits = found
-    return Row(*head, Prediction(*times), fits)
-
-
-def versions() -> dict[str, str]:
-    """What a prediction depends on beside the chip."""
-    names = ('jax', 'libtpu')
-    known = {each.name for each in importlib.metadata.distributions() if each.name in names}
-    return {name: importlib.metadata.version(name) for name in names if name in known}
-
-
-def kept(folder: Path, chip: Chip) -> Found:
-    """What a folder has of a chip, made with these versions; nothing where it is of others."""
-    path = folder / 'scaling.json'
-    if not path.exists():
-        return Found()
-    known = read_json(path, remedy='remove it')
-    if known.get('chip') != list(chip) or known.get('versions') != versions():
-        return Found()
-    rows = tuple(map(row_of, known['predicted']))
-    return Found(rows, tuple(Measured(*each) for each in known['measured']))
-
-
 def shape_of(chip: str, chips: int) -> str:
     """The topology of so many chips. Raises UsageError where none is known."""
     for shape in SHAPES.get(chip, ()):
@@ -289,20 +233,6 @@ def make(
             say(f'{name} on {count} simulated devices')
             seen.append(Measured(*apart(['measured', name, str(count)], simulated(count))))
     return Found(tuple(rows), tuple(seen))
-
-
-HEAD = ('network', 'chips', 'how', 'state a chip', 'sent a chip', 'compute', 'memory', 'links')
-MORE = ('step', 'efficiency at most', 'memory of the chip')
-
-
-def cells(row: Row) -> list[str]:
-    """A row of the table of what is predicted."""
-    sizes = [f'{cost.quantity(size)}B' for size in (row.state, row.sent)]
-    times = [f'{seconds * 1e3:.3g} ms' for seconds in (*row.times, row.times.step)]
-    return [
-        *(row.network, str(row.chips), row.how, *sizes, *times),
-        *(f'{row.times.efficiency:.0%}', row.fits or '-'),
-    ]
 
 
 OPTIONS = [
@@ -361,71 +291,6 @@ def main(words: list[str]) -> None:
         write_bytes(FOLDER / 'results' / 'scaling.png', picture)
         write_between(FOLDER / 'README.md', BEGIN, END, markdown(found, chip))
         console.print('wrote the tables in experiments/README.md')
-
-
-def plot(rows: Sequence[Row], chip: Chip) -> Any:
-    """Predicted efficiency against chips; a network has a colour, by formula and compiled."""
-    points: dict[str, dict[str, tuple[float, float]]] = {}
-    for row in rows:
-        where = points.setdefault(f'{row.network}, {row.how}', {})
-        where[str(row.chips)] = row.chips, row.times.efficiency
-    return scatter(points, x='chips', y=f'PREDICTED efficiency at most, {chip.name}')
-
-
-Table = tuple[str, Sequence[str], list[list[str]]]
-
-
-def tables(found: Found, chip: Chip) -> Iterator[Table]:
-    """What is predicted and what was measured, each as a title, the heads of columns, and rows."""
-    made = ', '.join(f'{name} {version}' for name, version in versions().items())
-    yield (
-        f'PREDICTED, not measured: a step in bfloat16 on {chip.name} ({chip.source}; {made}). '
-        'A roofline: no step is faster, most are slower.',
-        (*HEAD, *MORE),
-        [cells(row) for row in found.predicted],
-    )
-    if not found.measured:
-        return
-    yield (
-        'MEASURED on simulated CPU devices: small networks in bfloat16, the same rows on all; '
-        'bytes that a device sends by a ring, of the collectives of the compiled program, and by '
-        'formula.',
-        (
-            *('small network of the kind', 'sent by each kind of collective'),
-            *('devices', f'loss after 1 to {STEPS} steps', 'sent in all', 'by formula'),
-        ),
-        [seen_cells(each) for each in found.measured],
-    )
-
-
-def seen_cells(each: Measured) -> list[str]:
-    """A row of the table of what was measured."""
-    sent = ', '.join(f'{kind} {cost.quantity(size)}B' for kind, size in each.sent.items())
-    return [
-        *(each.network, sent or 'nothing', str(each.devices)),
-        ' '.join(f'{loss:.6f}' for loss in each.losses),
-        *(f'{cost.quantity(size)}B' for size in (sum(each.sent.values()), each.formula)),
-    ]
-
-
-def rich_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
-    """A table for the terminal."""
-    from rich.table import Table
-
-    table = Table(*head, title=title)
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def markdown(found: Found, chip: Chip) -> str:
-    """The tables of README.md, with the rows by formula of a few numbers of chips."""
-    few = [row for row in found.predicted if row.how == COMPILED or row.chips in RECORDED]
-    lines = ['![Predicted efficiency](results/scaling.png)', '']
-    for title, head, rows in tables(found._replace(predicted=tuple(few)), chip):
-        words = 1 if head[0] == HEAD[0] else 2
-        lines += [title, '', *markdown_table(head, rows, words=words), '']
-    return '\n'.join(lines)
 
 
 if __name__ == '__main__':

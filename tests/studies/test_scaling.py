@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments import scaling
+from experiments import _scaling_tables, scaling
 from experiments.scaling import (
     BEGIN,
     COMPILED,
@@ -87,7 +87,7 @@ def test_tables_of_their_own(monkeypatch, tmp_path, capsys):
     assert predicted.count('by formula') == 5 and told.count('| gpt2 |') == 4
     assert (tmp_path / 'results' / 'scaling.png').stat().st_size < 200_000
     # Numbers of another chip, or of other versions, are none of this one's.
-    monkeypatch.setattr(scaling, 'versions', lambda: {'jax': '0.0.0'})
+    monkeypatch.setattr(_scaling_tables, 'versions', lambda: {'jax': '0.0.0'})
     assert kept(tmp_path, chip_called('v5e')) == Found()
 
 
