@@ -13,6 +13,10 @@ are cut over all chips (`fsdp`), those of ResNet-50 are whole on each (`data`).
     python -m experiments.scaling                                 by formula, for v5e
     python -m experiments.scaling --chip h100 --measure
     python -m experiments.scaling --only gpt2 --compiled 8 64     needs jaxdl[compile]
+    python -m experiments.scaling --record                        the tables in README.md
+
+What was made for the same chip with the same versions before is kept in the folder, so that what
+takes long may be made one by one, and is shown and recorded together.
 """
 
 import json
@@ -26,6 +30,21 @@ import flax.linen as nn
 import jax
 import optax
 
+from experiments._scaling_tables import (
+    COMPILED,
+    FORMULA,
+    STEPS,
+    Found,
+    Measured,
+    Row,
+    kept,
+    markdown,
+    plot,
+    rich_table,
+    row_of,
+    tables,
+    versions,
+)
 from jaxdl.cli.ahead import devices_of, environment, look_ahead, simulated
 from jaxdl.cli.main import run_script
 from jaxdl.cli.options import Option, parse
@@ -43,15 +62,17 @@ from jaxdl.models.resnet import cifar_stem, resnet18, resnet50
 from jaxdl.objectives.classification import classifier
 from jaxdl.objectives.language import language_model
 from jaxdl.precision import computing_in
-from jaxdl.report.figures import png, scatter
-from jaxdl.run.chips import CHIPS, SHAPES, Topology, read_topology
-from jaxdl.run.roofline import Prediction, predict
+from jaxdl.report.figures import png
+from jaxdl.report.recorded import write_between
+from jaxdl.run.chips import CHIPS, SHAPES, Chip, Topology, read_topology
+from jaxdl.run.roofline import predict
 from jaxdl.task import Task
 
 CHIP_COUNTS = tuple(2**i for i in range(11))  # 1 to 1,024
 SIMULATED = (1, 2, 4, 8)
-STEPS = 3  # that are measured
-FORMULA, COMPILED = 'by formula', 'compiled'
+FOLDER = Path(__file__).parent
+BEGIN = '<!-- scaling: written by `python -m experiments.scaling --record` -->'
+END = '<!-- end of scaling -->'
 
 
 class Workload(NamedTuple):
@@ -117,27 +138,6 @@ SMALL = {
 }
 
 
-class Row(NamedTuple):
-    """What a step is predicted to take. how: by formula, or compiled."""
-
-    network: str
-    chips: int
-    how: str
-    state: float
-    sent: float
-    times: Prediction
-    fits: str = ''
-
-
-class Measured(NamedTuple):
-    """What training gave on simulated devices, and what its step sends."""
-
-    network: str
-    devices: int
-    losses: tuple[float, ...]
-    sent: dict[str, float]
-
-
 def sent_by(axis: str, parameters: int, chips: int) -> float:
     """Bytes that a chip sends of so many parameters, by a ring.
 
@@ -188,7 +188,8 @@ def measured(name: str, devices: int) -> Measured:
     sent: dict[str, float] = {}
     for each in traffic.collectives:
         sent[each.kind] = sent.get(each.kind, 0) + each.sent
-    return Measured(name, devices, tuple(losses), sent)
+    formula = sent_by(load.axis, engine.parameters(), devices)
+    return Measured(name, devices, tuple(losses), sent, formula)
 
 
 def apart(part: Sequence[str], env: dict[str, str]) -> Any:
@@ -204,12 +205,6 @@ def apart(part: Sequence[str], env: dict[str, str]) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def row_of(found: Sequence[Any]) -> Row:
-    """A row as JSON has it."""
-    *head, times, fits = found
-    return Row(*head, Prediction(*times), fits)
-
-
 def shape_of(chip: str, chips: int) -> str:
     """The topology of so many chips. Raises UsageError where none is known."""
     for shape in SHAPES.get(chip, ()):
@@ -218,18 +213,26 @@ def shape_of(chip: str, chips: int) -> str:
     raise UsageError(f'--compiled {chips}: no topology of {chip} has so many devices')
 
 
-HEAD = ('network', 'chips', 'how', 'state a chip', 'sent a chip', 'compute', 'memory', 'links')
-MORE = ('step', 'efficiency at most', 'memory of the chip')
-
-
-def cells(row: Row) -> list[str]:
-    """A row of the table of what is predicted."""
-    sizes = [f'{cost.quantity(size)}B' for size in (row.state, row.sent)]
-    times = [f'{seconds * 1e3:.3g} ms' for seconds in (*row.times, row.times.step)]
-    return [
-        *(row.network, str(row.chips), row.how, *sizes, *times),
-        *(f'{row.times.efficiency:.0%}', row.fits or '-'),
-    ]
+def make(
+    names: Sequence[str],
+    chip: Chip,
+    *,
+    topologies: Sequence[str],
+    measure: bool,
+    say: Callable[[str], None],
+) -> Found:
+    """The rows of some networks; `say` is told what is being made."""
+    rows, seen = list[Row](), list[Measured]()
+    for name in names:
+        say(name)
+        rows += by_formula(name, Topology(chip.name, chip, 1))
+        for text in topologies:
+            say(f'{name} compiled for {text}')
+            rows.append(row_of(apart([COMPILED, name, text], environment(read_topology(text)))))
+        for count in SIMULATED if measure and name in SMALL else ():
+            say(f'{name} on {count} simulated devices')
+            seen.append(Measured(*apart(['measured', name, str(count)], simulated(count))))
+    return Found(tuple(rows), tuple(seen))
 
 
 OPTIONS = [
@@ -237,6 +240,7 @@ OPTIONS = [
     Option('chip', str, 'v5e', 'whose published numbers are taken'),
     Option('compiled', tuple[int, ...], (), 'numbers of TPU chips to compile for'),
     Option('measure', bool, False, 'train small networks on 1, 2, 4 and 8 simulated devices'),
+    Option('record', bool, False, 'rewrite the tables and the picture in experiments/'),
     Option('part', tuple[str, ...], (), 'one part, as this command starts it for itself'),
     Option('workdir', Path, Path('runs/scaling'), 'where numbers and figures are written'),
 ]
@@ -262,65 +266,31 @@ def main(words: list[str]) -> None:
     topologies = [shape_of(chip.name, count) for count in values['compiled']]
 
     from rich.console import Console
-    from rich.table import Table
 
-    console, rows, seen = Console(), list[Row](), list[Measured]()
+    jax.config.update('jax_platforms', 'cpu')  # nothing here runs on anything else
+    console, folder = Console(), values['workdir']
     if not console.is_terminal:
         console = Console(width=max(console.width, 150))
     with console.status('') as status:
-        for name in values['only'] or WORKLOADS:
-            status.update(name)
-            rows += by_formula(name, Topology(chip.name, chip, 1))
-            for text in topologies:
-                status.update(f'{name} compiled for {text}')
-                found = apart([COMPILED, name, text], environment(read_topology(text)))
-                rows.append(row_of(found))
-            for count in SIMULATED if values['measure'] and name in SMALL else ():
-                status.update(f'{name} on {count} simulated devices')
-                seen.append(Measured(*apart(['measured', name, str(count)], simulated(count))))
-    table = Table(
-        *HEAD,
-        *MORE,
-        title=f'PREDICTED, not measured: a step in bfloat16 on {chip.name}',
-        caption=f'{chip.source}. A roofline: no step is faster, most are slower.',
-    )
-    for row in rows:
-        table.add_row(*cells(row))
-    console.print(table)
-    if seen:
-        console.print(measured_table(seen))
-    folder = values['workdir']
-    points: dict[str, dict[str, tuple[float, float]]] = {}
-    for row in rows:
-        where = points.setdefault(f'{row.network}, {row.how}', {})
-        where[str(row.chips)] = row.chips, row.times.efficiency
-    figure = scatter(points, x='chips', y=f'predicted efficiency at most, {chip.name}')
-    write_bytes(folder / 'predicted.png', png(figure))
-    write_json(
-        folder / 'scaling.json',
-        {
-            'chip': chip._asdict(),
-            'predicted': [row._asdict() for row in rows],
-            'measured': [each._asdict() for each in seen],
-        },
-    )
+        made = make(
+            values['only'] or [*WORKLOADS],
+            chip,
+            topologies=topologies,
+            measure=values['measure'],
+            say=status.update,
+        )
+    found = kept(folder, chip).with_(made)
+    picture = png(plot(found.predicted, chip))
+    write_bytes(folder / 'predicted.png', picture)
+    known = {'chip': chip, 'versions': versions(), **found._asdict()}
+    write_json(folder / 'scaling.json', known)
+    for title, head, rows in tables(found, chip):
+        console.print(rich_table(title, head, rows))
     console.print(f'wrote {folder}/predicted.png and scaling.json')
-
-
-def measured_table(seen: Sequence[Measured]) -> Any:
-    """What was measured, beside what the formula says is sent."""
-    from rich.table import Table
-
-    table = Table(
-        *('small network of the kind', 'devices', f'loss after 1 to {STEPS} steps', 'sent'),
-        title='MEASURED on simulated CPU devices: small networks, the same rows on all',
-        caption='sent: by a ring, of the collectives of the compiled program, bytes a device',
-    )
-    for each in seen:
-        sent = ', '.join(f'{kind} {cost.quantity(size)}B' for kind, size in each.sent.items())
-        losses = ' '.join(f'{loss:.6f}' for loss in each.losses)
-        table.add_row(each.network, str(each.devices), losses, sent or 'nothing')
-    return table
+    if values['record']:
+        write_bytes(FOLDER / 'results' / 'scaling.png', picture)
+        write_between(FOLDER / 'README.md', BEGIN, END, markdown(found, chip))
+        console.print('wrote the tables in experiments/README.md')
 
 
 if __name__ == '__main__':

@@ -59,3 +59,9 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     more = [f'and {len(allowed) - LISTED} more'] if len(allowed) > LISTED + 1 else []
     shown = allowed[:LISTED] if more else allowed
     return f'{guess} (allowed: {", ".join([*shown, *more])})'
+
+
+def closest(number: int, of: int) -> int:
+    """The divisor of `of` that is nearest to a number, the larger of two."""
+    divisors = [d for d in range(1, of + 1) if of % d == 0]
+    return min(divisors, key=lambda d: (abs(d - number), -d))

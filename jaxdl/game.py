@@ -19,6 +19,7 @@ from jaxdl.blame import at
 from jaxdl.errors import UsageError
 from jaxdl.keys import Key, key_for
 from jaxdl.metrics import Mean, Metric, check_metrics
+from jaxdl.micro_batches import asked, cut, dividing_by, wholes
 from jaxdl.net import Net
 from jaxdl.task import Batch, Method, Metrics, State, Task
 
@@ -79,7 +80,8 @@ class Player(NamedTuple):
         player without a loss.
     inputs(batch) -> tuple: what the module sees at initialisation.
     turns: turns per step. The batch then holds max(turns) minibatches, one for each turn.
-    accumulate: micro-batches per turn; their gradients are averaged before the one update.
+    accumulate: micro-batches per turn, whose gradients are averaged before the one update as those
+        of the whole batch, see `jaxdl.micro_batches`. A run may ask for another number.
     shadow: a slow copy, seen in losses and measures as ``nets[name].shadow``.
     lazy: a second loss, descended now and then, after the turn and before the shadow follows.
     memory: arrays that its losses keep from turn to turn, beside the module's own memory and as a
@@ -285,25 +287,20 @@ def _descended(
     """The seat after one move down a loss."""
     seat: Seat = state[name]
 
-    def gradient(net: Net, batch: Batch, key: Key) -> tuple[Net, Any, dict[str, Metric]]:
-        def objective(params: Any) -> tuple[jax.Array, tuple[Net, Metrics]]:
-            nets = {other: seat.net for other, seat in state.items()}
-            nets[name] = net.replace(params=params)
-            what = at(f'the loss of player {name!r}', descended)
-            value, after, metrics = _returned(descended(nets, batch, key), 'nets', what)
-            if not isinstance(after, Mapping) or not isinstance(after.get(name), Net):
-                raise UsageError(f'{what}: it returns {_told(after)} for the nets, by player')
-            # Only this player's own memory: another's loss may look at a net, not move it.
-            return value, (after[name], metrics)
+    def objective(net: Net, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Net, Metrics]]:
+        nets = {other: seat.net for other, seat in state.items()} | {name: net}
+        what = at(f'the loss of player {name!r}', descended)
+        value, after, metrics = _returned(descended(nets, batch, key), 'nets', what)
+        if not isinstance(after, Mapping) or not isinstance(after.get(name), Net):
+            raise UsageError(f'{what}: it returns {_told(after)} for the nets, by player')
+        # Only this player's own memory: another's loss may look at a net, not move it.
+        return value, (after[name], metrics)
 
-        (value, (after, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(net.params)
-        loss = Mean.of(value, better='lower')
-        return net.replace(memory=after.memory), grads, {'loss': loss, **metrics}
-
-    if player.accumulate == 1:
-        net, grads, metrics = gradient(seat.net, batch, key)
+    parts, why = asked(player.accumulate)
+    if parts == 1:
+        net, grads, metrics = _gradient(objective, seat.net, batch, key)
     else:
-        net, grads, metrics = _accumulated(gradient, seat.net, batch, key, player.accumulate)
+        net, grads, metrics = _accumulated(objective, seat.net, cut(batch, parts, what=why), key)
     return move(player, seat._replace(net=net), grads), metrics
 
 
@@ -401,31 +398,44 @@ def follow(player: Player, seat: Seat) -> Seat:
     return seat._replace(net=net, turn=turn)
 
 
-def _accumulated(
-    gradient: Callable[[Net, Batch, Key], tuple[Net, Any, dict[str, Metric]]],
-    net: Net,
-    batch: Batch,
-    key: Key,
-    parts: int,
-) -> tuple[Net, Any, dict[str, Metric]]:
-    """The mean gradient over `parts` micro-batches, one after another: the memory of one."""
-    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *_split(batch, parts, f'accumulate={parts}'))
+Objective = Callable[[Net, Batch, Key], tuple[jax.Array, tuple[Net, Metrics]]]
 
-    def micro(net: Net, x: tuple[jax.Array, Batch]) -> tuple[Net, tuple[Any, dict[str, Metric]]]:
-        index, part = x
-        net, grads, metrics = gradient(net, part, jax.random.fold_in(key, index))
-        return net, (grads, metrics)
+
+def _gradient(
+    objective: Objective, net: Net, batch: Batch, key: Key
+) -> tuple[Net, Any, dict[str, Metric]]:
+    """The net with its new memory, the gradient of an objective, and what was measured."""
+
+    def of_params(params: Any) -> tuple[jax.Array, tuple[Net, Metrics]]:
+        return objective(net.replace(params=params), batch, key)
+
+    (value, (after, metrics)), grads = jax.value_and_grad(of_params, has_aux=True)(net.params)
+    loss = Mean.of(value, better='lower')
+    return net.replace(memory=after.memory), grads, {'loss': loss, **metrics}
+
+
+def _accumulated(
+    objective: Objective, net: Net, micro: Batch, key: Key
+) -> tuple[Net, Any, dict[str, Metric]]:
+    """The mean gradient over micro-batches [parts, ...], one after another: the memory of one."""
+    parts, rows = jax.tree.leaves(micro)[0].shape[:2]
+    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.arange(parts))
+    known = wholes(lambda batch, key: objective(net, batch, key), micro, keys)
+
+    def of_whole(net: Net, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Net, Metrics]]:
+        with dividing_by(known, parts):
+            return objective(net, batch, key)
 
     # Gradients are summed in the carry; a scan that stacked them would hold `parts` copies.
-    def body(carry: tuple[Net, Any], x: tuple[jax.Array, Batch]) -> Any:
+    def body(carry: tuple[Net, Any], x: tuple[Batch, Key]) -> Any:
         net, total = carry
-        net, (grads, metrics) = micro(net, x)
+        net, grads, metrics = _gradient(of_whole, net, *x)
         return (net, jax.tree.map(jnp.add, total, grads)), metrics
 
     zeros = jax.tree.map(jnp.zeros_like, net.params)
-    (net, total), metrics = jax.lax.scan(body, (net, zeros), (jnp.arange(parts), stacked))
+    (net, total), metrics = jax.lax.scan(body, (net, zeros), (micro, keys))
     grads = jax.tree.map(lambda g: g / parts, total)
-    return net, grads, {name: metric.collapse() for name, metric in metrics.items()}
+    return net, grads, {name: metric.collapse(rows) for name, metric in metrics.items()}
 
 
 def _split(batch: Batch, parts: int, why: str) -> list[Batch]:

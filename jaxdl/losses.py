@@ -6,8 +6,9 @@ One convention for all. With l_i the loss of element i and w_i its weight, a los
 
 `weights` is non-negative, boolean or real, and has the shape of the l_i or a prefix of it: the mask
 [rows] of a batch serves losses per row, per token and per pixel. Elements of weight zero have no
-part in the value or the gradient, whatever stands there: padding may hold NaN. Arithmetic is in
-float32 at least. For values per element call `optax.losses`.
+part in the value or the gradient, whatever stands there: padding may hold NaN. Of a micro-batch
+the denominator is that of the whole batch (`jaxdl.micro_batches.whole`). Arithmetic is in float32
+at least. For values per element call `optax.losses`.
 """
 
 import math
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl.keys import Key
+from jaxdl.micro_batches import whole
 
 Array = jax.Array
 
@@ -377,5 +379,5 @@ def _mean(losses: Array, w: Array) -> Array:
 
 
 def _ratio(total: Array, weight: Array) -> Array:
-    total, weight = total.sum(), weight.sum()
+    total, weight = total.sum(), whole(weight.sum())
     return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), 0)

@@ -116,6 +116,7 @@ class Task(NamedTuple):
 
     labels: the columns of a batch that are class numbers. They are checked before the first step.
     method: how it learns, for the report.
+    micro_batches: how many parts its step cuts each batch into, see `jaxdl.accumulation`.
     """
 
     init: Callable[[Key, Batch], State]
@@ -128,3 +129,4 @@ class Task(NamedTuple):
     standing: Callable[[State], Standing | None] = untold
     labels: Mapping[str, Labels] = MappingProxyType({})
     method: Method = Method()
+    micro_batches: int = 1

@@ -10,11 +10,11 @@ PACKAGE = Path(jaxdl.__file__).parent
 # From the ground up. A module may import what stands in its own line or in one before it. What an
 # experiment names comes first; from `checkpoint` on it is what an experiment never names.
 ROOMS = [
-    ['', 'errors', 'faults', 'blame', 'keys', 'paths', 'files', 'lengths'],
+    ['', 'errors', 'faults', 'blame', 'keys', 'paths', 'files', 'lengths', 'micro_batches'],
     ['audio', 'metrics', 'samples', 'losses', 'optim', 'net', 'baselines', 'blocks'],
     ['decoding', 'decoding_ctc', 'diffusion'],
     ['task'],
-    ['game', 'precision', 'transfer', 'boxes', 'metrics.detection'],
+    ['game', 'precision', 'accumulation', 'transfer', 'boxes', 'metrics.detection'],
     ['nn'],
     ['models'],
     ['data'],
@@ -30,7 +30,7 @@ ROOMS = [
     ['report'],
     ['cli'],
     ['trained'],
-    ['cli.sampling', 'cli.commands', 'cli.main'],
+    ['cli.sampling', 'cli.exchange', 'cli.commands', 'cli.main'],
 ]
 
 

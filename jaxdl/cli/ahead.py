@@ -315,26 +315,16 @@ def _sent(found: Outlook, quantity: Any) -> 'Table | str':
 
 def advice(label: str, engine: 'Engine', topology: Topology, found: Outlook) -> str:
     """One line on a step that does not fit: what is largest, and what would make it fit."""
-    from jaxdl.engine.cost import quantity
+    from jaxdl.engine.fitting import lacking
 
-    memory, room = found.memory, topology.each.memory
-    tensors = ', '.join(f'{name} {quantity(size)}B' for name, size in found.largest[:3])
-    ways = []
-    if memory.state > room / 2:
-        more = -(-memory.state * max(1, _axes(engine).fsdp) // int(room / 2))
-        ways.append(f'cut the state over more devices (fsdp={more} or more)')
-    if memory.data > room / 4:
-        ways.append('less data resident, or streamed')
-    if memory.state < room:
-        ways.append('a smaller batch, or gradients accumulated over smaller ones')
-        ways.append('remat, where the network has it')
-    if len(engine.seeds) > 1:
-        ways.append('fewer seeds at once')
-    return (
-        f'{label} does not fit {topology.name}: {quantity(found.over)}B more than '
-        f'{quantity(room)}B a device; the largest tensors are {tensors}; what helps: '
-        f'{"; ".join(ways)}'
+    told = lacking(
+        engine,
+        found.memory,
+        room=topology.each.memory,
+        over=found.over,
+        tensors=found.largest,
     )
+    return f'{label} does not fit {topology.name}: {told}'
 
 
 def _axes(engine: 'Engine') -> Any:

@@ -7,21 +7,32 @@ import sys
 import typing
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jaxdl
 from jaxdl.blame import blamed, shown
-from jaxdl.cli.options import Option, check, flag
+from jaxdl.cli.options import Option, check, flag, signature_options
 from jaxdl.cli.soundness import baseline_parameters, check_phases, check_study, kind_of
 from jaxdl.errors import UsageError, nearest
-from jaxdl.study import Phase, Study
+from jaxdl.study import Count, Phase, Study
 
-# A parameter of every trial that has none of that name.
-PRECISION = Option(
-    'precision',
-    str,
-    'float32',
-    'what networks compute in: float32, or bf16; the rest stays float32',
+if TYPE_CHECKING:
+    from jaxdl.task import Task
+
+# Parameters of every trial that has none of that name.
+LENT = (
+    Option(
+        'precision',
+        str,
+        'float32',
+        'what networks compute in: float32, or bf16; the rest stays float32',
+    ),
+    Option(
+        'accumulate',
+        Count,
+        1,
+        'micro-batches that a batch is cut into, one after another, for one optimizer step',
+    ),
 )
 _SCRIPT = re.compile(rb'^ *run_script\(', re.MULTILINE)
 _STUDY = re.compile(rb'^study\b', re.MULTILINE)
@@ -135,6 +146,16 @@ def _blame(error: BaseException, path: Path) -> None:
         raise found from error
 
 
+def options_of(study: Study) -> list[Option]:
+    """The options of a study: the parameters of its trial, and those that every trial is lent."""
+    return [*signature_options(study.trial, group='trial'), *_lent(study)]
+
+
+def _lent(study: Study) -> list[Option]:
+    own = inspect.signature(study.trial).parameters
+    return [option for option in LENT if option.name not in own]
+
+
 def defaults(study: Study) -> dict[str, Any]:
     """The trial's parameters where no arm says otherwise; `Parameter.empty` has no default."""
     parameters = inspect.signature(study.trial).parameters
@@ -168,8 +189,9 @@ def resolve(study: Study, arm: str, overrides: Mapping[str, Any]) -> dict[str, A
     """
     chosen(study, (arm,))
     params = {**defaults(study), **_settings(study, arm, study.named()[arm], overrides)}
+    lent = {option.name for option in _lent(study)}
     for name, value in overrides.items():
-        if name not in params and name != PRECISION.name:
+        if name not in params and name not in lent:
             raise UsageError(f'arm {arm!r} sets {name!r}{nearest(name, params)}')
         params[name] = value
     if arm in study.baselines:
@@ -228,11 +250,9 @@ def phases_of(study: Study, params: Mapping[str, Any]) -> tuple[Phase, ...]:
     returns no phases, or phases without steps.
     """
     path = Path(inspect.getsourcefile(inspect.unwrap(study.trial)) or '')
-    own = inspect.signature(study.trial).parameters
-    without = {PRECISION.name} - own.keys()  # it is the trial's own where that has one
-    precision = params.get(PRECISION.name) if without else None
+    lent = {option.name for option in _lent(study)}
     try:
-        trial = study.trial(**{name: x for name, x in params.items() if name not in without})
+        trial = study.trial(**{name: x for name, x in params.items() if name not in lent})
     except BaseException as error:
         _blame(error, path)
         raise
@@ -244,9 +264,13 @@ def phases_of(study: Study, params: Mapping[str, Any]) -> tuple[Phase, ...]:
             f'not {kind_of(trial)}'
         )
     check_phases(phases)
-    if precision is None:
-        return phases
+    asked = {name: x for name, x in params.items() if name in lent}
+    return tuple(each._replace(task=_learning(each.task, **asked)) for each in phases)
 
+
+def _learning(task: 'Task', *, precision: Any = 'float32', accumulate: int = 1) -> 'Task':
+    """The same task as the options that every study is lent have it."""
+    from jaxdl.accumulation import accumulating
     from jaxdl.precision import computing_in
 
-    return tuple(each._replace(task=computing_in(each.task, precision)) for each in phases)
+    return accumulating(computing_in(task, precision), accumulate)

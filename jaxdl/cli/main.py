@@ -95,7 +95,8 @@ def _line(error: BaseException) -> tuple[str, int] | None:
             return f'{where}{error.strerror or error}', 1
     if fault := machine_fault(error):
         what = ' '.join(str(error).split())[:200]
-        help = ': fewer seeds at once (--layout loop), or smaller batches' * ('device' in fault)
+        ways = ': fewer seeds at once (--layout loop), or smaller micro-batches (--accumulate 2)'
+        help = ways * ('device' in fault)
         return f'{fault}{help}' + f' ({what})' * bool(what), 1
     return None
 

@@ -9,7 +9,7 @@ seeds,data         as many parts of the seeds as divide, and rows over the devic
 import math
 from typing import NamedTuple
 
-from jaxdl.errors import UsageError, nearest
+from jaxdl.errors import UsageError, closest, nearest
 
 PLAIN = ('auto', 'vmap', 'loop', 'pmap')  # layouts that are no axes
 
@@ -116,9 +116,3 @@ def _sizes(text: str) -> dict[str, int | None]:
             f'{what}: {free[0]} and {free[1]} have no number; one alone takes what is left'
         )
     return given
-
-
-def closest(number: int, of: int) -> int:
-    """The divisor of `of` that is nearest to a number, the larger of two."""
-    divisors = [d for d in range(1, of + 1) if of % d == 0]
-    return min(divisors, key=lambda d: (abs(d - number), -d))

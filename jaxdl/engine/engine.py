@@ -18,13 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.accumulation import caution
 from jaxdl.blame import at, blaming
 from jaxdl.data.source import Source
 from jaxdl.engine import cost
-from jaxdl.engine.axes import closest
 from jaxdl.engine.checks import refuse_another_state, with_checks
 from jaxdl.engine.choice import Choice, choose
 from jaxdl.engine.feed import chunks, first_sent, prefetch, stacked
+from jaxdl.engine.fitting import lacking
 from jaxdl.engine.identity import identity
 from jaxdl.engine.layout import (
     Devices,
@@ -36,8 +37,8 @@ from jaxdl.engine.layout import (
     mesh,
     program_bytes,
 )
-from jaxdl.engine.memory import account, limit
-from jaxdl.errors import DivergedError, UsageError
+from jaxdl.engine.memory import account, largest, limit
+from jaxdl.errors import DivergedError, UsageError, closest
 from jaxdl.keys import Key, key_at, key_for
 from jaxdl.metrics import (
     About,
@@ -163,11 +164,14 @@ class Engine:
             if ahead
             else layout(self.choice.name, len(self.seeds))
         )
-        if self.rows % self.layout.parts:
+        if self._rows_together % self.layout.parts:
+            what = 'batch' if task.micro_batches == 1 else 'micro-batch'
             raise UsageError(
-                f'--layout {self.layout.name}: {self.layout.parts} parts do not divide a batch of '
-                f'{self.rows} rows; {closest(self.layout.parts, self.rows)} do'
+                f'--layout {self.layout.name}: {self.layout.parts} parts do not divide a {what} of '
+                f'{self._rows_together} rows; {closest(self.layout.parts, self._rows_together)} do'
             )
+        if line := caution(task, self.shapes[0], self.rows):
+            say(line)
         self.chunk = chunk or self._chunk_rule()
         self._step = self._program(
             'step',
@@ -265,6 +269,11 @@ class Engine:
         leaves = jax.tree.leaves(self.shapes[2])
         return leaves[0].shape[0] if leaves and leaves[0].shape else 0
 
+    @property
+    def _rows_together(self) -> int:
+        """Rows that are computed with at one time, of a micro-batch where there are several."""
+        return self.rows // self.task.micro_batches
+
     def flops(self) -> float:
         """Floating-point operations of one step of one seed."""
         return float(self._cost.products)
@@ -287,7 +296,7 @@ class Engine:
             seeds=len(self.seeds),
             flops=self.flops(),
             convolution=self._cost.convolutions > 0,
-            rows=self.rows,
+            rows=self._rows_together,
             scattered=self._cost.scattered,
             platform=devices.platform,
             devices=len(devices.each),
@@ -380,11 +389,12 @@ class Engine:
         """Say what a device holds: to a person where its limit is known, else to the log."""
         most = limit(jax.local_devices()[0])
         memory = account(mine, ours, temporaries=temporaries)
-        if most is None:
-            self._note(f'memory per device: {memory}')
-        else:
-            whole, rest = str(memory).split(': ', 1)
-            self._say(f'memory per device: {whole} of {cost.quantity(most)}B: {rest}')
+        tell = self._note if most is None else self._say
+        tell(f'memory per device: {memory.told(most)}')
+        if most is not None and (over := sum(memory) - most) > 0:
+            tensors = largest({'state': mine[0], 'data': (mine[1:], ours)})
+            told = lacking(self, memory, room=most, over=over, tensors=tensors)
+            self._say(f'this does not fit: {told}')
 
     def template(self) -> Any:
         """Shapes of `stack(states)`: what a checkpoint of this engine holds."""

@@ -349,7 +349,7 @@ def layout(name: str, seeds: int) -> Layout:
     if name == 'pmap':
         check_even('--layout pmap', seeds=seeds, devices=devices)
         return Pmap(seeds)
-    raise UsageError(f'--layout: {name!r} is none; {check_layout(name)!r} is a choice of one')
+    raise UsageError(f'--layout {check_layout(name)}: it stands for a choice; name a layout itself')
 
 
 def _lowered(jitted: Any, args: Sequence[Any], *, once: bool = False) -> Compiled:

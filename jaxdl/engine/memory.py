@@ -31,9 +31,17 @@ class Memory(NamedTuple):
         """Bytes of the state of training."""
         return self.parameters + self.optimizer + self.rest
 
-    def __str__(self) -> str:
+    def told(self, most: int | None = None) -> str:
+        """The whole and its parts in words, and of how many bytes there are, where that is known.
+
+        '412 MB of 80.0 GB: parameters 1.2 MB, ...'
+        """
         parts = [f'{name} {quantity(size)}B' for name, size in named(self) if size]
-        return f'{quantity(sum(self))}B: {", ".join(parts)}'
+        of = '' if most is None else f' of {quantity(most)}B'
+        return f'{quantity(sum(self))}B{of}: {", ".join(parts)}'
+
+    def __str__(self) -> str:
+        return self.told()
 
 
 NAMES = ('parameters', 'optimizer', 'rest of the state', 'data', 'activations')

@@ -12,8 +12,8 @@ from typing import Any
 import jax
 from jax.sharding import PartitionSpec
 
-from jaxdl.engine.axes import Axes, closest
-from jaxdl.errors import UsageError
+from jaxdl.engine.axes import Axes
+from jaxdl.errors import UsageError, closest
 from jaxdl.net import Net, is_net
 from jaxdl.paths import path_name
 

@@ -18,6 +18,7 @@ import numpy as np
 from flax import struct
 
 from jaxdl.errors import UsageError
+from jaxdl.micro_batches import joined_again
 
 Array = jax.Array
 Number = float | np.ndarray
@@ -45,11 +46,15 @@ class Metric(struct.PyTreeNode):
     def __add__(self, other: Self) -> Self:
         return add([self, other])
 
-    def collapse(self) -> Self:
-        """The sum over a leading axis of equal metrics, as `lax.scan` stacks them."""
+    def collapse(self, rows: int = 0) -> Self:
+        """The sum over a leading axis of equal metrics, as `lax.scan` stacks them.
+
+        What is joined stands part after part; where they are those of micro-batches of so many
+        `rows` each, in the order of the rows that were cut (see `jaxdl.micro_batches.cut`).
+        """
 
         def merge(x: Any) -> Any:
-            return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])  # -1 is unknown of no rows
+            return joined_again(x, rows)
 
         return self._each(lambda x: x.sum(0, dtype=x.dtype), merge)
 

@@ -21,6 +21,7 @@ from jax.nn import initializers
 
 from jaxdl import boxes as bx
 from jaxdl.boxes import BACKGROUND, Detections
+from jaxdl.micro_batches import whole
 from jaxdl.models.alexnet import AlexNetFeatures
 from jaxdl.models.vgg import VGGFeatures
 from jaxdl.nn.layers import Dense
@@ -90,8 +91,8 @@ def sample_regions(
     object_, at = chosen & positive[rows], jnp.maximum(matched[rows], 0)
     regions = bx.take(proposals, rows)
     # Of background and padding nothing is coded: where a region is empty that would be infinite.
-    whole = jnp.where(object_[:, None], regions, jnp.array([0.0, 0, 1, 1])[None])
-    targets = bx.encode(bx.take(boxes, at), whole, weights=weights)
+    shown = jnp.where(object_[:, None], regions, jnp.array([0.0, 0, 1, 1])[None])
+    targets = bx.encode(bx.take(boxes, at), shown, weights=weights)
     return Samples(
         jnp.where(chosen[:, None], regions, 0),
         jnp.where(object_, bx.take(classes, at) + 1, 0),
@@ -124,7 +125,7 @@ def two_terms(
     # among its arguments: computed twice, with other rounding, it is not there.
     size = jnp.abs(errors)
     located = jnp.where(size < beta, errors**2 / (2 * beta), size - beta / 2).sum(-1)
-    number = jnp.maximum(mask.sum(), 1)
+    number = whole(mask.sum(), least=1)
     return (
         jnp.where(mask, each, 0).sum() / number,
         jnp.where(mask & objects, located, 0).sum() / number,

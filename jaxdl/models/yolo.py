@@ -19,6 +19,7 @@ from jax.nn import initializers
 
 from jaxdl import boxes as bx
 from jaxdl.boxes import Detections
+from jaxdl.micro_batches import whole
 from jaxdl.nn.layers import BatchNorm, Conv, max_pool
 
 Array = jax.Array
@@ -150,7 +151,7 @@ class Grids(nn.Module):
         rows = jnp.ones(len(images), bool) if rows is None else rows
         size = (images.shape[1], images.shape[2])
         parts = yolo_loss(maps, boxes, boxes_mask, classes, anchors=self.anchors, size=size)
-        count = jnp.maximum((boxes_mask & rows[:, None]).sum(), 1)
+        count = whole((boxes_mask & rows[:, None]).sum(), least=1)
         return {name: jnp.where(rows, part, 0).sum() / count for name, part in parts.items()}
 
     def detect(self, images: Array) -> Detections:

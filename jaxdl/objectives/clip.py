@@ -20,6 +20,7 @@ from jaxdl.keys import Key
 from jaxdl.metrics import Each, Mean, read_classes
 from jaxdl.metrics.confusion import Confusion, Score, accuracy
 from jaxdl.metrics.retrieval import Retrieval
+from jaxdl.micro_batches import whole
 from jaxdl.models.clip import unit_length
 from jaxdl.net import Net
 from jaxdl.task import Batch, Metrics, Task
@@ -41,7 +42,7 @@ def info_nce(logits: Array, mask: Array) -> Array:
 
     def one_way(axis: int) -> Array:
         each = jax.nn.logsumexp(shown, axis=axis) - own
-        return jnp.where(mask, each, 0).sum() / jnp.maximum(mask.sum(), 1)
+        return jnp.where(mask, each, 0).sum() / whole(mask.sum(), least=1)
 
     return (one_way(1) + one_way(0)) / 2
 

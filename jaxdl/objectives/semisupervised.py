@@ -17,6 +17,7 @@ from jaxdl.errors import UsageError
 from jaxdl.game import Shadow, supervised
 from jaxdl.keys import Key
 from jaxdl.metrics import Mean, read_classes
+from jaxdl.micro_batches import whole
 from jaxdl.net import Net
 from jaxdl.objectives.classification import check_outputs, measure_classes
 from jaxdl.task import Batch, Labels, Metrics, State, Task
@@ -100,7 +101,7 @@ def fixmatch(
         q = jax.nn.softmax(jax.lax.stop_gradient(weak))
         sure = rest['mask'] & (q.max(-1) >= threshold)
         # A mean over the sure ones times their share is one over all, those of loss zero included.
-        share = sure.sum() / jnp.maximum(rest['mask'].sum(), 1)
+        share = whole(sure.sum()) / whole(rest['mask'].sum(), least=1)
         consistency = share * losses.cross_entropy(strong, q.argmax(-1), weights=sure)
         metrics = {**metrics, 'kept': Mean.of(sure, rest['mask'])}
         return value + weight * consistency, (net, metrics)

@@ -11,6 +11,7 @@ from jaxdl.errors import UsageError
 from jaxdl.game import Nets, supervised
 from jaxdl.keys import Key, key_for
 from jaxdl.metrics import Mean
+from jaxdl.micro_batches import whole
 from jaxdl.net import Net
 from jaxdl.samples import Images
 from jaxdl.task import Batch, Metrics, Task
@@ -34,7 +35,7 @@ def variational(module: nn.Module, opt: optax.GradientTransformation, *, beta: f
 
     def mean(values: jax.Array, batch: Batch) -> jax.Array:
         mask = batch['mask']
-        return jnp.where(mask, values, 0).sum() / jnp.maximum(mask.sum(), 1)
+        return jnp.where(mask, values, 0).sum() / whole(mask.sum(), least=1)
 
     def loss(net: Net, batch: Batch, key: Key) -> tuple[jax.Array, tuple[Net, Metrics]]:
         reconstruction, divergence = parts(net, batch, key)

@@ -11,6 +11,7 @@ from jaxdl.game import Nets, Player, game, periodic_copy
 from jaxdl.keys import Key
 from jaxdl.losses import huber
 from jaxdl.metrics import Each
+from jaxdl.micro_batches import whole
 from jaxdl.net import Net
 from jaxdl.rl.env import Transition
 from jaxdl.rl.replay import Drawn
@@ -62,7 +63,7 @@ def q_learning_loss(
     values, q = q(rows.obs, train=True)
     taken = _pick(values, rows.action)
     # The sum of weights is no part of it: rare rows would lose what others have in weight.
-    value = loss(taken, target, weights=drawn.weight) * drawn.weight.mean()
+    value = loss(taken, target, weights=drawn.weight) * whole(drawn.weight.mean())
     return value, (q, target - taken)
 
 

@@ -6,14 +6,20 @@ import sys
 from pathlib import Path
 
 import jax
+import optax
 import pytest
 import toy
 
 from jaxdl.cli import ahead
 from jaxdl.cli.ahead import MARK, TooBigError, compiled_ahead, devices_of, environment, look_ahead
+from jaxdl.cli.library import phases_of
 from jaxdl.cli.main import main
+from jaxdl.data.stream import synthetic
 from jaxdl.engine.engine import Engine
+from jaxdl.engine.fitting import enough_parts
 from jaxdl.errors import UsageError
+from jaxdl.models.gpt import GPT
+from jaxdl.objectives.language import language_model
 from jaxdl.run.chips import read_topology
 from jaxdl.study import Phase, Study
 
@@ -58,6 +64,48 @@ def test_what_is_too_big_says_what_would_help():
     assert it.over == sum(it.memory) - 1000
     assert 'does not fit h100x4: ' in line and 'the largest tensors are ' in line
     assert 'cut the state over more devices (fsdp=' in line
+
+
+@pytest.mark.slow
+def test_micro_batches_that_would_make_it_fit_are_named():
+    """Of the sixteen rows of each of two devices: state and data stay, activations are cut."""
+    topology = read_topology('h100x2')
+    study = Study('?', wide, {'a': {}}, seeds=1)
+
+    def look(room=None, **asked):
+        (phase,) = phases_of(study, asked)
+        engine = Engine(
+            phase.task, phase.train, seeds=[0], layout_name='data=2', ahead=devices_of(topology)
+        )
+        chip = topology.chip._replace(memory=room or topology.chip.memory)
+        where = topology._replace(chip=chip)
+        found = look_ahead(engine, where)
+        return found, ahead.advice('a', engine, where, found) if found.over > 0 else ''
+
+    whole, _ = look()
+    stays = whole.memory.state + whole.memory.data
+    room = float(stays + whole.memory.activations // 3)
+    found, line = look(room)
+    assert found.over > 0 and 'smaller micro-batches, one after another (--accumulate 4)' in line
+    assert 'remat, which GPT can do' in line
+    cut, _ = look(room, accumulate=16)
+    assert cut.memory.activations < whole.memory.activations / 2
+
+
+def wide() -> Phase:
+    def draw(key):
+        return {'tokens': jax.random.randint(key, (32, 65), 0, 16)}
+
+    network = GPT(16, 64, width=16, depth=2, heads=2)
+    return Phase(language_model(network, optax.sgd(0.1)), synthetic(draw, name='noise'), {}, 1)
+
+
+def test_the_fewest_parts_that_are_enough():
+    assert enough_parts(3.2, rows=16) == 4
+    assert enough_parts(1.1, rows=16, now=4) == 8
+    assert enough_parts(0.5, rows=16) == 2
+    assert enough_parts(17, rows=16) is None
+    assert enough_parts(2, rows=0) is None
 
 
 def test_a_refusal_of_the_compiler_is_read():

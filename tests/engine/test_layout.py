@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.engine.axes import Axes, check_layout, closest, read_axes
+from jaxdl.engine.axes import Axes, check_layout, read_axes
 from jaxdl.engine.choice import choose
 from jaxdl.engine.layout import layout
-from jaxdl.errors import UsageError
+from jaxdl.errors import UsageError, closest
 
 LAYOUTS = ('vmap', 'loop', 'pmap', 'seeds', 'data', 'seeds,data', 'fsdp', 'data=2,tensor=2')
 
@@ -93,7 +93,7 @@ def test_rows_are_laid_over_devices_where_they_divide():
     'name,seeds,words',
     [
         ('vmp', 4, "unknown layout 'vmp'; did you mean 'vmap'"),
-        ('auto', 4, "'auto' is none; 'auto' is a choice of one"),
+        ('auto', 4, '--layout auto: it stands for a choice; '),
         ('seeds', 3, '3 seeds cannot be laid evenly over 4 devices'),
         ('pmap', 6, '6 seeds cannot be laid evenly over 4 devices'),
     ],

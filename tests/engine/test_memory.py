@@ -61,6 +61,16 @@ def test_where_the_limit_is_known_a_person_is_told(monkeypatch):
     assert not [line for line in noted if 'memory' in line]
 
 
+def test_what_will_not_fit_is_told_before_the_first_step(monkeypatch):
+    monkeypatch.setattr(engine_module, 'limit', lambda device: 6000)
+    engine, said, _ = seen('vmap')
+    engine._tell_memory((engine.init(), ()), (), 4000)
+    line = said[-1]
+    assert line.startswith('this does not fit: ') and 'B more than 6.00 kB a device; ' in line
+    assert 'the largest tensors are state/' in line and '--accumulate 2)' in line
+    assert 'fewer seeds at once' in line
+
+
 def test_shapes_tell_the_same_and_nothing_is_placed():
     """A step that is lowered only, over four devices: parameters on each, rows apart."""
     four = Devices(tuple(jax.devices()[:4]), 'gpu')

@@ -15,7 +15,7 @@ from cases.language import CASES, SENTENCE
 from flax.traverse_util import flatten_dict
 
 from jaxdl import interop
-from jaxdl.cli import commands
+from jaxdl.cli import exchange
 from jaxdl.errors import UsageError
 from jaxdl.interop import hub
 from jaxdl.interop.files import read_weights, write_arrays
@@ -186,7 +186,7 @@ def test_the_hub_is_asked_for_what_is_no_folder(bert, monkeypatch):
 
 
 def test_the_command_writes_weights_that_runs_start_from(bert, capsys):
-    commands._convert(['--hf', str(bert), '--without', 'params/pooler/*'])
+    exchange.convert(['--hf', str(bert), '--without', 'params/pooler/*'])
     out = bert.parent / 'bert.jaxdl.npz'
     line = capsys.readouterr().out
     assert line.startswith(f'wrote {out}: ') and f'tokenizer: {bert / "vocab.txt"}' in line
@@ -194,7 +194,7 @@ def test_the_command_writes_weights_that_runs_start_from(bert, capsys):
     assert found.arch == 'bert' and found.layout == 'hf' and found.config['width'] == 12
     assert 'pooler' not in found.variables['params'] and found.without == ('params/pooler/*',)
     assert '--layout: it does not go' in said(
-        commands._convert, ['--hf', str(bert), '--layout', 'hf']
+        exchange.convert, ['--hf', str(bert), '--layout', 'hf']
     )
-    assert 'it stands instead of' in said(commands._convert, ['x.npz', '--hf', str(bert)])
-    assert '--out' in said(commands._convert, ['--hf', str(bert), '--out', 'x.safetensors'])
+    assert 'it stands instead of' in said(exchange.convert, ['x.npz', '--hf', str(bert)])
+    assert '--out' in said(exchange.convert, ['--hf', str(bert), '--out', 'x.safetensors'])

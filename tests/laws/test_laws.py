@@ -16,6 +16,7 @@ import toy
 from kinds import KINDS
 from pace import mostly_slow, of_a_study
 
+from jaxdl.accumulation import accumulating
 from jaxdl.cli.library import load, names, phases_of, resolve
 from jaxdl.engine.axes import is_axes, read_axes
 from jaxdl.engine.engine import Engine
@@ -54,8 +55,7 @@ def engine(name: str, layout: str = 'vmap', chunk: int = 2, seeds: tuple = tuple
     phase = phase_of(name)
     options = {'seeds': seeds, 'chunk': chunk, 'scan': chunk > 1}
     if is_axes(layout):
-        rows = Engine(phase.task, phase.train, layout_name='vmap', **options).rows
-        layout = fitting(layout, rows, len(seeds))
+        layout = fitting(layout, engine(name).rows, len(seeds))
     return Engine(phase.task, phase.train, layout_name=layout, **options)
 
 
@@ -230,6 +230,20 @@ def test_law_8_a_step_never_calls_the_host(study):
         task, args = one_step(name)
         text = str(jax.make_jaxpr(task.step)(*args))
         assert not re.search(r'callback|infeed|outfeed', text)
+
+
+def test_every_gradient_can_be_taken_in_micro_batches(study):
+    """What is learned of is cut, with weights that are found; test_accumulation.py has numbers."""
+    for name in stages(study):
+        phase, rows = phase_of(name), engine(name).rows
+        if rows % 2:
+            assert rows == 1  # one graph
+            continue
+        task = accumulating(phase.task, 2)
+        cut = Engine(task, phase.train, seeds=[0], layout_name='vmap')
+        assert jax.tree.map(jnp.shape, cut.shapes[:2]) == jax.tree.map(
+            jnp.shape, engine(name).shapes[:2]
+        )
 
 
 @pytest.mark.parametrize('name', ['digits', pytest.param('lenet_mnist', marks=pytest.mark.slow)])

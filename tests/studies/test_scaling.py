@@ -4,8 +4,22 @@ import json
 
 import pytest
 
-from experiments import scaling
-from experiments.scaling import FORMULA, SMALL, by_formula, main, measured, sent_by, shape_of
+from experiments import _scaling_tables, scaling
+from experiments.scaling import (
+    BEGIN,
+    COMPILED,
+    END,
+    FORMULA,
+    SMALL,
+    Found,
+    by_formula,
+    kept,
+    main,
+    measured,
+    sent_by,
+    shape_of,
+)
+from jaxdl.cli.ahead import simulated
 from jaxdl.errors import UsageError
 from jaxdl.run.chips import CHIPS, Topology
 
@@ -17,9 +31,13 @@ def test_what_a_ring_sends_of_parameters():
     assert sent_by('data', 100, 1) == sent_by('fsdp', 100, 1) == 0
 
 
+def chip_called(name):
+    return next(each for each in CHIPS if each.name == name)
+
+
 def test_rows_by_formula(monkeypatch):
     monkeypatch.setattr(scaling, 'WORKLOADS', SMALL)
-    chip = next(each for each in CHIPS if each.name == 'v5e')
+    chip = chip_called('v5e')
     one, *_, most = by_formula('gpt2', Topology('v5e', chip, 1))
     assert (one.chips, most.chips, one.how) == (1, 1024, FORMULA)
     assert one.sent == 0 and most.state == one.state / 1024
@@ -43,9 +61,12 @@ def test_tables_of_their_own(monkeypatch, tmp_path, capsys):
 
     def apart(part, env):
         parts.append((part[1:], env['JAX_NUM_CPU_DEVICES']))
-        return ['gpt2', int(part[2]), [2.5, 2.25, 2.0], {'all-gather': 1500.0}]
+        if part[0] == COMPILED:
+            return ['gpt2', 8, COMPILED, 1e6, 2e6, [0.003, 0.002, 0.001], '4 GB left']
+        return ['gpt2', int(part[2]), [2.5, 2.25, 2.0], {'all-gather': 1500.0}, 1250.0]
 
     monkeypatch.setattr(scaling, 'apart', apart)
+    monkeypatch.setattr(scaling, 'environment', lambda topology: simulated(topology.devices))
     main(['--only', 'gpt2', '--measure', '--workdir', str(tmp_path)])
     assert parts == [(['gpt2', str(n)], str(n)) for n in (1, 2, 4, 8)]
     predicted, told = capsys.readouterr().out.split('MEASURED on simulated CPU devices')
@@ -53,6 +74,21 @@ def test_tables_of_their_own(monkeypatch, tmp_path, capsys):
     assert 'all-gather 1.50 kB' in told and 'efficiency' not in told
     found = json.loads((tmp_path / 'scaling.json').read_text())
     assert len(found['predicted']) == 11 and len(found['measured']) == 4
+    # What takes long is made one by one, and recorded together.
+    (tmp_path / 'README.md').write_text(f'before\n{BEGIN}\n{END}\nafter\n')
+    monkeypatch.setattr(scaling, 'FOLDER', tmp_path)
+    main(['--only', 'gpt2', '--compiled', '8', '--workdir', str(tmp_path)])
+    main(['--only', 'gpt2', '--record', '--workdir', str(tmp_path)])
+    text = (tmp_path / 'README.md').read_text()
+    assert text.startswith('before\n') and text.endswith('after\n')
+    predicted, told = text.split('MEASURED on simulated CPU devices')
+    assert 'PREDICTED, not measured' in predicted and '2.500000' not in predicted
+    assert '| gpt2 | 8 | compiled | 1.00 MB | 2.00 MB | 3 ms | 2 ms | 1 ms | 3 ms | 100% |' in text
+    assert predicted.count('by formula') == 5 and told.count('| gpt2 |') == 4
+    assert (tmp_path / 'results' / 'scaling.png').stat().st_size < 200_000
+    # Numbers of another chip, or of other versions, are none of this one's.
+    monkeypatch.setattr(_scaling_tables, 'versions', lambda: {'jax': '0.0.0'})
+    assert kept(tmp_path, chip_called('v5e')) == Found()
 
 
 @pytest.mark.parametrize(
