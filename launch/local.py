@@ -21,7 +21,9 @@ from launch.ranks import LOOK, noted, run_ranks
 from launch.words import Parser, natural, run_as_command, split_command
 
 INTERRUPTED = 130
-GRACE = 120.0  # seconds; longer than a heartbeat of jax.distributed, by which ranks leave themselves
+GRACE = (
+    120.0  # seconds; longer than a heartbeat of jax.distributed, by which ranks leave themselves
+)
 
 
 def supervise(
@@ -117,7 +119,9 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument('--processes', type=natural, default=1, help='how many')
     parser.add_argument('--devices', type=natural, help='simulated CPU devices of each process')
-    parser.add_argument('--watch', type=Path, help='the run folder; that of the command if not said')
+    parser.add_argument(
+        '--watch', type=Path, help='the run folder; that of the command if not said'
+    )
     parser.add_argument('--grace', type=float, default=GRACE, help='seconds to leave by itself')
     options = parser.parse_args(own)
     watch = options.watch or watched_folder(command)

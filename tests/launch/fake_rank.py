@@ -4,7 +4,8 @@
 
 Every start does one step more and saves it, and leaves with the next CODE, the last one again and
 again; `-9` kills itself, `75+` waits for a signal first, `0` is done. `=` before a code: no step.
-Codes of one rank alone: `1:76`, and the others then leave with 76.
+Codes of one rank alone: `1:2`, and the others then leave with 76. Words from --workdir on are for
+who looks for the run folder.
 """
 
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 
 
 def main(folder: Path, codes: list[str]) -> int:
-    rank = int(os.environ.get('JAXDL_PROCESS', 0))
+    rank = int(os.environ.get('JAXDL_PROCESS', os.environ.get('SLURM_PROCID', 0)))
     told: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, frame: told.append(number))
@@ -45,4 +46,5 @@ def main(folder: Path, codes: list[str]) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    words = [*sys.argv[1:], '--workdir']
+    sys.exit(main(Path(words[0]), words[1 : words.index('--workdir')]))
