@@ -17,7 +17,7 @@ from typing import Any
 
 from jaxdl.errors import JaxdlError, UsageError
 from launch.slurm.gather import PARTS, part_of
-from launch.slurm.tasks import Answer, Task
+from launch.slurm.tasks import Task, answer, run_task
 from launch.words import Parser, natural, run_as_command
 
 JOB = Path(__file__).with_name('job.sbatch')
@@ -87,24 +87,25 @@ def describe(words: Sequence[str]) -> dict[str, Any]:
     return described
 
 
-def submit_array(tasks: Sequence[Task], answer: Answer, options: argparse.Namespace) -> list[str]:
+def submit_array(tasks: Sequence[Task], folder: Path, options: argparse.Namespace) -> list[str]:
     """Hand in the array, and the job that answers when all of it has ended; returns their ids."""
     try:
         import submitit
     except ImportError:
         raise UsageError("submitit is not installed: pip install 'jaxdl[slurm]'") from None
-    logs = answer.folder / 'slurm'
+    logs = folder / 'slurm'
     executor = submitit.SlurmExecutor(logs, max_num_timeout=sys.maxsize, python=sys.executable)
     executor.update_parameters(**array_parameters(options))
     with executor.batch():
-        jobs = [executor.submit(task) for task in tasks]
+        jobs: list[submitit.Job[int]] = [executor.submit(run_task, task) for task in tasks]
     last = submitit.SlurmExecutor(logs, python=sys.executable)
     array = jobs[0].job_id.partition('_')[0]
     few = {'job_name': f'{options.name}-answer', 'time': 60, 'dependency': f'afterany:{array}'}
     kept = ('partition', 'account', 'qos')
     few |= {name: getattr(options, name) for name in kept if getattr(options, name)}
     last.update_parameters(**few)
-    return [*(job.job_id for job in jobs), last.submit(answer).job_id]
+    final: submitit.Job[int] = last.submit(answer, folder / PARTS, folder)
+    return [*(job.job_id for job in jobs), final.job_id]
 
 
 def array_parameters(options: argparse.Namespace) -> dict[str, Any]:
@@ -201,7 +202,7 @@ def main(words: list[str]) -> int:
     if options.dry_run:
         return 0
     folder.mkdir(parents=True, exist_ok=True)
-    *array, last = submit_array(tasks, Answer(folder / PARTS, folder), options)
+    *array, last = submit_array(tasks, folder, options)
     print(f'array {array[0].partition("_")[0]}, logs in {folder / "slurm"}; then {last} answers')
     return 0
 

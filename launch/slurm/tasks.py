@@ -14,43 +14,40 @@ from launch.slurm.requeue import job_id, requeue
 
 
 class Task(NamedTuple):
-    """One command, which goes on in this task's next turn where it was stopped.
-
-    watch: its run folder.
-    """
+    """One command of an array, and its run folder, in which progress is seen."""
 
     command: tuple[str, ...]
     watch: Path
 
-    def __call__(self) -> int:
-        """Run it; leaves the process with its exit code where that is not 0.
 
-        What is lost is started again in place. The end of the time is a SIGUSR2, after which the
-        task is requeued.
-        """
-        with noted() as received:
-            code = supervise(self.command, processes=1, received=received, watch=self.watch)
-        if code == 0:
-            return code
-        names = [signal.Signals(number).name for number in received]
-        if received:
-            requeue(code, job=job_id(), watch=self.watch, received=names, say=_say)
-        # Not an exception: submitit would write down that the task is over.
-        sys.stdout.flush()
-        os._exit(code)
+def run_task(task: Task) -> int:
+    """Run a task; leaves the process with its exit code where that is not 0.
+
+    It goes on where its last turn was stopped. What is lost is started again in place; the end of
+    its time is a SIGUSR2, after which it is requeued.
+    """
+    with noted() as received:
+        code = supervise(task.command, processes=1, received=received, watch=task.watch)
+    if code == 0:
+        return code
+    names = [signal.Signals(number).name for number in received]
+    if received:
+        requeue(code, job=job_id(), watch=task.watch, received=names, say=_say)
+    # Not an exception: submitit would write down that the task is over.
+    sys.stdout.flush()
+    os._exit(code)
 
 
-class Answer(NamedTuple):
-    """What is left when all tasks have ended: to put their folders together, and the report."""
+def answer(parts: Path, folder: Path) -> int:
+    """What is left when all tasks have ended: their folders put together, and the report.
 
-    parts: Path
-    folder: Path
-
-    def __call__(self) -> int:
-        """Write the report of what is done; returns 0, or leaves with the code of `jaxdl`."""
-        gather(self.parts, self.folder)
-        done = subprocess.run([sys.executable, '-m', 'jaxdl.cli.main', 'report', str(self.folder)])
-        return done.returncode or 0
+    Returns the exit code of `jaxdl report`, which tells what is not done.
+    """
+    for left in gather(parts, folder):
+        _say(f'not done: {left}')
+    return subprocess.run(
+        [sys.executable, '-m', 'jaxdl.cli.main', 'report', str(folder)]
+    ).returncode
 
 
 def _say(text: str) -> None:
