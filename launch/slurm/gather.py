@@ -7,6 +7,7 @@ An arm's first seeds become runs/NAME/ARM, further ones runs/NAME/ARM/seeds/FIRS
 `jaxdl run` itself puts seeds that are added.
 """
 
+import json
 import re
 import sys
 from collections.abc import Iterable
@@ -25,6 +26,12 @@ def part_of(arm: str, seeds: Iterable[int]) -> str:
     return f'{arm}.{seeds[0]}-{seeds[-1]}'
 
 
+def seeds_done(arm: Path) -> set[int]:
+    """The seeds of an arm that are done in its folder, and in those of seeds added later."""
+    done = [lot for lot in (arm, *arm.glob('seeds/*')) if (lot / 'DONE').is_file()]
+    return {seed for lot in done for seed in json.loads((lot / 'config.json').read_text())['seeds']}
+
+
 def gather(parts: Path, folder: Path) -> list[Path]:
     """Move what is done in `parts` to `folder`; returns what is not done and stays.
 
@@ -34,10 +41,10 @@ def gather(parts: Path, folder: Path) -> list[Path]:
     left, done = [], []
     for part in sorted(parts.iterdir()) if parts.is_dir() else []:
         if named := _NAME.fullmatch(part.name):
-            arm, first = named['arm'], int(named['first'])
+            arm, first, last = named['arm'], int(named['first']), int(named['last'])
             if (part / arm / 'DONE').is_file():
-                done.append((arm, first, int(named['last']), part))
-            else:
+                done.append((arm, first, last, part))
+            elif not {first, last} <= seeds_done(folder / arm):
                 left.append(part)
     for arm, first, last, part in sorted(done):
         to = folder / arm

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.errors import JaxdlError, UsageError
-from launch.slurm.gather import PARTS, part_of
+from launch.slurm.gather import PARTS, part_of, seeds_done
 from launch.slurm.tasks import Task, answer, run_task
 from launch.words import Parser, natural, run_as_command
 
@@ -45,7 +45,7 @@ def plan_tasks(
                 f'--seeds-each {seeds_each}: {arm} is tuned, which each task would do again; leave '
                 'it out, or say -- --no-tune'
             )
-        there = _seeds_done(folder / arm)
+        there = seeds_done(folder / arm)
         seeds = [seed for seed in config['seeds'] if seed not in there]
         for lot in _lots(seeds, seeds_each or len(seeds)):
             part = folder / PARTS / part_of(arm, lot)
@@ -64,13 +64,6 @@ def _lots(seeds: Sequence[int], size: int) -> list[list[int]]:
         else:
             lots.append([seed])
     return lots
-
-
-def _seeds_done(arm: Path) -> set[int]:
-    """The seeds of an arm that are done in its folder, and in those of seeds added later."""
-    lots = [path.parent for path in (arm, *arm.glob('seeds/*')) for path in [path / 'DONE']]
-    done = [lot for lot in lots if (lot / 'DONE').is_file()]
-    return {seed for lot in done for seed in json.loads((lot / 'config.json').read_text())['seeds']}
 
 
 def describe(words: Sequence[str]) -> dict[str, Any]:
@@ -188,6 +181,8 @@ def main(words: list[str]) -> int:
     at = words.index('--') if '--' in words else len(words)
     options, more = _parser().parse_args(words[:at]), words[at + 1 :]
     folder = _folder(options)
+    if options.nodes > 1 and options.seeds_each:
+        raise UsageError('--seeds-each shares seeds among tasks; a run over --nodes has none')
     described = describe([*_run_words(options), *more])
     if options.nodes > 1:
         return _submit_nodes(options, more)
@@ -208,8 +203,6 @@ def main(words: list[str]) -> int:
 
 
 def _submit_nodes(options: argparse.Namespace, more: Sequence[str]) -> int:
-    if options.seeds_each:
-        raise UsageError('--seeds-each shares seeds among tasks; one run over --nodes has no such')
     command = node_command(options, more)
     print(' '.join(command))
     if not options.dry_run:
