@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from launch.local import supervise
 from launch.ranks import noted
@@ -33,15 +33,13 @@ def run_task(task: Task) -> int:
     names = [signal.Signals(number).name for number in received]
     if received:
         requeue(code, job=job_id(), watch=task.watch, received=names, say=_say)
-    # Not an exception: submitit would write down that the task is over.
-    sys.stdout.flush()
-    os._exit(code)
+    _leave(code)
 
 
 def answer(parts: Path, folder: Path) -> int:
     """What is left when all tasks have ended: their folders put together, and the report.
 
-    Returns the exit code of `jaxdl report`, which tells what is not done.
+    The report tells what is not done. Leaves the process with its exit code where that is not 0.
     """
     for left in gather(parts, folder):
         _say(f'not done: {left}')

@@ -35,7 +35,7 @@ def main(folder: Path, codes: list[str]) -> int:
     names = ('JAXDL_COORDINATOR', 'JAXDL_PROCESSES', 'JAXDL_PROCESS', 'XLA_FLAGS')
     print(f'start {at}', *(f'{name}={os.environ.get(name)}' for name in names), flush=True)
     print('half a line', end='', flush=True)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 100
     while code.endswith('+') and not told and time.monotonic() < deadline:
         time.sleep(0.02)
     if code.startswith('-'):

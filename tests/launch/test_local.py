@@ -23,6 +23,7 @@ def start(folder, codes, *options):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # what a terminal sends to a group does not reach the tests
     )
 
 
@@ -80,13 +81,17 @@ def test_three_restarts_without_progress_end_it(tmp_path):
     assert (code, starts) == (75, 4) and '3 restarts made no progress' in err
 
 
-@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM'])
-def test_one_signal_reaches_all_once_and_nothing_is_started_again(tmp_path, name):
-    launcher = start(tmp_path, ['130+' if name == 'SIGINT' else '75+'], '--processes', '2')
+@pytest.mark.parametrize(
+    ('name', 'send', 'code'),
+    [('SIGINT', os.killpg, 130), ('SIGTERM', os.kill, 75)],
+    ids=['as a terminal sends it', 'to the launcher'],
+)
+def test_one_signal_reaches_all_once_and_nothing_is_started_again(tmp_path, name, send, code):
+    launcher = start(tmp_path, [f'{code}+'], '--processes', '2')
     wait_for_start(tmp_path, 2)
-    launcher.send_signal(getattr(signal, name))
-    launcher.communicate(timeout=30)
-    assert launcher.returncode == (130 if name == 'SIGINT' else 75)
+    send(launcher.pid, getattr(signal, name))
+    _, err = launcher.communicate(timeout=30)
+    assert (launcher.returncode, err) == (code, '')
     assert [(tmp_path / f'told-{rank}').read_text() for rank in (0, 1)] == [name, name]
     assert (tmp_path / 'starts-0').read_text() == '1'
 

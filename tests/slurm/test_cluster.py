@@ -44,10 +44,11 @@ def slurm():
 class Job:
     """A job of two nodes, with a rank on each that leaves as jaxdl does."""
 
-    def __init__(self, slurm, folder, codes):
+    def __init__(self, slurm, folder, codes, options=()):
         folder.mkdir()
         self.slurm, self.folder = slurm, folder
-        words = ['sbatch', '--parsable', '--nodes=2', f'--output={folder}/log', str(JOB)]
+        words = ['sbatch', '--parsable', '--nodes=2', f'--output={folder}/log']
+        words += [*options, str(JOB)]
         words += [sys.executable, str(RANK), str(folder), *codes, '--workdir', str(folder)]
         self.id = asked(words, slurm).strip()
         assert self.id
@@ -95,6 +96,8 @@ def wait_until(there, what, seconds=120):
 
 def test_two_nodes_warned_lost_preempted_cancelled_or_wrong(slurm, tmp_path):
     """All of it at a time, for a requeued job waits."""
+    # SLURM looks at times now and then, and may warn earlier than it was asked to.
+    timed = Job(slurm, tmp_path / 'timed', ['75+', '0'], ['--time=1', '--signal=B:USR1@30'])
     jobs = {
         name: Job(slurm, tmp_path / name, codes)
         for name, codes in {
@@ -133,6 +136,9 @@ def test_two_nodes_warned_lost_preempted_cancelled_or_wrong(slurm, tmp_path):
     state, _, restarts = jobs['cancelled'].ended()
     assert (state, restarts) == ('CANCELLED', 0)
     assert (jobs['cancelled'].folder / 'starts-0').read_text() == '1'
+
+    assert timed.ended() == ('COMPLETED', '0:0', 1)
+    assert timed.told() == ['SIGUSR1', 'SIGUSR1']
 
     jobs['stuck'].started(4)
     assert jobs['stuck'].ended() == ('FAILED', '76:0', 3)
