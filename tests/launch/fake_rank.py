@@ -41,6 +41,7 @@ def main(folder: Path, codes: list[str]) -> int:
     if code.startswith('-'):
         os.kill(os.getpid(), -int(code))
     if told:
+        time.sleep(0.3)  # whether it comes once only
         (folder / f'told-{rank}').write_text(' '.join(signal.Signals(each).name for each in told))
     return int(code.removesuffix('+'))
 
