@@ -1,5 +1,6 @@
 """How far a run is, as its folder shows it to who does not know what is trained."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +14,12 @@ def progress_of(folder: Path) -> Progress:
     tuning. metrics.jsonl does not count: what it tells of and no checkpoint holds is done again.
     A folder that is not there has made none.
     """
-    done = sum(1 for _ in folder.glob('**/DONE'))
-    saved = sum(_newest(each) for each in folder.glob('**/checkpoints'))
+    done = saved = 0
+    for place, folders, files in os.walk(folder):  # where a folder goes meanwhile it goes on
+        done += 'DONE' in files
+        if 'checkpoints' in folders:
+            folders.remove('checkpoints')  # there is much in them, and nothing to be found
+            saved += _newest(Path(place) / 'checkpoints')
     return Progress(done, saved)
 
 
@@ -35,5 +40,8 @@ def watched_folder(command: Sequence[str]) -> Path | None:
 
 def _newest(checkpoints: Path) -> int:
     """The newest step of a folder of checkpoints that has a digest, which is written last."""
-    steps = [int(path.name) for path in (checkpoints / 'digests').glob('*') if path.name.isdigit()]
-    return max(steps, default=0)
+    try:
+        names = os.listdir(checkpoints / 'digests')
+    except OSError:  # none yet, or none any more
+        return 0
+    return max((int(name) for name in names if name.isdigit()), default=0)

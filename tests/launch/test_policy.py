@@ -1,6 +1,9 @@
 """What exit codes mean to who started a run."""
 
 import itertools
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -116,3 +119,19 @@ def test_progress_is_what_checkpoints_hold_of_all_arms(tmp_path):
 def test_the_run_folder_is_read_from_the_command(command, folder):
     found = watched_folder(command.split())
     assert found is None if folder is None else str(found) == folder
+
+
+def test_a_folder_that_goes_while_it_is_read_is_no_error(tmp_path, monkeypatch):
+    """Checkpoints are removed while training goes on, and a whole part when parts are gathered."""
+    for arm in 'abc':
+        (tmp_path / arm / 'checkpoints' / 'digests').mkdir(parents=True)
+        (tmp_path / arm / 'checkpoints' / 'digests' / '7').touch()
+    scandir = os.scandir
+
+    def taking(path):
+        if Path(path).name == 'b':
+            shutil.rmtree(tmp_path / 'b')
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', taking)
+    assert progress_of(tmp_path) == Progress(0, 14)

@@ -198,6 +198,37 @@ def test_a_study_as_an_array_preempted_ends_as_undisturbed(slurm, tmp_path):
     assert again.returncode == 0 and 'compiling' not in again.stdout + again.stderr
 
 
+def test_one_run_over_two_nodes_finds_its_ranks_and_goes_on_after_a_warning(slurm, tmp_path):
+    """jax asks SLURM who the ranks are; warned in the middle, it ends as another that was not."""
+    pytest.importorskip('jaxdl.processes')
+    shutil.copy(Path(__file__).parent / 'study.py', tmp_path)
+    run = [sys.executable, '-m', 'jaxdl.cli.main', 'run', 'study.py', '--distributed']
+    run += ['--arm', 'narrow', '--seeds', '1', '--layout', 'data=2', '--no-tensorboard']
+    run += ['--steps', '1500']
+    ids = {}
+    for name in ('warned', 'still'):
+        words = ['sbatch', '--parsable', '--nodes=2', f'--output={tmp_path}/{name}.log']
+        words += [f'--chdir={tmp_path}', str(JOB), *run, '--workdir', str(tmp_path / name)]
+        ids[name] = asked(words, {**slurm, 'JAX_PLATFORMS': 'cpu'}).strip()
+
+    def said():
+        return '\n'.join(path.read_text()[-3000:] for path in tmp_path.glob('*.log'))
+
+    wait_until(lambda: progress_of(tmp_path / 'warned').saved > 0, said, seconds=200)
+    assert progress_of(tmp_path / 'warned').done == 0
+    asked(['scancel', '--batch', '--signal=USR1', ids['warned']], slurm)
+    for name, restarts in (('warned', '1'), ('still', '0')):
+        found = {}
+
+        def over(name=name, found=found):
+            found.update(shown(ids[name], slurm))
+            return found['JobState'] in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT')
+
+        wait_until(over, said, seconds=400)
+        assert (found['JobState'], found['Restarts']) == ('COMPLETED', restarts), said()
+    assert leaves(tmp_path / 'warned' / 'narrow') == leaves(tmp_path / 'still' / 'narrow')
+
+
 def leaves(folder):
     """The bytes of every array of an arm's last checkpoint, and its step."""
     saved = load_weights(folder / 'checkpoints', say=lambda line: None)
