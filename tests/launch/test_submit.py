@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxdl.errors import UsageError
-from launch.slurm import submit
+from launch.slurm import cluster_of_one, submit
 from launch.slurm.gather import gather, part_of
 from launch.slurm.requeue import requeue
 from launch.slurm.submit import JOB, array_parameters, main, node_command, plan_tasks
@@ -173,3 +173,15 @@ def test_mistakes_are_found_before_anything_waits(words, code, said):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == code and done.stdout == ''
     assert said in done.stderr and done.stderr.count('\n') == 1
+
+
+def test_a_machine_that_cannot_be_a_cluster_says_what_it_lacks(monkeypatch):
+    monkeypatch.setattr(cluster_of_one.shutil, 'which', lambda name, path=None: f'/x/{name}')
+    monkeypatch.setattr(cluster_of_one.os, 'geteuid', lambda: 1000)
+    with pytest.raises(UsageError, match='no cluster here: slurmd starts jobs as root only'):
+        cluster_of_one.main(['--', 'sinfo'])
+    monkeypatch.setattr(
+        cluster_of_one.shutil, 'which', lambda name, path=None: None if 'd' in name else name
+    )
+    with pytest.raises(UsageError, match='munged, slurmctld, slurmd not found; on Debian: apt-get'):
+        cluster_of_one.main(['--', 'sinfo'])
