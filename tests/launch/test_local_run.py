@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 def test_a_stopped_rank_is_started_again_and_ends_as_undisturbed(tmp_path):
     shutil.copy(ROOT / 'tests' / 'slurm' / 'study.py', tmp_path)
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    del environment['XLA_FLAGS']  # devices and a compiler for tests
     jaxdl = ['jaxdl', 'run', 'study.py', '--arm', 'narrow', '--seeds', '1', '--no-tensorboard']
+    jaxdl += ['--steps', '1000']
     launcher = subprocess.Popen(
         [sys.executable, '-m', 'launch.local', '--', *jaxdl],
         cwd=tmp_path,
