@@ -37,7 +37,7 @@ def test_a_stopped_rank_is_started_again_and_ends_as_undisturbed(tmp_path):
         time.sleep(0.05)
     (rank,) = psutil.Process(launcher.pid).children()
     rank.send_signal(signal.SIGTERM)
-    out, err = launcher.communicate(timeout=120)
+    out, err = launcher.communicate(timeout=400)
     assert launcher.returncode == 0, err
     assert 'exit code 75, preempted and saved: started again at once' in err
     assert all(line.startswith('[0] ') for line in out.splitlines())
