@@ -1,0 +1,1 @@
+"""Runs on TPU pods of Google Cloud, without Kubernetes."""
