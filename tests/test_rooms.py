@@ -23,6 +23,7 @@ ROOMS = [
     ['derived', 'statistics'],
     ['judges'],
     ['claims'],
+    ['processes'],
     ['checkpoint'],
     ['engine'],
     ['run'],
