@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from annotated_types import Interval
 
@@ -17,6 +17,9 @@ from jaxdl.cli.options import Option, Parsed, flag, parse, signature_options
 from jaxdl.engine.axes import check_layout
 from jaxdl.errors import JaxdlError, UsageError, nearest
 from jaxdl.study import Count, Natural, Rate, Study
+
+if TYPE_CHECKING:
+    from jaxdl.cli.ranks import Place
 
 Share = Annotated[float, Interval(gt=0, le=1)]
 
@@ -43,6 +46,7 @@ RUN_OPTIONS = [
         False,
         'go on with a run that would compute something else now; the report says so',
     ),
+    Option('distributed', bool, False, 'one of many processes: SLURM, Open MPI, TPU, Kubernetes'),
 ]
 BENCH_OPTIONS = [
     ARM,
@@ -168,8 +172,15 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-@blaming_own()
 def _run(words: list[str]) -> None:
+    from jaxdl.cli.ranks import joined  # before anything asks jax for its devices
+
+    with joined(words) as place:
+        _run_here(words, place)
+
+
+@blaming_own()
+def _run_here(words: list[str], place: 'Place | None') -> None:
     from jaxdl.cli.library import find
 
     here = Path.cwd()  # which an experiment may leave
@@ -201,6 +212,8 @@ def _run(words: list[str]) -> None:
     if values['print_config']:
         print(json.dumps(described(study, plan), indent=2, default=str))
         return
+    if place is not None:
+        plan = plan._replace(workdir=place.folder(workdir(plan)))
     options = Options(values['layout'], values['chunk'], values['tensorboard'])
     command = shlex.join(['jaxdl', 'run', *words])
     run_study(

@@ -1,4 +1,4 @@
-"""Many processes that run one study: how they find each other, what they tell each other, how they end.
+"""Many processes that run one study: how they meet, what they tell each other, how they end.
 
 Every process runs the same program on the same numbers. Only the first (rank 0) owns the run's
 folder, its lock and its checkpoints, and prints; the others work in folders of their own that hold

@@ -12,7 +12,7 @@ pod or Kubernetes. Beside either:
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxdl.errors import UsageError
 
@@ -46,7 +46,7 @@ def read_address(environment: Mapping[str, str], *, detect: bool) -> Address | N
     if not given and not detect:
         return None
     seconds = {name: _seconds(environment, name) for name in SECONDS}
-    known = {'heartbeat': seconds[HEARTBEAT], 'patience': seconds[PATIENCE]}
+    known: dict[str, Any] = {'heartbeat': seconds[HEARTBEAT], 'patience': seconds[PATIENCE]}
     if not given:
         return Address(**known)
     if detect:

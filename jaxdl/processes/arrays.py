@@ -20,7 +20,7 @@ def place(tree: Any, shardings: Any) -> Any:
     """
     if count() == 1:
         return jax.device_put(tree, shardings)
-    if isinstance(shardings, jax.sharding.Sharding):
+    if isinstance(shardings, NamedSharding):
         return jax.tree.map(lambda leaf: _lay(leaf, shardings), tree)
     return jax.tree.map(_lay, tree, shardings)
 

@@ -49,6 +49,14 @@ def join(address: Address) -> None:
         raise LostPeerError(f'cannot meet {what} ({words})') from error
 
 
+def part() -> None:
+    """Part from the others, once all are done: waits for them."""
+    try:
+        jax.distributed.shutdown()
+    except jax.errors.JaxRuntimeError as error:
+        raise LostPeerError(f'a process is lost at the very end ({error})') from error
+
+
 def client() -> Any:
     """jax's client of the coordination service; None for a process that is alone."""
     return global_state.client
