@@ -146,7 +146,7 @@ def _reader() -> Any:
     options = alone()
     handler = ocp.CompositeCheckpointHandler(
         state=ocp.PyTreeCheckpointHandler(multiprocessing_options=options),
-        composite_options=ocp.handlers.CompositeOptions(multiprocessing_options=options),
+        composite_options=ocp.CompositeOptions(multiprocessing_options=options),
     )
     return ocp.Checkpointer(handler, multiprocessing_options=options)
 

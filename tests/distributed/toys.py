@@ -49,6 +49,5 @@ def trial(
     return (Phase(task, train, {'test': in_order(test, batch=12)}, steps=steps, every=every),)
 
 
-study = Study(
-    'Is it the same?', trial, arms=each(kind=('resident', 'streamed', 'private')), seeds=2
-)
+arms = each(kind=('resident', 'streamed', 'private', 'broken'))
+study = Study('Is it the same?', trial, arms=arms, seeds=2)
