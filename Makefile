@@ -17,11 +17,12 @@ OTHERS := .venv-parity/bin
 TORCH ?= torch==2.13.0
 TORCHVISION ?= torchvision==0.28.0
 
-.PHONY: help demo test laws chaos parity bench lint clean
+.PHONY: help demo test test-distributed laws chaos parity bench lint clean
 
 help:
 	@echo 'make demo   install, run the digits study, say where the report is'
 	@echo 'make test   install, check style and types, run the tests'
+	@echo 'make test-distributed  runs of two and four processes: equal, killed, stopped, moved'
 	@echo 'make laws   run the laws over every kind of experiment, and the gradient of every network'
 	@echo 'make chaos  kill, starve and damage runs for ten minutes; they must end bit for bit (Linux)'
 	@echo 'make parity install PyTorch, Keras, transformers; compare every network, full size'
@@ -33,6 +34,10 @@ demo: .venv/installed
 
 test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+
+# One after another: each starts as many processes as there are cores, and more.
+test-distributed: .venv/installed-dev
+	$(BIN)/python -m pytest -m distributed tests/distributed
 
 laws: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup -m '$(WHICH)' -k '$(ONLY)'

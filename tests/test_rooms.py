@@ -30,7 +30,7 @@ ROOMS = [
     ['report'],
     ['cli'],
     ['trained'],
-    ['cli.sampling', 'cli.commands', 'cli.main'],
+    ['cli.sampling', 'cli.commands', 'cli.main', 'cli.ranks'],
 ]
 
 

@@ -42,7 +42,9 @@ def leave(code: int, text: str = '') -> NoReturn:
     _note(f'{code} {text}')
     if rank() == 0:
         _say(text)
-        _until(lambda: len(_notes()) >= count(), GRACE)
+        # The lost leave no note, and whoever is left learns of it without this one.
+        seconds = A_MOMENT if code == LostPeerError.code else GRACE
+        _until(lambda: len(_notes()) >= count(), seconds)
     elif text and not _until(lambda: _notes().get(0, '').partition(' ')[2] == text, A_MOMENT):
         _say(text)
     end(code)
