@@ -19,7 +19,7 @@ from jaxdl.errors import LostPeerError, PreemptedError
 from jaxdl.processes.joining import client, count, rank
 
 NOTES = 'jaxdl/left'
-GRACE = 5.0  # seconds that the first process waits for the notes of the others
+GRACE = 10.0  # seconds that the first process waits for the notes of the others
 A_MOMENT = 1.0  # seconds in which the first one says what another could say too
 LOST = ('gloo', 'nccl', 'connection', 'coordination', 'heartbeat', 'peer', 'barrier', 'unavailable')
 

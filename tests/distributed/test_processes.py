@@ -4,6 +4,7 @@ Gloo on CPU, tiny networks. Each start costs some seconds, so a test asks severa
 """
 
 import json
+import shutil
 import signal
 import time
 
@@ -18,7 +19,8 @@ from jaxdl.run.record import read_metrics
 pytestmark = pytest.mark.distributed
 
 KINDS = ['resident', 'streamed', 'private']
-LONG = ('--steps', '4000', '--every', '40', '--chunk', '10')
+LONG = ['--layout', 'data=2', '--steps', '40000', '--every', '20', '--chunk', '10']
+TOLERANCE = 2e-5  # of the largest entry of a leaf, as in tests/laws
 HEARTBEAT = {'JAXDL_HEARTBEAT': '10'}
 
 
@@ -53,6 +55,14 @@ def assert_same(one, other, kind='resident'):
     assert numbers(one, kind) == numbers(other, kind)
 
 
+def assert_close(one, other, kind='resident'):
+    """Equal but for the order in which sums are rounded, at the tolerance of the laws."""
+    (step, these), (there, those) = state(one, kind), state(other, kind)
+    assert step == there
+    for a, b in zip(these, those, strict=True):
+        assert np.abs(a - b).max(initial=0) <= TOLERANCE * max(np.abs(b).max(initial=0), 1e-3)
+
+
 def assert_done(found):
     assert [code for code, _, _ in found] == [0] * len(found), found
 
@@ -64,30 +74,34 @@ def alone(folder, *words, devices, cache):
     assert_done(found)
 
 
-def until_recorded(folder, processes, lines=2, seconds=60):
+def until_recorded(folder, processes, kind='plain', seconds=60):
     """Wait until a run has trained a while."""
     deadline = time.monotonic() + seconds
-    path = arm(folder) / 'metrics.jsonl'
-    while not path.exists() or path.read_bytes().count(b'\n') < lines:
+    path = arm(folder, kind) / 'metrics.jsonl'
+    while not path.exists() or path.read_bytes().count(b'\n') < 2:
         assert time.monotonic() < deadline, 'nothing happened'
         assert all(process.poll() is None for process in processes), ended(processes)
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize('layout', ['data=2', 'seeds=2', 'fsdp=2'])
-def test_two_processes_are_one_with_two_devices(tmp_path, cache, layout):
-    words = ['--arm', *KINDS, '--layout', layout]
+@pytest.mark.parametrize(
+    ('layout', 'kinds'),
+    [('data=2', ['resident', 'streamed']), ('seeds=2', ['private']), ('fsdp=2', ['streamed'])],
+)
+def test_two_processes_are_one_with_two_devices(tmp_path, cache, layout, kinds):
+    words = ['--arm', *kinds, '--layout', layout]
     found = ended(start_all(tmp_path / 'two', *words, processes=2, cache=cache))
     assert_done(found)
     alone(tmp_path / 'one', *words, devices=2, cache=cache)
-    for kind in KINDS:
+    for kind in kinds:
         assert_same(tmp_path / 'one', tmp_path / 'two', kind)
     (_, shown, _), (_, silent, error) = found
     assert 'report: runs/toys/report.html' in shown
     assert not silent and not error  # only the first one prints
-    (first,) = json.loads((arm(tmp_path / 'two') / 'env.json').read_text())['starts']
+    kind = kinds[0]
+    (first,) = json.loads((arm(tmp_path / 'two', kind) / 'env.json').read_text())['starts']
     assert first['processes'] == 2 and len(first['devices']) == 2
-    (first,) = json.loads((arm(tmp_path / 'one') / 'env.json').read_text())['starts']
+    (first,) = json.loads((arm(tmp_path / 'one', kind) / 'env.json').read_text())['starts']
     assert 'processes' not in first
 
 
@@ -95,60 +109,46 @@ def test_four_processes_are_one_within_rounding(tmp_path, cache):
     words = ['--arm', 'streamed', '--layout', 'seeds=2,data=2']
     assert_done(ended(start_all(tmp_path / 'four', *words, processes=4, cache=cache)))
     alone(tmp_path / 'one', *words, devices=4, cache=cache)
-    (step, these), (there, those) = (
-        state(tmp_path / 'one', 'streamed'),
-        state(tmp_path / 'four', 'streamed'),
-    )
-    assert step == there
-    for a, b in zip(these, those, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert_close(tmp_path / 'one', tmp_path / 'four', 'streamed')
 
 
 def test_what_two_have_saved_one_and_four_go_on_with(tmp_path, cache):
     """Stopped by a signal to the second of two; gone on with by one, and by four, to the end."""
-    words = ['--arm', 'resident', '--layout', 'data=2', '--chunk', '10', '--every', '40']
-    steps = ['--steps', '400']
-    two = start_all(tmp_path / 'run', *words, *steps, processes=2, cache=cache)
-    until_recorded(tmp_path / 'run', two)
+    words = ['--arm', 'resident', '--steps', '200', '--chunk', '5', '--every', '20']
+    run, undisturbed = tmp_path / 'run', tmp_path / 'undisturbed'
+    two = start_all(run, *words, '--layout', 'data=2', processes=2, cache=cache)
+    until_recorded(run, two, 'resident')
     two[1].send_signal(signal.SIGUSR1)
     found = ended(two)
     assert [code for code, _, _ in found] == [75, 75], found
-    step, _ = state(tmp_path / 'run')
+    step, _ = state(run)
     assert f'jaxdl: rank 0: stopped and saved at step {step}' in found[0][2]
-    assert 0 < step < 400
-    import shutil
-
-    shutil.copytree(tmp_path / 'run', tmp_path / 'four')
-    shutil.copytree(tmp_path / 'run', tmp_path / 'two')
-    assert_done(ended(start_all(tmp_path / 'two', *words, *steps, processes=2, cache=cache)))
-    words[3] = 'data=4'
-    assert_done(ended(start_all(tmp_path / 'four', *words, *steps, processes=4, cache=cache)))
-    words[3] = 'data=2'
-    alone(tmp_path / 'run', *words, *steps, devices=2, cache=cache)
-    alone(tmp_path / 'never stopped', *words, *steps, devices=2, cache=cache)
-    assert_same(tmp_path / 'run', tmp_path / 'never stopped')
-    assert_same(tmp_path / 'two', tmp_path / 'never stopped')
-    assert state(tmp_path / 'four')[0] == 400
+    assert 0 < step < 200
+    shutil.copytree(run, tmp_path / 'four')
+    alone(run, *words, '--layout', 'data=2', devices=2, cache=cache)
+    alone(undisturbed, *words, '--layout', 'data=2', devices=2, cache=cache)
+    assert_same(run, undisturbed)
+    four = start_all(tmp_path / 'four', *words, '--layout', 'data=4', processes=4, cache=cache)
+    assert_done(ended(four))
+    assert_close(tmp_path / 'four', undisturbed)
     starts = json.loads((arm(tmp_path / 'four') / 'env.json').read_text())['starts']
-    assert [it['processes'] for it in starts] == [2, 4]
+    assert [it['processes'] for it in starts] == [2, 4] and starts[1]['step'] == step
 
 
 @pytest.mark.parametrize('rank', [0, 1])
 def test_a_signal_to_one_stops_all_at_the_same_step(tmp_path, cache, rank):
-    two = start_all(
-        tmp_path, '--arm', 'resident', '--layout', 'data=2', *LONG, processes=2, cache=cache
-    )
+    two = start_all(tmp_path, '--arm', 'plain', *LONG, processes=2, cache=cache)
     until_recorded(tmp_path, two)
     two[rank].send_signal(signal.SIGTERM)
     found = ended(two, 20)
     assert [code for code, _, _ in found] == [75, 75], found
-    assert f'stopped and saved at step {state(tmp_path)[0]}' in found[0][2]
+    assert f'stopped and saved at step {state(tmp_path, "plain")[0]}' in found[0][2]
     assert not found[1][2]  # said once
 
 
 @pytest.mark.parametrize('rank', [0, 1])
 def test_a_killed_one_is_noticed_by_the_other_within_the_heartbeat(tmp_path, cache, rank):
-    words = ['--arm', 'resident', '--layout', 'data=2', *LONG]
+    words = ['--arm', 'plain', *LONG]
     two = start_all(tmp_path, *words, processes=2, cache=cache, **HEARTBEAT)
     until_recorded(tmp_path, two)
     two[rank].kill()
@@ -162,7 +162,7 @@ def test_a_killed_one_is_noticed_by_the_other_within_the_heartbeat(tmp_path, cac
 
 @pytest.mark.parametrize('rank', [0, 1])
 def test_a_stopped_one_is_left_after_the_heartbeat(tmp_path, cache, rank):
-    words = ['--arm', 'resident', '--layout', 'data=2', *LONG]
+    words = ['--arm', 'plain', *LONG]
     two = start_all(tmp_path, *words, processes=2, cache=cache, JAXDL_HEARTBEAT='5')
     until_recorded(tmp_path, two)
     two[rank].send_signal(signal.SIGSTOP)
@@ -175,7 +175,7 @@ def test_a_stopped_one_is_left_after_the_heartbeat(tmp_path, cache, rank):
 
 @pytest.mark.parametrize('rank', [0, 1])
 def test_an_error_of_one_is_shown_with_its_rank(tmp_path, cache, rank):
-    words = ['--arm', 'broken', '--layout', 'data=2', *LONG]
+    words = ['--arm', 'broken', *LONG]
     more = {**HEARTBEAT, 'BROKEN_RANK': str(rank)}
     found = ended(start_all(tmp_path, *words, processes=2, cache=cache, **more), 30)
     code, _, said = found[rank]
