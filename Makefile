@@ -7,9 +7,10 @@ EXPERIMENT ?= digits
 # make laws WHICH='slow or thorough' takes every size and every arm too, and an hour.
 WHICH ?= slow and not thorough
 ONLY ?= test
-# make chaos MINUTES=60 SEED=7 is a longer soak, and another one.
+# make chaos MINUTES=60 SEED=7 is a longer soak, and another one; PROCESSES=2 is of runs of two.
 MINUTES ?= 10
 SEED ?= 0
+PROCESSES ?= 1
 
 # What other implementations need, in an environment of its own. A PyTorch without CUDA is smaller:
 # make parity TORCH='torch==2.13.0 --index-url ...'. torchvision's networks need no compiled operator.
@@ -43,7 +44,7 @@ laws: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup -m '$(WHICH)' -k '$(ONLY)'
 
 chaos: .venv/installed
-	PYTHONPATH=tests $(BIN)/python -u -m chaos --minutes $(MINUTES) --seed $(SEED)
+	PYTHONPATH=tests $(BIN)/python -u -m chaos --minutes $(MINUTES) --seed $(SEED) --processes $(PROCESSES)
 
 parity: .venv-parity/installed .venv/installed-dev
 	$(OTHERS)/python tests/parity/record.py --check

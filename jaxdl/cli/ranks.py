@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
@@ -66,21 +67,21 @@ def joined(words: Sequence[str]) -> Iterator[Place | None]:
     from jaxdl.processes import joining, leaving
     from jaxdl.processes.telling import wait_for_all
 
-    try:
-        joining.join(address)
-    except LostPeerError as error:
-        tell(f'jaxdl: {error}\n')
-        leaving.end(error.code)
+    place: Place | None = None
+
+    def aborted() -> None:
+        if place is not None:
+            place.forget()
+        missing = f'not all processes came within {address.patience} s'
+        tell(f'jaxdl: rank {joining.rank()}: {missing if place is None else LOST}\n')
+
+    keep = joining.on_abort(aborted)
+    joining.join(address)
     if joining.count() == 1:
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)
         yield None
         return
     place = Place(joining.rank())
-
-    def aborted() -> None:
-        place.forget()
-        tell(f'jaxdl: rank {joining.rank()}: {LOST}\n')
-
-    keep = joining.on_abort(aborted)
     end_when_asked(lambda code, text: leaving.leave(code, text))
     with contextlib.ExitStack() as stack:
         if joining.rank() > 0:

@@ -43,10 +43,10 @@ def join(address: Address) -> None:
             f'--distributed: jax finds no SLURM, Open MPI, TPU pod or Kubernetes here ({error}); '
             f'without them set {", ".join(NAMES)}'
         ) from error
-    except (RuntimeError, jax.errors.JaxRuntimeError) as error:
-        what = f'{address.coordinator} of {address.processes} processes' if explicit else 'all'
+    except jax.errors.JaxRuntimeError as error:
+        where = f'{address.coordinator}: ' if explicit else ''
         words = ' '.join(str(error).split())[:200]
-        raise LostPeerError(f'cannot meet {what} ({words})') from error
+        raise LostPeerError(f'{where}cannot meet the other processes ({words})') from error
 
 
 def part() -> None:
