@@ -27,7 +27,7 @@ LOST = ('gloo', 'nccl', 'connection', 'coordination', 'heartbeat', 'peer', 'barr
 def lost_peer(error: BaseException) -> str | None:
     """Why an error means that another process is gone, in jax's words; None where it does not."""
     words = ' '.join(str(error).split())
-    if count() == 1 or not isinstance(error, jax.errors.JaxRuntimeError | ValueError):
+    if count() == 1 or not isinstance(error, jax.errors.JaxRuntimeError):
         return None
     return words[:200] if any(word in words.lower() for word in LOST) else None
 

@@ -1,10 +1,10 @@
 """The soak: `make chaos`, or `PYTHONPATH=tests python -m chaos --minutes 10 --seed 0`.
 
 One history after another: a run of one kind of task is started with the real command, disturbed,
-damaged, and started again, until what was drawn for it is used up and the run is done. With
-`--processes 2` a run is two processes, and each disturbance is of one of them. Then it must
+damaged, and started again, until what was drawn for it is used up and the run is done. Then it must
 be that of an undisturbed run, bit for bit. Where a start refuses damaged files in one line, the
 files are put back, as that line says, and the history goes on. Ctrl-C ends the soak with its table.
+With `--processes 2` each run is two processes, and each disturbance is of one of them, drawn.
 """
 
 import argparse
@@ -192,14 +192,16 @@ class History:
         try:
             while self._left and time.monotonic() < self.until and self._wait(start):
                 name = self.rng.choice(list(DISTURBANCES))
-                rank = self.rng.randrange(len(start.members))
+                # Of one alone nothing is drawn, so that a seed's histories stay what they were.
+                many = len(start.members) > 1
+                rank = self.rng.randrange(len(start.members)) if many else 0
                 process = start.members[rank].process
                 early = early or (name.startswith('SIG') and is_early(process))
-                whom = f'rank {rank}, ' * (len(start.members) > 1)
+                whom = f'rank {rank}, ' * many
                 self._note(name, f'{whom}{lines(self.arm)} of {self.like.lines} lines')
                 DISTURBANCES[name].do(process, self.rng)
                 codes += DISTURBANCES[name].codes
-                if len(start.members) > 1:
+                if many:
                     codes += (LostPeerError.code,)  # of the others
                 if any(code not in (0, 1) for code in DISTURBANCES[name].codes):
                     break
@@ -209,11 +211,12 @@ class History:
             (self.folder / f'start{self._starts}.txt').write_text(start.output())
         self.said += start.output()
         damaged = bool(self._damaged)
-        for code, output in found:
+        for code, own in found:
+            output = own or found[0][1]  # an error of all is said by the first
             if fault := fault_of_end(code, output, allowed=codes, early=early, damaged=damaged):
-                raise WrongError(f'{fault}\n{output[-3000:]}')
-        # What one says that all must do the first says; the run is done once all are.
-        code, output = next((it for it in found if it[0]), found[0])
+                raise WrongError(f'{fault}\n{start.output()[-3000:]}')
+        code, own = next((it for it in found if it[0]), found[0])
+        output = own or found[0][1]
         if damaged and code in (1, 2, 77) and not codes:
             print(f'    refused: {output.splitlines()[-1]}')
             self.done[self.done.index((self._damaged, False))] = (self._damaged, True)
@@ -298,9 +301,7 @@ def main() -> int:
     words = argparse.ArgumentParser(prog='chaos', description=__doc__)
     words.add_argument('--minutes', type=float, default=10)
     words.add_argument('--seed', type=int, default=0)
-    words.add_argument(
-        '--processes', type=int, default=1, help='of each run; one is drawn each time'
-    )
+    words.add_argument('--processes', type=int, default=1, help='of each run')
     words.add_argument('--kinds', nargs='+', choices=list(five.KINDS), default=list(five.KINDS))
     given = words.parse_args()
     # What a shell or nohup had it ignore, the runs would ignore too. A handler is not inherited.
