@@ -7,9 +7,10 @@ EXPERIMENT ?= digits
 # make laws WHICH='slow or thorough' takes every size and every arm too, and an hour.
 WHICH ?= slow and not thorough
 ONLY ?= test
-# make chaos MINUTES=60 SEED=7 is a longer soak, and another one.
+# make chaos MINUTES=60 SEED=7 is a longer soak, and another one; PROCESSES=2 is of runs of two.
 MINUTES ?= 10
 SEED ?= 0
+PROCESSES ?= 1
 
 # What other implementations need, in an environment of its own. A PyTorch without CUDA is smaller:
 # make parity TORCH='torch==2.13.0 --index-url ...'. torchvision's networks need no compiled operator.
@@ -17,11 +18,12 @@ OTHERS := .venv-parity/bin
 TORCH ?= torch==2.13.0
 TORCHVISION ?= torchvision==0.28.0
 
-.PHONY: help demo test test-slurm laws chaos parity bench lint clean
+.PHONY: help demo test test-distributed test-slurm laws chaos parity bench lint clean
 
 help:
 	@echo 'make demo   install, run the digits study, say where the report is'
 	@echo 'make test   install, check style and types, run the tests'
+	@echo 'make test-distributed  runs of two and four processes: equal, killed, stopped, moved'
 	@echo 'make test-slurm  try launch/slurm on a cluster of this machine (root, slurm-wlm, munge)'
 	@echo 'make laws   run the laws over every kind of experiment, and the gradient of every network'
 	@echo 'make chaos  kill, starve and damage runs for ten minutes; they must end bit for bit (Linux)'
@@ -35,6 +37,10 @@ demo: .venv/installed
 test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
+# One after another: each starts as many processes as there are cores, and more.
+test-distributed: .venv/installed-dev
+	$(BIN)/python -m pytest -m distributed tests/distributed
+
 # Says what is missing where this machine cannot be a cluster; installs nothing of the system's.
 test-slurm: .venv/installed-dev
 	$(BIN)/python -m launch.slurm.cluster_of_one -- sinfo
@@ -44,7 +50,7 @@ laws: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup -m '$(WHICH)' -k '$(ONLY)'
 
 chaos: .venv/installed
-	PYTHONPATH=tests $(BIN)/python -u -m chaos --minutes $(MINUTES) --seed $(SEED)
+	PYTHONPATH=tests $(BIN)/python -u -m chaos --minutes $(MINUTES) --seed $(SEED) --processes $(PROCESSES)
 
 parity: .venv-parity/installed .venv/installed-dev
 	$(OTHERS)/python tests/parity/record.py --check

@@ -28,6 +28,12 @@ class PreemptedError(JaxdlError):
     code = 75
 
 
+class LostPeerError(JaxdlError):
+    """Another process of the run is gone or silent, or no step ends: start the command again."""
+
+    code = 76
+
+
 class CheckpointError(JaxdlError):
     """No checkpoint in the folder is valid."""
 

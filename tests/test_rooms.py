@@ -24,13 +24,14 @@ ROOMS = [
     ['derived', 'statistics'],
     ['judges'],
     ['claims'],
+    ['processes'],
     ['checkpoint'],
     ['engine'],
     ['run'],
     ['report'],
     ['cli'],
     ['trained'],
-    ['cli.sampling', 'cli.exchange', 'cli.commands', 'cli.main'],
+    ['cli.sampling', 'cli.exchange', 'cli.commands', 'cli.main', 'cli.ranks'],
 ]
 
 

@@ -28,6 +28,7 @@ from jaxdl.checkpoint.finite import refuse_nonfinite
 from jaxdl.checkpoint.reading import (
     NotValidError,
     Saved,
+    alone,
     digest_file,
     digest_of,
     orbax,
@@ -37,17 +38,21 @@ from jaxdl.checkpoint.reading import (
     steps_in,
     verify_step,
 )
+from jaxdl.checkpoint.shared import on_host, told_by_first
 from jaxdl.checkpoint.stored import array, flatten, spec
 from jaxdl.errors import CheckpointError, JaxdlError, UsageError
 from jaxdl.faults import machine_fault
 from jaxdl.files import read_json, remove_temporaries, write_bytes, write_json
+from jaxdl.processes.telling import from_first
 
 
 class Checkpoints:
     """The checkpoints of one run: saved in the background, verified before they are believed.
 
-    One process writes a folder; the caller holds its lock. `keep` newest steps are kept, and the
-    one with the best score. Errors of a save in the background are raised by the next call of
+    One process writes a folder; the caller holds its lock. Of many processes that is the first:
+    every one calls every method, with states that it has whole, and what is read the first one
+    reads and tells; so n processes restore what m have written. `keep` newest steps are kept, and
+    the one with the best score. Errors of a save in the background are raised by the next call of
     `save`, `wait` or `close`; the steps before it stay.
 
     Raises:
@@ -58,8 +63,7 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int = 2, say: Callable[[str], None] = print) -> None:
         if keep < 1:
             raise ValueError(f'keep must be at least 1, not {keep}')
-        if jax.process_count() > 1:
-            raise UsageError('checkpoints are written by one process, and this run has several')
+        self._writes = jax.process_index() == 0
         self._folder = folder.absolute()
         # Outside: a folder that is gone cannot say that it was there.
         self._memory = self._folder.with_name(f'{self._folder.name}.json')
@@ -68,6 +72,9 @@ class Checkpoints:
         self._manager: Any = None  # made by the first save: what restore finds may be damaged
         self._commit: tuple[int, Future[None]] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='checkpoint')
+        from_first(lambda: self._prepare(folder))
+
+    def _prepare(self, folder: Path) -> None:
         try:
             (self._folder / 'digests').mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._folder):
@@ -89,11 +96,14 @@ class Checkpoints:
             ValueError: `step` is not larger than every step saved.
         """
         self.wait()
+        given = flatten(state)
+        leaves = {name: array(name, leaf) for name, leaf in given.items()}
+        if not self._writes:
+            refuse_nonfinite(leaves, step)  # all have the same, and refuse the same
+            return
         newest = max(steps_in(self._folder), default=-1)
         if step <= newest:
             raise ValueError(f'step {step} is not newer than step {newest} in {self._folder}')
-        given = flatten(state)
-        leaves = {name: array(name, leaf) for name, leaf in given.items()}
         specs = {name: spec(leaf) for name, leaf in given.items()}
         refuse_nonfinite(leaves, step)
         # orbax refuses arrays without elements; their specs are all there is to know.
@@ -128,6 +138,11 @@ class Checkpoints:
             JaxdlError: the machine fails; nothing is put in quarantine for that.
             UsageError: the valid step has other leaves, shapes or dtypes than `like`.
         """
+        if jax.process_count() > 1:
+            return told_by_first(lambda: self._restore(on_host(like)), like)
+        return self._restore(like)
+
+    def _restore(self, like: Callable[[int], Any]) -> Saved | None:
         self.wait()
         self._drop()
         self._sweep()
@@ -157,11 +172,13 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps that count as saved: committed, with a digest; increasing."""
-        return [
-            step
-            for step in sorted(steps_in(self._folder))
-            if digest_file(self._folder, step).exists()
-        ]
+        return from_first(
+            lambda: [
+                step
+                for step in sorted(steps_in(self._folder))
+                if digest_file(self._folder, step).exists()
+            ]
+        )
 
     def wait(self) -> None:
         """Block until every save is on disk and has its digest.
@@ -209,6 +226,7 @@ class Checkpoints:
                 create=False,
                 best_fn=_score,
                 preservation_policy=policies.AnyPreservationPolicy([newest, best]),
+                multiprocessing_options=alone(),
                 # A rename: a kill in the middle of deleting must not look like damage.
                 todelete_subdir='removed',
             )

@@ -47,6 +47,16 @@ def orbax() -> Any:
     return ocp
 
 
+def alone() -> Any:
+    """For orbax, which counts processes: this one writes and reads without the others."""
+    ocp, rank = orbax(), jax.process_index()
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=rank, active_processes={rank}, barrier_sync_key_prefix=f'rank{rank}'
+    )
+
+
 def step_of(name: str) -> int | None:
     """The step whose folder has this name; None for a name that no step has."""
     return int(name) if _STEP.fullmatch(name) else None  # \N{SUPERSCRIPT TWO} is a digit too
@@ -133,8 +143,12 @@ def read_step(folder: Path, step: int, like: Callable[[int], Any] | None) -> Sav
 
 def _reader() -> Any:
     ocp = orbax()
-    handler = ocp.CompositeCheckpointHandler(state=ocp.PyTreeCheckpointHandler())
-    return ocp.Checkpointer(handler)
+    options = alone()
+    handler = ocp.CompositeCheckpointHandler(
+        state=ocp.PyTreeCheckpointHandler(multiprocessing_options=options),
+        composite_options=ocp.CompositeOptions(multiprocessing_options=options),
+    )
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
 
 
 def _patiently(read: Callable[[], T], folder: Path, step: int) -> T:

@@ -56,7 +56,7 @@ def _run(command: Callable[[list[str]], int | None], words: list[str]) -> int:
             with _said():
                 return command(words) or 0
         except (Exception, KeyboardInterrupt) as error:
-            found = _line(error)
+            found = error_line(error)
             if debug or found is None:
                 raise
             print(f'jaxdl: {found[0]}', file=sys.stderr)
@@ -79,7 +79,7 @@ def _end_soon(code: int) -> None:
         os._exit(code)
 
 
-def _line(error: BaseException) -> tuple[str, int] | None:
+def error_line(error: BaseException) -> tuple[str, int] | None:
     """An error as one line for a person, and the exit code; None for a fault of the program."""
     if missing := _missing_platform(error):
         return missing, UsageError.code

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
+
 from jaxdl.claims import unequal
 from jaxdl.cli.grid import combinations, grid_of, in_words, refuse_reported, tuning_seeds
 from jaxdl.cli.library import chosen, defaults, refuse_sameness, resolve
@@ -160,7 +162,8 @@ def run_study(
     experiment: the file of the study.
     All arms are traced before the first is trained: a mistake in the last one is not found after a
     night. An arm that diverges does not keep the others from running: it is said in its folder and
-    in the report, which is shown before the DivergedError is raised.
+    in the report, which is shown before the DivergedError is raised. Of many processes the first
+    one writes the report; the others return nothing.
     """
     folder, here = workdir(plan), Path.cwd()
     configs = plan_arms(study, plan)
@@ -183,8 +186,10 @@ def run_study(
     folder = _from(here, folder)
     if diverged and not any(_trains(study, arm) for arm in finished_names(folder)):
         raise _together(diverged)
-    result = write_answer(study, plan.name, folder, command=command)
-    show(result)
+    result: dict[str, Any] = {}
+    if jax.process_index() == 0:
+        result = write_answer(study, plan.name, folder, command=command)
+        show(result)
     if diverged:
         raise _together(diverged)
     return result
@@ -380,6 +385,7 @@ def write_answer(study: Study, name: str, folder: Path, *, command: str) -> dict
 def surroundings() -> dict[str, Any]:
     """What env.json says of the machine and the versions a run's numbers were made with."""
     found = machine.describe()
+    processes = found['devices']['processes']
     devices, cpu, git = found.pop('devices'), found.pop('cpu'), found.pop('git')
     kind = devices['kind']
     if kind == 'cpu':
@@ -392,6 +398,7 @@ def surroundings() -> dict[str, Any]:
         'memory': found['memory'],
         'commit': commit,
         'layers': layers(),
+        **({'processes': processes} if processes > 1 else {}),
     }
 
 

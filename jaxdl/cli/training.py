@@ -6,6 +6,7 @@ Each reads its options before it imports what it works with: help and mistakes d
 import json
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxdl.blame import blaming_own
 from jaxdl.cli.options import Option
@@ -23,6 +24,9 @@ from jaxdl.cli.words import (
 )
 from jaxdl.errors import JaxdlError, UsageError, nearest
 from jaxdl.study import Natural, Rate
+
+if TYPE_CHECKING:
+    from jaxdl.cli.ranks import Place
 
 RUN_OPTIONS = [
     ARM,
@@ -42,6 +46,7 @@ RUN_OPTIONS = [
         False,
         'go on with a run that would compute something else now; the report says so',
     ),
+    Option('distributed', bool, False, 'one of many processes: SLURM, Open MPI, TPU, Kubernetes'),
 ]
 BENCH_OPTIONS = [
     ARM,
@@ -63,9 +68,16 @@ COMPILE_OPTIONS = [
 ]
 
 
-@blaming_own()
 def run(words: list[str]) -> None:
     """Train every arm of a study with every seed, resume, answer, report."""
+    from jaxdl.cli.ranks import joined  # before anything asks jax for its devices
+
+    with joined(words) as place:
+        _run_here(words, place)
+
+
+@blaming_own()
+def _run_here(words: list[str], place: 'Place | None') -> None:
     from jaxdl.cli.library import find
 
     here = Path.cwd()  # which an experiment may leave
@@ -97,6 +109,8 @@ def run(words: list[str]) -> None:
     if values['print_config']:
         print(json.dumps(described(study, plan), indent=2, default=str))
         return
+    if place is not None:
+        plan = plan._replace(workdir=place.folder(workdir(plan)))
     options = Options(values['layout'], values['chunk'], values['tensorboard'])
     command = shlex.join(['jaxdl', 'run', *words])
     run_study(

@@ -145,16 +145,16 @@ def _watched(source: Source, labels: Mapping[str, Labels]) -> Source:
     assert source.table is not None and source.rows is not None
     numbers, name = source.rows, source.table.name
 
-    def send(seed: int, step: int) -> Iterator[Any]:
-        rows = numbers(seed)
-        stream: Any = source.open(seed, step)
+    def send(seed: int, step: int, part: slice = slice(None)) -> Iterator[Any]:
+        rows, known = numbers(seed), source.open_rows
+        stream: Any = known(seed, step, part) if known else source.open(seed, step)
         with closing(stream):
             for at, sent in zip(itertools.count(step), stream, strict=False):
                 for column, spec in labels.items():
-                    _check(sent, column, spec, name, np.maximum(rows(at), 0))
+                    _check(sent, column, spec, name, np.maximum(rows(at)[part], 0))
                 yield sent
 
-    return replace(source, open=send)
+    return replace(source, open=send, open_rows=send if source.open_rows else None)
 
 
 def _check_made(source: Source, labels: Mapping[str, Labels], name: str) -> None:

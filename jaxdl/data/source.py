@@ -30,6 +30,8 @@ class Source:
     batches: how many batches one pass has; None for an endless stream (training).
     private: each seed is sent its own batches, those of open(seed, ...), and draws its own noise.
         Else all seeds share one stream, that of seed 0.
+    open_rows(seed, step, rows): as `open`, but of each batch only the columns' rows in a slice, for
+        one of many processes; None where a batch is not sent row by row.
     name: one line for the log, 'mnist train: 60000 rows in batches of 64, on the device'.
 
     Where the batches are rows of a table, so that they can be looked at on the host:
@@ -53,6 +55,7 @@ class Source:
     transform: Callable[[Key, Batch], Batch] | None = None
     drawn: Callable[[int], np.ndarray] | None = None
     order: str = ''
+    open_rows: Callable[[int, int, slice], Iterator[Any]] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of seed 0, for a loop of one's own: one pass, or endless ones."""

@@ -182,11 +182,11 @@ def _source(
     numeric(some, table.name)
     check_told_apart(some, table.name)
 
-    def read_ahead(seed: int, step: int) -> Iterator[Columns]:
-        return _read_ahead(table, rows(seed), step, batches, threads)
+    def read_ahead(seed: int, step: int, part: slice = slice(None)) -> Iterator[Columns]:
+        return _read_ahead(table, rows(seed), step, batches, threads, part)
 
     by = f'read by {threads} threads' if threads else 'from memory'
-    known |= {'name': f'{name}, {by}', 'table': table}
+    known |= {'name': f'{name}, {by}', 'table': table, 'open_rows': read_ahead}
     return Source(read_ahead, _receive(transform), **known)
 
 
@@ -238,13 +238,13 @@ def _finished(key: Key, batch: Batch, transform: Transform | None) -> Batch:
 
 
 def _read_ahead(
-    table: Table, rows: RowsOfStep, first: int, end: int | None, threads: int
+    table: Table, rows: RowsOfStep, first: int, end: int | None, threads: int, part: slice
 ) -> Iterator[Columns]:
-    """Batches in the order of steps, read by Grain's threads, a few ahead."""
+    """Batches in the order of steps, or a part of each, read by Grain's threads, a few ahead."""
     import grain
 
     def read(step: int) -> Columns:
-        numbers = rows(int(step))
+        numbers = rows(int(step))[part]
         real = np.maximum(numbers, 0)
         columns = numeric(table[real], table.name, real)
         return {**columns, 'mask': numbers >= 0}

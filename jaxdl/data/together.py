@@ -61,6 +61,7 @@ def together(main: Source, others: Mapping[str, Source]) -> Source:
     source = replace(
         main,
         open=send,
+        open_rows=None,
         make=make,
         resident=(main.resident, {name: other.resident for name, other in others.items()}),
         private=main.private or any(other.private for other in others.values()),

@@ -27,8 +27,11 @@ def choose(
     platform: str,
     devices: int,
     scattered: float = 0.0,
+    all_of_them: bool = False,
 ) -> Choice:
     """The rule behind `--layout auto`, from the cost of one step of one seed.
+
+    all_of_them: whether every device must have a part, as those of many processes must.
 
     On GPU and TPU vmap and scan are the rule. On CPU what stands inside a while loop loses its
     threads, and vmapped convolutions become grouped ones, which XLA:CPU runs slowly: networks
@@ -42,7 +45,8 @@ def choose(
     heavy = convolution or scatters or flops > HEAVY_FLOPS
     scan = platform != 'cpu' or not heavy
     if devices > 1:
-        if seeds % devices == 0 or devices % seeds == 0 and seeds > 1 and platform == 'cpu':
+        few = devices % seeds == 0 and seeds > 1 and platform == 'cpu' and not all_of_them
+        if seeds % devices == 0 or few:
             return Choice('seeds', scan, f'{seeds} seeds divide over {devices} devices')
         parts = math.gcd(seeds, devices)
         if rows % (devices // parts):

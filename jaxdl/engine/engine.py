@@ -300,6 +300,7 @@ class Engine:
             scattered=self._cost.scattered,
             platform=devices.platform,
             devices=len(devices.each),
+            all_of_them=jax.process_count() > 1,
         )
         if name != 'auto':
             choice = choice._replace(name=name, why='asked for')
@@ -672,21 +673,52 @@ class Engine:
         """For each chunk the calls it takes, as (steps, mine, sent); made ahead on a thread."""
         stride = self.chunk if self.choice.scan else 1
         private = self._source.private
-        roots = self.seeds if private else [0]
 
         def make() -> Iterator[list[tuple[Any, Any, Any]]]:
-            streams = [self._source.open(root, start) for root in roots]
+            streams = self._streams(start)
             for first, last in chunks(start, stop, cadences, self.chunk):
                 stretch = []
                 for low in range(first, last, stride):
                     steps = np.arange(low, min(low + stride, last), dtype=np.int32)
-                    sent = [stacked([next(stream) for _ in steps]) for stream in streams]
+                    read = [
+                        None if it is None else stacked([next(it) for _ in steps]) for it in streams
+                    ]
+                    some = next(each for each in read if each is not None)
+                    sent = [some if each is None else each for each in read]  # of others' seeds
                     mine = self._mine(sent) if private else self._keys
-                    shared = () if private else self.layout.share(sent[0])
+                    shared = () if private else self._send(sent[0])
                     stretch.append((steps, mine, shared))
                 yield stretch
 
         return prefetch(make())
+
+    def _streams(self, start: int) -> list[Iterator[Any] | None]:
+        """The streams of training from a step on, one a seed if private; None for one not read.
+
+        Of many processes each reads what lies on its devices: its seeds, or, where all share a
+        stream whose batches are sent row by row, its rows of each batch. The batches are the same.
+        """
+        source, layout = self._source, self.layout
+        roots = self.seeds if source.private else [0]
+        if jax.process_count() == 1 or not isinstance(layout, Mesh):
+            return [source.open(root, start) for root in roots]
+        if source.private:
+            here = layout.seeds_here(len(roots))
+            return [source.open(root, start) if i in here else None for i, root in enumerate(roots)]
+        if source.open_rows is None:
+            return [source.open(0, start)]
+        return [source.open_rows(0, start, layout.rows_here(self._sent_rows))]
+
+    def _send(self, sent: Any) -> Any:
+        """Place what one stream sends for several steps."""
+        if isinstance(self.layout, Mesh) and self._source.open_rows is not None:
+            return self.layout.send(sent, self._sent_rows)
+        return self.layout.share(sent)
+
+    @property
+    def _sent_rows(self) -> int:
+        """Rows that are sent for a step, of a source that sends a batch row by row."""
+        return int(np.shape(jax.tree.leaves(self._sent)[0])[0])
 
 
 def split_seeds(totals: dict[str, Metric], count: int) -> list[dict[str, Metric]]:

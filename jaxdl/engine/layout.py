@@ -28,6 +28,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxdl.engine.axes import Axes, check_even, check_layout, is_axes, read_axes
 from jaxdl.engine.placement import RULES, specs
 from jaxdl.errors import UsageError
+from jaxdl.processes import arrays
 
 # How XLA:CPU compiles what runs once or twice. Fully optimised, the sixty draws of a ResNet-20's
 # first state take 48 s to compile and 0.04 s to run; so they take 9 s and 0.03 s, with equal bits.
@@ -70,7 +71,8 @@ class Layout(Protocol):
         are positions in `mine` whose buffers the program may reuse.
     compile_shared(fn, ours): the program of `fn(*ours)`, whose values all seeds use.
     stack(tree), unstack(tree): between this layout's form of one value a seed and arrays with a
-        leading axis of seeds, which is what checkpoints and numbers use.
+        leading axis of seeds, which is what numbers use; of many processes each has all of them.
+    gather(tree): as `stack`, for whole states: of many processes each has them on its host.
     share(tree): put what all seeds use where the program wants it.
     constrain(batch): inside the program, lay a batch over devices.
     parts: in how many parts the rows of a batch lie.
@@ -99,6 +101,10 @@ class Layout(Protocol):
         """One value a seed -> arrays with a leading axis of seeds."""
         ...
 
+    def gather(self, tree: Any) -> Any:
+        """One value a seed -> arrays with a leading axis of seeds, for a checkpoint."""
+        ...
+
     def unstack(self, tree: Any) -> Any:
         """Arrays with a leading axis of seeds -> one value a seed, placed on the devices."""
         ...
@@ -125,6 +131,8 @@ class Mesh:
         )
         self._ours = NamedSharding(self._mesh, PartitionSpec())
         self._rows = NamedSharding(self._mesh, PartitionSpec(RULES['rows']))
+        self._seeds = NamedSharding(self._mesh, PartitionSpec('seeds'))
+        self._sent = NamedSharding(self._mesh, PartitionSpec(None, RULES['rows']))
 
     def compile(
         self,
@@ -168,16 +176,45 @@ class Mesh:
         return _lowered(jax.jit(fn, out_shardings=self._ours), ours)
 
     def stack(self, tree: Any) -> Any:
-        """The same: seeds are a leading axis already."""
-        return tree
+        """The same, whole on every device of many processes: seeds are a leading axis already."""
+        return arrays.replicate(tree)
+
+    def gather(self, tree: Any) -> Any:
+        """The same, whole on the host of each of many processes."""
+        return arrays.gather(tree)
 
     def unstack(self, tree: Any) -> Any:
         """Lay the leading axis over the devices, and parameters as the axes have it."""
-        return jax.device_put(tree, self._mine(tree))
+        return arrays.place(tree, self._mine(tree))
 
     def share(self, tree: Any) -> Any:
         """A copy on every device."""
-        return jax.device_put(tree, self._ours)
+        return arrays.place(tree, self._ours)
+
+    def seeds_here(self, seeds: int) -> range:
+        """The places, of so many seeds, that lie on devices of this process."""
+        here = arrays.needed((seeds,), self._seeds, axis=0)
+        return range(here.start, here.stop)
+
+    def rows_here(self, rows: int) -> slice:
+        """From where to where the devices of this process have the rows of a batch of so many."""
+        if rows % self.parts:
+            return slice(0, rows)
+        return arrays.needed((1, rows), self._sent, axis=1)
+
+    def send(self, tree: Any, rows: int) -> Any:
+        """Place columns [steps, rows, ...], of batches of so many rows, of which each of many
+        processes holds those of `rows_here`.
+        """
+        if jax.process_count() == 1 or rows % self.parts:
+            return self.share(tree)
+        first = self.rows_here(rows).start
+
+        def lay(column: Any) -> Any:
+            whole = (column.shape[0], rows, *column.shape[2:])
+            return arrays.lay_part(column, whole, self._sent, axis=1, first=first)
+
+        return jax.tree.map(lay, tree)
 
     def constrain(self, batch: Any) -> Any:
         """Lay rows over the devices; leaves whose rows do not divide are left alone."""
@@ -250,6 +287,10 @@ class Loop:
         """A list with one tree a seed -> one tree of stacked arrays."""
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *tree)
 
+    def gather(self, tree: Any) -> Any:
+        """As `stack`."""
+        return self.stack(tree)
+
     def unstack(self, tree: Any) -> Any:
         """One tree of stacked arrays -> a list with one tree a seed."""
         return [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), tree) for i in self.order]
@@ -303,6 +344,10 @@ class Pmap:
         """[devices, seeds per device, ...] -> [seeds, ...]."""
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
+    def gather(self, tree: Any) -> Any:
+        """As `stack`."""
+        return self.stack(tree)
+
     def unstack(self, tree: Any) -> Any:
         """[seeds, ...] -> [devices, seeds per device, ...], one slice on each device."""
         devices = jax.local_devices()[: self._devices]
@@ -342,6 +387,8 @@ def layout(name: str, seeds: int) -> Layout:
     Raises UsageError for an unknown name, or where the devices cannot be divided so.
     """
     devices = jax.device_count()
+    if jax.process_count() > 1:
+        return _of_many(name, seeds)
     if is_axes(name) or name == 'vmap':
         return mesh(name, seeds, jax.devices())
     if name == 'loop':
@@ -350,6 +397,28 @@ def layout(name: str, seeds: int) -> Layout:
         check_even('--layout pmap', seeds=seeds, devices=devices)
         return Pmap(seeds)
     raise UsageError(f'--layout {check_layout(name)}: it stands for a choice; name a layout itself')
+
+
+def _of_many(name: str, seeds: int) -> Mesh:
+    """The layout of many processes, each of whose devices must have a part.
+
+    Raises UsageError for one that leaves devices out, with one that does not.
+    """
+    devices, several = jax.device_count(), f'the {jax.process_count()} processes of this run'
+    ways = f'data={devices}, seeds={devices}, fsdp={devices}, or several of these axes'
+    if not is_axes(name):
+        what = {'vmap': 'has one device', 'loop': 'has one device', 'pmap': 'has one process'}
+        raise UsageError(
+            f'--layout {name}: it {what.get(check_layout(name), "is a choice of one")}, and '
+            f'{several} have {devices}; take {ways}'
+        )
+    found = mesh(name, seeds, jax.devices())
+    if found.axes.devices < devices:
+        raise UsageError(
+            f'--layout {name}: it takes {found.axes.devices} of the {devices} devices that '
+            f'{several} have, and each must have a part; take {ways}'
+        )
+    return found
 
 
 def _lowered(jitted: Any, args: Sequence[Any], *, once: bool = False) -> Compiled:
@@ -448,6 +517,9 @@ class Program:
         if not mine:
             return self._layout.compile_shared(self._fn, ours)
         return self._layout.compile(self._fn, mine, ours, self._donate, once=self._once)
+
+
+COMPILES = frozenset({Program._compile.__code__})  # what the loop may stand in for minutes
 
 
 def _changes(sent: Any, shapes: Shapes) -> str:

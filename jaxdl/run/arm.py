@@ -5,6 +5,7 @@ interrupted, diverges, is done. What it computes is in `engine.py`.
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -18,9 +19,11 @@ from jaxdl.checkpoint.manager import Checkpoints, load_weights
 from jaxdl.checkpoint.reading import Saved
 from jaxdl.derived import measured
 from jaxdl.engine.engine import Tick
+from jaxdl.engine.layout import COMPILES
 from jaxdl.errors import CheckpointError, DivergedError, JaxdlError, UsageError
 from jaxdl.files import RESTORE, read_arrays
 from jaxdl.metrics import Metric
+from jaxdl.processes.telling import Agreement, from_first, wait_for_all
 from jaxdl.run import method
 from jaxdl.run.comparison import refuse_changes, stand
 from jaxdl.run.config import Config, agree, groups_of, note_start, seeds_said
@@ -38,6 +41,7 @@ from jaxdl.run.stage import (
     refuse_unmeasured,
     scalars_of,
 )
+from jaxdl.run.watchdog import Watchdog, floor_of
 from jaxdl.study import Phase
 from jaxdl.task import never
 from jaxdl.transfer import with_variables, with_weights
@@ -73,8 +77,8 @@ def run_arm(
     DivergedError; PreemptedError and InterruptedRunError once everything is saved.
     """
     with ExitStack() as stack:
-        stack.enter_context(locked(folder))
-        stop = stack.enter_context(note_signals())
+        from_first(lambda: _hold(stack, folder))
+        stop = Agreement(stack.enter_context(note_signals()))
         say = _Voice(notes)
         checkpoints = stack.enter_context(Checkpoints(folder / 'checkpoints', say=say))
         recorded = bool(read_metrics(folder))
@@ -131,9 +135,14 @@ def run_arm(
         record.explain(method.about(stages))
         payload = run.go(saved, init_from=config.init_from)
         record.done(payload)
-    if stop:  # after the last step: this arm is done, and what would follow is not
-        raise stopped_by(stop[0], f'{folder} is done')
+    if asked := stop.now():  # after the last step: this arm is done, and what would follow is not
+        raise stopped_by(asked, f'{folder} is done')
     return payload
+
+
+def _hold(stack: ExitStack, folder: Path) -> None:
+    """The lock of a folder, for as long as the stack is open."""
+    stack.enter_context(locked(folder))
 
 
 def evaluate_arm(
@@ -211,7 +220,7 @@ class _Run:
         stages: Sequence[Stage],
         record: Record,
         checkpoints: Checkpoints,
-        stop: list[int],
+        stop: Agreement,
         seconds: float,
     ) -> None:
         self._stages, self._record, self._checkpoints = stages, record, checkpoints
@@ -243,12 +252,13 @@ class _Run:
             # Killed after the last step of a phase was saved, and before what comes after it?
             if not (start == phase.steps or (start and engine.all_stopped(states))):
                 states = self._train(stage, states, totals, start=start, offset=offset)
-            outcome = engine.layout.stack(engine.outcome(states))
+            outcome = engine.layout.gather(engine.outcome(states))
             offset += phase.steps
             parameters = engine.parameters()
             stage.forget()
             del engine
         self._checkpoints.wait()
+        wait_for_all()
         results = self._results()
         steps = [_steps_done(stage, results) for stage in self._stages]
         done = list(zip(steps, costs, strict=True))
@@ -299,7 +309,7 @@ class _Run:
         from jaxdl.interop.files import SUFFIXES, read_weights  # imports every network there is
 
         layout = self._stages[0].engine.layout
-        stacked = layout.stack(states)
+        stacked = layout.gather(states)
         if source.is_file() or source.suffix in SUFFIXES:
             weights = read_weights(source)
             what = f'{source} ({weights.arch}, {weights.layout})'
@@ -324,18 +334,22 @@ class _Run:
         self._halted = engine.stopped(states) if start else [False] * len(engine.seeds)
         ticks = engine.train(states, start=start, stop=phase.steps, cadences=stage.cadences)
         tick: Tick | None = None
-        with closing(ticks), self._diverging(stage):
+        watchdog = Watchdog(floor_of(os.environ), busy=COMPILES)
+        with closing(ticks), self._diverging(stage), watchdog:
             for tick in ticks:
+                watchdog.tick()
                 totals = _sum(totals, tick.finished)
                 self._record.progress(offset + tick.step, examples=examples)
                 last = saved = False
                 if tick.boundary:
-                    last, saved, totals = self._look(stage, tick, totals, offset=offset)
-                if self._stop:
-                    if not saved:
-                        totals = _sum(totals, tick.drain())
-                        self._save(stage, tick.states, totals, step=offset + tick.step)
-                    self._leave(offset + tick.step)
+                    with watchdog.paused():
+                        last, saved, totals = self._look(stage, tick, totals, offset=offset)
+                if asked := self._stop.look():
+                    with watchdog.paused():
+                        if not saved:
+                            totals = _sum(totals, tick.drain())
+                            self._save(stage, tick.states, totals, step=offset + tick.step)
+                        self._leave(asked, offset + tick.step)
                 if last:
                     break
         assert tick is not None
@@ -433,13 +447,14 @@ class _Run:
     def _save(
         self, stage: Stage, states: Any, totals: Any, *, step: int, score: float | None = None
     ) -> None:
-        tree = {'states': stage.engine.layout.stack(states), 'totals': totals}
+        tree = {'states': stage.engine.layout.gather(states), 'totals': totals}
         self._checkpoints.save(tree, step=step, phase=stage.index, score=score)
 
-    def _leave(self, step: int) -> None:
+    def _leave(self, asked: int, step: int) -> None:
         self._checkpoints.wait()
+        wait_for_all()  # none ends before the first one has written
         self._record.say(f'saved at step {step}')
-        raise stopped_by(self._stop[0], f'stopped and saved at step {step}')
+        raise stopped_by(asked, f'stopped and saved at step {step}')
 
 
 def _refuse_lost(folder: Path, ended: Sequence[Stage]) -> None:

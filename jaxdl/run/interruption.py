@@ -56,17 +56,24 @@ def preemptible() -> Iterator[None]:
         yield
 
 
-def end_when_asked() -> None:
+def _say_and_end(code: int, text: str) -> None:
+    tell(f'jaxdl: {text}\n')
+    os._exit(code)
+
+
+def end_when_asked(leave: Callable[[int, str], None] = _say_and_end) -> None:
     """As `preemptible`, for a process of its own, which just ends; of Ctrl-C too.
 
     No exception: it would come in the middle of imports, which swallow it or crash of it. Nothing
     is lost, for outside of the arms a kill at any moment costs nothing.
+
+    leave: ends the process with a code, and says why.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        interrupted = number == signal.SIGINT
-        tell(f'jaxdl: {INTERRUPTED if interrupted else STOPPED}\n')
-        os._exit(InterruptedRunError.code if interrupted else PreemptedError.code)
+        if number == signal.SIGINT:
+            leave(InterruptedRunError.code, INTERRUPTED)
+        leave(PreemptedError.code, STOPPED)
 
     _handle({number: end for number in ASKING})
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell has it behind an `&`

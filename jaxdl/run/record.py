@@ -1,7 +1,8 @@
 """The record of one arm's run: what is written to its folder and said on the terminal.
 
-The host's side of a run, and of process 0 only: every method of the others does nothing. Files are
-JSON, so NaN and infinite numbers are written as null.
+The host's side of a run. Of many processes each keeps what decisions are made of, the others than
+the first in folders of their own; only the first one shows and draws. Files are JSON, so NaN and
+infinite numbers are written as null.
 """
 
 import contextlib
@@ -64,27 +65,26 @@ class Record:
         watched: Sequence[str] = (),
     ):
         self.folder = Path(folder)
-        self._active = jax.process_index() == 0
+        self._shown = jax.process_index() == 0
         self._start = time.monotonic()
         self._noted = False
         self._bar: Progress | None = None
         self._metrics: IO[bytes] | None = None
         self._log: IO[bytes] | None = None
         self._tensorboard: TensorBoard | None = None
-        if not self._active:
-            return
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             _forget_after(self.folder, resume_at)
             self._metrics = (self.folder / METRICS).open('ab', buffering=0)
             self._log = (self.folder / 'log.txt').open('ab', buffering=0)
-            if tensorboard:
+            if tensorboard and self._shown:
                 self._tensorboard = TensorBoard(
                     self.folder / 'tensorboard', seeds=seeds, resume_at=resume_at
                 )
-        self._bar = progress_for(
-            sys.stderr, title=title, steps=steps, at=resume_at, watched=watched
-        )
+        if self._shown:
+            self._bar = progress_for(
+                sys.stderr, title=title, steps=steps, at=resume_at, watched=watched
+            )
         read_metrics(self.folder, say=self.say)
 
     def __enter__(self) -> Self:
@@ -159,7 +159,7 @@ class Record:
 
     def samples(self, step: int, samples: Mapping[str, Sample]) -> None:
         """What the first seed shows, host arrays: samples/NAME_00000100.png, .txt or .wav."""
-        if not self._active:
+        if not self._shown:
             return
         from jaxdl.samples.drawing import draw, read_texts
 
@@ -177,32 +177,28 @@ class Record:
 
     def arrays(self, values: Mapping[str, np.ndarray]) -> None:
         """The latest numbers that are not scalars, [seeds, ...] each: arrays.npz."""
-        if self._active:
-            path = self.folder / ARRAYS
-            write_arrays(path, {**read_arrays(path), **values})
+        path = self.folder / ARRAYS
+        write_arrays(path, {**read_arrays(path), **values})
 
     def describe(self, numbers: Mapping[str, About]) -> None:
         """What the numbers of this run are: numbers.json."""
-        if self._active:
-            told = {
-                name: {'better': it.better, 'labels': it.labels, 'drawn': it.drawn}
-                for name, it in numbers.items()
-            }
-            write_json(self.folder / 'numbers.json', told)
+        told = {
+            name: {'better': it.better, 'labels': it.labels, 'drawn': it.drawn}
+            for name, it in numbers.items()
+        }
+        write_json(self.folder / 'numbers.json', told)
 
     def explain(self, about: Mapping[str, Any]) -> None:
         """How the run trains and on which data, see `jaxdl.run.method`: about.json."""
-        if self._active:
-            write_json(self.folder / ABOUT, about)
+        write_json(self.folder / ABOUT, about)
 
     def done(self, payload: Mapping[str, Any]) -> None:
         """The run is finished: DONE, the last file to be written, with its final numbers.
 
         It holds the digests of the files that belong to them.
         """
-        if self._active:
-            files = {name: file_digest(self.folder / name) for name in (METRICS, ARRAYS)}
-            write_json(self.folder / 'DONE', {**payload, 'files': files})
+        files = {name: file_digest(self.folder / name) for name in (METRICS, ARRAYS)}
+        write_json(self.folder / 'DONE', {**payload, 'files': files})
 
 
 def read_done(folder: Path) -> dict[str, Any]:

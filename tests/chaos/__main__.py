@@ -4,17 +4,20 @@ One history after another: a run of one kind of task is started with the real co
 damaged, and started again, until what was drawn for it is used up and the run is done. Then it must
 be that of an undisturbed run, bit for bit. Where a start refuses damaged files in one line, the
 files are put back, as that line says, and the history goes on. Ctrl-C ends the soak with its table.
+With `--processes 2` each run is two processes, and each disturbance is of one of them, drawn.
 """
 
 import argparse
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
@@ -22,6 +25,7 @@ from chaos import five
 from chaos.injections import DAMAGES, DISTURBANCES, OF_CHECKPOINTS, Process, is_early
 from chaos.judge import difference, fault_of_end, seconds_of_training
 from chaos.tally import Done, Tally
+from jaxdl.errors import LostPeerError
 
 STUDY = Path(five.__file__)
 TESTS = STUDY.parent.parent
@@ -32,24 +36,14 @@ class WrongError(Exception):
     """A history that did not go as promised."""
 
 
-class Start:
+class Member:
     """A process of `jaxdl run`, its output read all the time."""
 
-    def __init__(self, folder: Path, kind: str, cache: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get('PYTHONPATH', '')])
-        # Programs that are compiled fast, and once for all starts: this is about runs, not XLA.
-        quick = '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
-        cached = {
-            'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {quick}',
-            'JAX_COMPILATION_CACHE_DIR': str(cache),
-            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-            'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-        }
+    def __init__(self, folder: Path, kind: str, environment: Mapping[str, str]) -> None:
         self.process: Process = subprocess.Popen(
             [Path(sys.executable).with_name('jaxdl'), 'run', STUDY, '--arm', kind],
             cwd=folder,
-            env={**os.environ, **cached, 'PYTHONPATH': paths},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for the soak
@@ -83,23 +77,75 @@ class Start:
         self._reader.join()
 
 
+class Start:
+    """One start of a run: a process, or several that find each other, by rank."""
+
+    def __init__(self, folder: Path, kind: str, cache: Path, processes: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get('PYTHONPATH', '')])
+        # Programs that are compiled fast, and once for all starts: this is about runs, not XLA.
+        quick = '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
+        known = {
+            **os.environ,
+            'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {quick}',
+            'JAX_COMPILATION_CACHE_DIR': str(cache),
+            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+            'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+            'PYTHONPATH': paths,
+        }
+        if processes > 1:
+            known |= {
+                'JAXDL_COORDINATOR': f'127.0.0.1:{free_port()}',
+                'JAXDL_PROCESSES': str(processes),
+                'JAXDL_HEARTBEAT': '15',
+                'JAXDL_PATIENCE': '30',  # for one that was killed before it came
+            }
+        self.members = [
+            Member(folder, kind, {**known, 'JAXDL_PROCESS': str(rank)} if processes > 1 else known)
+            for rank in range(processes)
+        ]
+
+    def lives(self) -> bool:
+        """Whether every process does."""
+        return all(member.process.poll() is None for member in self.members)
+
+    def end(self, seconds: float) -> list[tuple[int, str]]:
+        """The exit code and output of each. Raises WrongError where one does not end."""
+        return [member.end(seconds) for member in self.members]
+
+    def output(self) -> str:
+        return '\n'.join(member.output() for member in self.members)
+
+    def kill(self) -> None:
+        for member in self.members:
+            member.kill()
+
+
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.socket() as found:
+        found.bind(('127.0.0.1', 0))
+        return int(found.getsockname()[1])
+
+
 class Undisturbed:
     """The run of a kind that nothing happens to, with what it took: seconds to the first line of
     metrics.jsonl, between two lines, and in all.
     """
 
-    def __init__(self, folder: Path, kind: str, cache: Path) -> None:
+    def __init__(self, folder: Path, kind: str, cache: Path, processes: int) -> None:
         self.kind, self.cache, self.run = kind, cache, folder / 'runs' / STUDY.stem
-        start, began, first = Start(folder, kind, cache), time.monotonic(), 0.0
+        self.processes = processes
+        start, began, first = Start(folder, kind, cache, processes), time.monotonic(), 0.0
         try:
-            while start.process.poll() is None:
+            while start.lives():
                 time.sleep(0.02)
                 first = first or (time.monotonic() - began) * bool(lines(self.run / kind))
-            code, output = start.end(1)
+            codes = [code for code, _ in start.end(60)]
         finally:
             start.kill()
-        if code:
-            raise WrongError(f'undisturbed, {kind} ends with {code}\n{output}')
+        if any(codes):
+            raise WrongError(f'undisturbed, {kind} ends with {codes}\n{start.output()}')
         self.first = first / 2  # the others find their programs compiled
         self.lines = lines(self.run / kind)
         self.training = seconds_of_training(self.run / kind)
@@ -140,26 +186,37 @@ class History:
         self._starts += 1
         if self._starts > STARTS:
             raise WrongError(f'not done after {STARTS} starts')
-        start = Start(self.folder, self.like.kind, self.like.cache)
+        start = Start(self.folder, self.like.kind, self.like.cache, self.like.processes)
         codes: tuple[int, ...] = ()
         early = False
         try:
             while self._left and time.monotonic() < self.until and self._wait(start):
                 name = self.rng.choice(list(DISTURBANCES))
-                early = early or (name.startswith('SIG') and is_early(start.process))
-                self._note(name, f'{lines(self.arm)} of {self.like.lines} lines')
-                DISTURBANCES[name].do(start.process, self.rng)
+                # Of one alone nothing is drawn, so that a seed's histories stay what they were.
+                many = len(start.members) > 1
+                rank = self.rng.randrange(len(start.members)) if many else 0
+                process = start.members[rank].process
+                early = early or (name.startswith('SIG') and is_early(process))
+                whom = f'rank {rank}, ' * many
+                self._note(name, f'{whom}{lines(self.arm)} of {self.like.lines} lines')
+                DISTURBANCES[name].do(process, self.rng)
                 codes += DISTURBANCES[name].codes
+                if many:
+                    codes += (LostPeerError.code,)  # of the others
                 if any(code not in (0, 1) for code in DISTURBANCES[name].codes):
                     break
-            code, output = start.end(120 + 10 * self.like.total)
+            found = start.end(120 + 10 * self.like.total)
         finally:
             start.kill()
             (self.folder / f'start{self._starts}.txt').write_text(start.output())
-        self.said += output
+        self.said += start.output()
         damaged = bool(self._damaged)
-        if fault := fault_of_end(code, output, allowed=codes, early=early, damaged=damaged):
-            raise WrongError(f'{fault}\n{output[-3000:]}')
+        for code, own in found:
+            output = own or found[0][1]  # an error of all is said by the first
+            if fault := fault_of_end(code, output, allowed=codes, early=early, damaged=damaged):
+                raise WrongError(f'{fault}\n{start.output()[-3000:]}')
+        code, own = next((it for it in found if it[0]), found[0])
+        output = own or found[0][1]
         if damaged and code in (1, 2, 77) and not codes:
             print(f'    refused: {output.splitlines()[-1]}')
             self.done[self.done.index((self._damaged, False))] = (self._damaged, True)
@@ -177,12 +234,12 @@ class History:
             goal = lines(self.arm) + self.rng.randint(1, max(1, self.like.lines // 2))
             seconds = self.rng.uniform(0, self.like.between)
         deadline = time.monotonic() + 120 + 10 * self.like.total
-        while goal > lines(self.arm) and start.process.poll() is None:
+        while goal > lines(self.arm) and start.lives():
             time.sleep(0.005)
             if time.monotonic() > deadline:
                 raise WrongError(f'hangs: nothing happens\n{start.output()[-3000:]}')
         time.sleep(seconds)
-        return start.process.poll() is None
+        return start.lives()
 
     def _damage(self) -> None:
         copy = self.folder / 'copy'
@@ -202,7 +259,7 @@ class History:
         self._left -= 1
 
 
-def soak(folder: Path, *, minutes: float, seed: int, kinds: list[str]) -> bool:
+def soak(folder: Path, *, minutes: float, seed: int, kinds: list[str], processes: int = 1) -> bool:
     """Histories for so many minutes, one of each kind at least; prints them and the table.
 
     Returns whether nothing was wrong. Folders of what went wrong are left.
@@ -216,7 +273,8 @@ def soak(folder: Path, *, minutes: float, seed: int, kinds: list[str]) -> bool:
             number = tally.histories
             kind = kinds[number % len(kinds)]
             if kind not in like:
-                like[kind] = Undisturbed(folder / f'undisturbed-{kind}', kind, folder / 'cache')
+                place = folder / f'undisturbed-{kind}'
+                like[kind] = Undisturbed(place, kind, folder / 'cache', processes)
                 print(f'{kind}, undisturbed: {like[kind].total:.0f} s')
             minute = (time.monotonic() - began) / 60
             print(f'history {number}, {kind}, at {minute:.1f} min', flush=True)
@@ -243,6 +301,7 @@ def main() -> int:
     words = argparse.ArgumentParser(prog='chaos', description=__doc__)
     words.add_argument('--minutes', type=float, default=10)
     words.add_argument('--seed', type=int, default=0)
+    words.add_argument('--processes', type=int, default=1, help='of each run')
     words.add_argument('--kinds', nargs='+', choices=list(five.KINDS), default=list(five.KINDS))
     given = words.parse_args()
     # What a shell or nohup had it ignore, the runs would ignore too. A handler is not inherited.
@@ -250,7 +309,13 @@ def main() -> int:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda number, frame: None)
     folder = Path(tempfile.mkdtemp(prefix='jaxdl-chaos-'))
-    fine = soak(folder, minutes=given.minutes, seed=given.seed, kinds=given.kinds)
+    fine = soak(
+        folder,
+        minutes=given.minutes,
+        seed=given.seed,
+        kinds=given.kinds,
+        processes=given.processes,
+    )
     if fine:
         shutil.rmtree(folder)
     return 0 if fine else 1

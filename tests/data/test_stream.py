@@ -12,6 +12,7 @@ from asked import Asked
 from jaxdl.data import stream
 from jaxdl.data.stream import in_order, nothing, over, shuffled, synthetic
 from jaxdl.data.table import Table, from_arrays
+from jaxdl.data.together import together
 from jaxdl.errors import UsageError
 
 KEY = jax.random.key(0)
@@ -255,3 +256,24 @@ def test_batches_drawn_from_arrays_alone():
     np.testing.assert_array_equal(batches(source)[0]['y'], first['y'])
     with pytest.raises(UsageError, match="'y', row 1 holds nan"):
         over(nothing(), {'y': np.array([1, np.nan])}, draw)
+
+
+def test_rows_of_a_batch_can_be_read_alone():
+    """What one of many processes reads; together they are what one alone reads."""
+    source = shuffled(table(), batch=4, resident=False)
+    whole = list(itertools.islice(source.open(0, 3), 4))
+    parts = [
+        list(itertools.islice(source.open_rows(0, 3, part), 4))
+        for part in (slice(0, 1), slice(1, 4))
+    ]
+    for one, *both in zip(whole, *parts, strict=True):
+        for name in one:
+            joined = np.concatenate([each[name] for each in both])
+            np.testing.assert_array_equal(joined, one[name])
+
+
+def test_only_what_is_sent_row_by_row_can_be_read_in_parts():
+    assert shuffled(table(), batch=4).open_rows is None
+    assert synthetic(lambda key: {'x': jnp.zeros(4)}).open_rows is None
+    streamed, other = shuffled(table(), batch=4, resident=False), shuffled(table(), batch=4)
+    assert together(streamed, {'other': other}).open_rows is None

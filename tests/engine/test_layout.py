@@ -139,3 +139,33 @@ def test_axes_that_cannot_be(text, says):
 
 def test_the_closest_divisor():
     assert [closest(n, 12) for n in (1, 5, 7, 9, 100)] == [1, 6, 6, 12, 12]
+
+
+@pytest.mark.parametrize(
+    ('name', 'says'),
+    [
+        ('loop', '--layout loop: it has one device, and the 2 processes of this run have 4; take'),
+        ('vmap', '--layout vmap: it has one device'),
+        ('pmap', '--layout pmap: it has one process'),
+        ('data=2', 'it takes 2 of the 4 devices that the 2 processes .* have, and each must'),
+        ('lop', "unknown layout 'lop'; did you mean 'loop'"),
+    ],
+)
+def test_many_processes_refuse_a_layout_that_leaves_one_out(monkeypatch, name, says):
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    with pytest.raises(UsageError, match=says):
+        layout(name, 2)
+
+
+def test_many_processes_take_all_their_devices():
+    rest = {'flops': 1e6, 'convolution': False, 'platform': 'cpu', 'devices': 4, 'rows': 8}
+    assert choose(**rest, seeds=2).name == 'seeds'
+    assert choose(**rest, seeds=2, all_of_them=True).name == 'seeds,data'
+    assert choose(**rest, seeds=4, all_of_them=True).name == 'seeds'
+
+
+def test_rows_and_seeds_that_lie_here_are_all_of_one_process():
+    found = layout('seeds=2,data=2', 2)
+    assert found.rows_here(8) == slice(0, 8)
+    assert found.rows_here(7) == slice(0, 7)  # which do not divide
+    assert found.seeds_here(2) == range(2)

@@ -257,7 +257,10 @@ def test_how_long_programs_compile_is_for_the_log_and_one_line_says_so(tmp_path,
     assert said == ['compiling init: 1.0 s', 'compiling step: 2.1 s']
 
 
-def test_only_process_0_writes_or_speaks(tmp_path, monkeypatch, capsys):
+def test_another_process_than_the_first_keeps_what_decides_and_shows_nothing(
+    tmp_path, monkeypatch, capsys
+):
+    """It works in a folder of its own: what it reads there must be what the first one reads."""
     monkeypatch.setattr(jaxdl.run.record.jax, 'process_index', lambda: 1)
     folder = tmp_path / 'arm'
     with opened(folder, tensorboard=True) as record:
@@ -267,7 +270,10 @@ def test_only_process_0_writes_or_speaks(tmp_path, monkeypatch, capsys):
         record.samples(10, {'x': Images(np.zeros((1, 2, 2, 1)))})
         record.arrays({'a': np.zeros(2)})
         record.done({})
-    assert not folder.exists()
+    assert {path.name for path in folder.iterdir()} == {
+        *('metrics.jsonl', 'arrays.npz', 'DONE', 'log.txt')
+    }
+    assert [line['metrics'] for line in read_metrics(folder)] == [{'m': [1.0, 2.0]}]
     assert capsys.readouterr() == ('', '')
 
 

@@ -1,0 +1,90 @@
+"""How a process that is one of many ends: who says what, and nobody waits for the lost.
+
+A process says its end in a note that the others can read. The first one, with whom the notes and
+jax's coordination vanish, waits a little for those of the others; an error that it has said itself
+the others do not say again. Then a process ends at once, whatever its threads do: jax would wait
+for a lost peer for a whole heartbeat.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+import jax
+
+from jaxdl.errors import LostPeerError, PreemptedError
+from jaxdl.processes.joining import client, count, rank
+
+NOTES = 'jaxdl/left'
+GRACE = 10.0  # seconds that the first process waits for the notes of the others
+A_MOMENT = 1.0  # seconds in which the first one says what another could say too
+LOST = ('gloo', 'nccl', 'connection', 'coordination', 'heartbeat', 'peer', 'barrier', 'unavailable')
+
+
+def lost_peer(error: BaseException) -> str | None:
+    """Why an error means that another process is gone, in jax's words; None where it does not."""
+    words = ' '.join(str(error).split())
+    if count() == 1 or not isinstance(error, jax.errors.JaxRuntimeError):
+        return None
+    return words[:200] if any(word in words.lower() for word in LOST) else None
+
+
+def leave(code: int, text: str = '') -> NoReturn:
+    """End this process with a code, and say why on standard error: 'jaxdl: rank 3: ...'.
+
+    Of a lost peer that had left because it was asked to, the code is 75 as that one's.
+    """
+    if code == LostPeerError.code and any(it == PreemptedError.code for it in _codes()):
+        code = PreemptedError.code
+    _note(f'{code} {text}')
+    if rank() == 0:
+        _say(text)
+        # The lost leave no note, and whoever is left learns of it without this one.
+        seconds = A_MOMENT if code == LostPeerError.code else GRACE
+        _until(lambda: len(_notes()) >= count(), seconds)
+    elif text and not _until(lambda: _notes().get(0, '').partition(' ')[2] == text, A_MOMENT):
+        _say(text)
+    end(code)
+
+
+def end(code: int) -> NoReturn:
+    """End at once, with what was written."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        print(f'jaxdl: rank {rank()}: {line}', file=sys.stderr, flush=True)
+
+
+def _note(text: str) -> None:
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        client().key_value_set(f'{NOTES}/{rank()}', text, allow_overwrite=True)
+
+
+def _notes() -> dict[int, str]:
+    """What processes noted at their end; nothing where the coordinator is gone."""
+    try:
+        found = client().key_value_dir_get(NOTES)
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return {int(key.rpartition('/')[2]): text for key, text in found}
+
+
+def _codes() -> list[int]:
+    return [int(text.partition(' ')[0]) for text in _notes().values()]
+
+
+def _until(holds: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.02)
+    return False
