@@ -8,10 +8,12 @@ array (`pip install 'jaxdl[slurm]'`), job.sbatch is the job of several nodes.
 """
 
 import argparse
+import contextlib
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,30 +83,49 @@ def describe(words: Sequence[str]) -> dict[str, Any]:
 
 
 def submit_array(tasks: Sequence[Task], folder: Path, options: argparse.Namespace) -> list[str]:
-    """Hand in the array, and the job that answers when all of it has ended; returns their ids."""
+    """Hand in the array, and the job that answers when all of it has ended; returns their ids.
+
+    Raises UsageError where this is no machine of a cluster, JaxdlError where SLURM refuses them.
+    """
     try:
         import submitit
     except ImportError:
         raise UsageError("submitit is not installed: pip install 'jaxdl[slurm]'") from None
+    if shutil.which('srun') is None:
+        raise UsageError('srun not found: this is no machine of a SLURM cluster')
     logs = folder / 'slurm'
     executor = submitit.SlurmExecutor(logs, max_num_timeout=sys.maxsize, python=sys.executable)
     executor.update_parameters(**array_parameters(options))
-    with executor.batch():
+    with _refusals_in_a_line(), executor.batch():
         jobs: list[submitit.Job[int]] = [executor.submit(run_task, task) for task in tasks]
     last = submitit.SlurmExecutor(logs, python=sys.executable)
     array = jobs[0].job_id.partition('_')[0]
-    few = {'job_name': f'{options.name}-answer', 'time': 60, 'dependency': f'afterany:{array}'}
+    few = {'job_name': f'{_title(options)}-answer', 'time': 60, 'dependency': f'afterany:{array}'}
     kept = ('partition', 'account', 'qos')
     few |= {name: getattr(options, name) for name in kept if getattr(options, name)}
     last.update_parameters(**few)
-    final: submitit.Job[int] = last.submit(answer, folder / PARTS, folder)
+    with _refusals_in_a_line():
+        final: submitit.Job[int] = last.submit(answer, folder / PARTS, folder)
     return [*(job.job_id for job in jobs), final.job_id]
+
+
+@contextlib.contextmanager
+def _refusals_in_a_line() -> Iterator[None]:
+    """What SLURM says when it refuses a job, without what led to it. Raises JaxdlError."""
+    from submitit.core.utils import FailedJobError
+
+    try:
+        yield
+    except FailedJobError as error:
+        said = [line for line in str(error).splitlines() if line.strip()]
+        why = said[-1].strip() if said else 'it does not say why'
+        raise JaxdlError(f'SLURM refuses the job: {why}') from error
 
 
 def array_parameters(options: argparse.Namespace) -> dict[str, Any]:
     """What submitit writes into the job file of the array."""
     found = {
-        'job_name': options.name,
+        'job_name': _title(options),
         'time': options.time,
         'partition': options.partition,
         'account': options.account,
@@ -122,7 +143,7 @@ def array_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 def node_command(options: argparse.Namespace, more: Sequence[str]) -> list[str]:
     """The sbatch command of one run over several nodes."""
-    words = ['sbatch', '--parsable', f'--job-name={options.name}', f'--nodes={options.nodes}']
+    words = ['sbatch', '--parsable', f'--job-name={_title(options)}', f'--nodes={options.nodes}']
     said = {
         'time': options.time,
         'partition': options.partition,
@@ -146,8 +167,13 @@ def _run_words(options: argparse.Namespace) -> list[str]:
     return [*words, '--workdir', str(_folder(options))]
 
 
+def _title(options: argparse.Namespace) -> str:
+    """The name of jobs, and so of their logs: that of the study."""
+    return Path(options.name).stem
+
+
 def _folder(options: argparse.Namespace) -> Path:
-    return options.workdir or Path('runs') / Path(options.name).stem
+    return options.workdir or Path('runs') / _title(options)
 
 
 def _parser() -> Parser:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxdl.errors import UsageError
+from jaxdl.errors import JaxdlError, UsageError
 from launch.slurm import cluster_of_one, submit
 from launch.slurm.gather import gather, part_of
 from launch.slurm.requeue import requeue
@@ -185,3 +185,23 @@ def test_a_machine_that_cannot_be_a_cluster_says_what_it_lacks(monkeypatch):
     )
     with pytest.raises(UsageError, match='munged, slurmctld, slurmd not found; on Debian: apt-get'):
         cluster_of_one.main(['--', 'sinfo'])
+
+
+def test_an_array_needs_a_cluster_and_what_slurm_refuses_is_one_line(tmp_path, monkeypatch):
+    options = submit._parser().parse_args(['far/digits.py'])
+    tasks = plan_tasks(described(), name='digits', folder=tmp_path)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(UsageError, match='srun not found'):
+        submit.submit_array(tasks, tmp_path, options)
+    for name, said in {
+        'srun': '',
+        'sbatch': 'sbatch: error: invalid partition specified: x',
+    }.items():
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 1\n')
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(JaxdlError) as refused:
+        submit.submit_array(tasks, tmp_path, options)
+    assert str(refused.value) == (
+        'SLURM refuses the job: sbatch: error: invalid partition specified: x'
+    )
+    assert refused.value.code == 1 and array_parameters(options)['job_name'] == 'digits'
