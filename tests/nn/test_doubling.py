@@ -67,7 +67,7 @@ def test_a_penalty_of_gradients_has_the_same_gradient(channels):
         ((3, 4, 8, 4), ((1, 1), (2, 2)), True),
         ((5, 4, 8, 4), ((2, 2), (2, 2)), False),
         ((4, 4, 8, 4), ((3, 2), (2, 2)), False),
-        ((4, 4, 8, 4), ((-1, 2), (2, 2)), False),
+        ((4, 4, 8, 4), ((2, 2), (-1, 2)), False),
         ((4, 4, 8, 4), ((0, 0), (0, 0)), False),  # nothing is left of one pixel
     ],
 )
