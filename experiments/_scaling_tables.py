@@ -162,7 +162,7 @@ def rich_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -
 def markdown(found: Found, chip: Chip) -> str:
     """The tables of README.md, with the rows by formula of a few numbers of chips."""
     few = [row for row in found.predicted if row.how == COMPILED or row.chips in RECORDED]
-    lines = ['![Predicted efficiency](results/scaling.png)', '']
+    lines = ['![Predicted time of links](results/scaling.png)', '']
     for title, head, rows in tables(found._replace(predicted=tuple(few)), chip):
         words = 1 if head[0] == HEAD[0] else 2
         lines += [title, '', *markdown_table(head, rows, words=words), '']

@@ -77,8 +77,7 @@ def test_tables_of_their_own(monkeypatch, tmp_path, capsys):
     # What takes long is made one by one, and recorded together.
     (tmp_path / 'README.md').write_text(f'before\n{BEGIN}\n{END}\nafter\n')
     monkeypatch.setattr(scaling, 'FOLDER', tmp_path)
-    main(['--only', 'gpt2', '--compiled', '8', '--workdir', str(tmp_path)])
-    main(['--only', 'gpt2', '--record', '--workdir', str(tmp_path)])
+    main(['--only', 'gpt2', '--compiled', '8', '--record', '--workdir', str(tmp_path)])
     text = (tmp_path / 'README.md').read_text()
     assert text.startswith('before\n') and text.endswith('after\n')
     predicted, told = text.split('MEASURED on simulated CPU devices')
