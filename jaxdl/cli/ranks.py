@@ -61,7 +61,8 @@ def joined(words: Sequence[str]) -> Iterator[Place | None]:
     Raises UsageError for addresses that cannot be.
     """
     address = read_address(os.environ, detect=DISTRIBUTED in words)
-    if address is None or {'-h', '--help', '--print-config'} & {*words}:
+    unneeded = {'-h', '--help', '--print-config'} & {*words}
+    if address is None or address.processes == 1 or unneeded:
         yield None
         return
     from jaxdl.processes import joining, leaving

@@ -577,7 +577,10 @@ class Engine:
             self._placed[name] = program, self._share(source.resident)
         program, resident = self._placed[name]
         if not source.private:
-            for index, sent in enumerate(source.open(0, 0)):
+            first = self._sample(source)[1] if jax.process_count() > 1 else ()
+            for index, sent in enumerate(self._open(source, 0, first)):
+                if jax.process_count() > 1:
+                    sent = self._send(source, sent, first, axis=0)
                 ours = (self._shared, sent, resident, np.int32(index))
                 yield program((), ours, sent=sent)[0]
             return
@@ -672,7 +675,7 @@ class Engine:
     ) -> Iterator[list[tuple[Any, Any, Any]]]:
         """For each chunk the calls it takes, as (steps, mine, sent); made ahead on a thread."""
         stride = self.chunk if self.choice.scan else 1
-        private = self._source.private
+        source, private = self._source, self._source.private
 
         def make() -> Iterator[list[tuple[Any, Any, Any]]]:
             streams = self._streams(start)
@@ -686,7 +689,7 @@ class Engine:
                     some = next(each for each in read if each is not None)
                     sent = [some if each is None else each for each in read]  # of others' seeds
                     mine = self._mine(sent) if private else self._keys
-                    shared = () if private else self._send(sent[0])
+                    shared = () if private else self._send(source, sent[0], self._sent, axis=1)
                     stretch.append((steps, mine, shared))
                 yield stretch
 
@@ -698,27 +701,34 @@ class Engine:
         Of many processes each reads what lies on its devices: its seeds, or, where all share a
         stream whose batches are sent row by row, its rows of each batch. The batches are the same.
         """
-        source, layout = self._source, self.layout
-        roots = self.seeds if source.private else [0]
-        if jax.process_count() == 1 or not isinstance(layout, Mesh):
-            return [source.open(root, start) for root in roots]
-        if source.private:
-            here = layout.seeds_here(len(roots))
-            return [source.open(root, start) if i in here else None for i, root in enumerate(roots)]
-        if source.open_rows is None:
-            return [source.open(0, start)]
-        return [source.open_rows(0, start, layout.rows_here(self._sent_rows))]
+        source, over, count = self._source, self._over_many(), len(self.seeds)
+        if not source.private:
+            return [self._open(source, start, self._sent)]
+        here = range(count) if over is None else over.seeds_here(count)
+        return [source.open(s, start) if i in here else None for i, s in enumerate(self.seeds)]
 
-    def _send(self, sent: Any) -> Any:
-        """Place what one stream sends for several steps."""
-        if isinstance(self.layout, Mesh) and self._source.open_rows is not None:
-            return self.layout.send(sent, self._sent_rows)
-        return self.layout.share(sent)
+    def _open(self, source: Source, start: int, first: Any) -> Iterator[Any]:
+        """A stream that all seeds share, from a step on. first: what is sent for one."""
+        if source.open_rows is None or (over := self._over_many()) is None:
+            return source.open(0, start)
+        return source.open_rows(0, start, over.rows_here(_rows_of(first)))
 
-    @property
-    def _sent_rows(self) -> int:
-        """Rows that are sent for a step, of a source that sends a batch row by row."""
-        return int(np.shape(jax.tree.leaves(self._sent)[0])[0])
+    def _send(self, source: Source, sent: Any, first: Any, *, axis: int) -> Any:
+        """Place what such a stream sends. axis: of its rows."""
+        if source.open_rows is None or (over := self._over_many()) is None:
+            return self.layout.share(sent)
+        return over.send(sent, _rows_of(first), axis=axis)
+
+    def _over_many(self) -> Mesh | None:
+        """The layout, where it is one over many processes."""
+        if jax.process_count() > 1 and isinstance(self.layout, Mesh):
+            return self.layout
+        return None
+
+
+def _rows_of(sent: Any) -> int:
+    """Rows that are sent for a step, by a source that sends a batch row by row."""
+    return int(np.shape(jax.tree.leaves(sent)[0])[0])
 
 
 def split_seeds(totals: dict[str, Metric], count: int) -> list[dict[str, Metric]]:

@@ -132,7 +132,6 @@ class Mesh:
         self._ours = NamedSharding(self._mesh, PartitionSpec())
         self._rows = NamedSharding(self._mesh, PartitionSpec(RULES['rows']))
         self._seeds = NamedSharding(self._mesh, PartitionSpec('seeds'))
-        self._sent = NamedSharding(self._mesh, PartitionSpec(None, RULES['rows']))
 
     def compile(
         self,
@@ -200,19 +199,21 @@ class Mesh:
         """From where to where the devices of this process have the rows of a batch of so many."""
         if rows % self.parts:
             return slice(0, rows)
-        return arrays.needed((1, rows), self._sent, axis=1)
+        return arrays.needed((rows,), self._rows, axis=0)
 
-    def send(self, tree: Any, rows: int) -> Any:
-        """Place columns [steps, rows, ...], of batches of so many rows, of which each of many
-        processes holds those of `rows_here`.
+    def send(self, tree: Any, rows: int, *, axis: int) -> Any:
+        """Place columns of batches of so many rows, which lie along an axis.
+
+        Each of many processes holds those of `rows_here`.
         """
-        if jax.process_count() == 1 or rows % self.parts:
+        if rows % self.parts:
             return self.share(tree)
         first = self.rows_here(rows).start
+        laid = NamedSharding(self._mesh, PartitionSpec(*[None] * axis, RULES['rows']))
 
         def lay(column: Any) -> Any:
-            whole = (column.shape[0], rows, *column.shape[2:])
-            return arrays.lay_part(column, whole, self._sent, axis=1, first=first)
+            whole = (*column.shape[:axis], rows, *column.shape[axis + 1 :])
+            return arrays.lay_part(column, whole, laid, axis=axis, first=first)
 
         return jax.tree.map(lay, tree)
 

@@ -3,6 +3,7 @@
 With one process everything here is what it would be without.
 """
 
+import functools
 import itertools
 import pickle
 from collections.abc import Callable
@@ -97,15 +98,15 @@ class Agreement:
         return int(np.asarray(self._dispatch().addressable_data(0)))
 
     def _dispatch(self) -> jax.Array:
-        mine = np.full(1, max(self._received, default=0), np.int32)
-        mesh = jax.make_mesh(
-            (jax.device_count(),), ('all',), (jax.sharding.AxisType.Auto,), devices=jax.devices()
-        )
-        every = NamedSharding(mesh, PartitionSpec('all'))
+        mine, (every, greatest) = np.full(1, max(self._received, default=0), np.int32), _program()
         asked = jax.make_array_from_callback((jax.device_count(),), every, lambda index: mine)
-        return _greatest(mesh)(asked)
+        return greatest(asked)
 
 
-def _greatest(mesh: Any) -> Any:
-    """The program of the greatest number; jax keeps it by the function, so that is one."""
-    return jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+@functools.cache
+def _program() -> tuple[NamedSharding, Any]:
+    """A number on each device, how they lie, and the program of the greatest, known to each."""
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((jax.device_count(),), ('all',), auto, devices=jax.devices())
+    known = NamedSharding(mesh, PartitionSpec())
+    return NamedSharding(mesh, PartitionSpec('all')), jax.jit(jnp.max, out_shardings=known)

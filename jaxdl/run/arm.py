@@ -334,7 +334,8 @@ class _Run:
         self._halted = engine.stopped(states) if start else [False] * len(engine.seeds)
         ticks = engine.train(states, start=start, stop=phase.steps, cadences=stage.cadences)
         tick: Tick | None = None
-        watchdog = Watchdog(floor_of(os.environ), busy=COMPILES)
+        who = f'rank {jax.process_index()}: ' if jax.process_count() > 1 else ''
+        watchdog = Watchdog(floor_of(os.environ), busy=COMPILES, who=who)
         with closing(ticks), self._diverging(stage), watchdog:
             for tick in ticks:
                 watchdog.tick()

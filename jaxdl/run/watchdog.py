@@ -58,7 +58,7 @@ class Watchdog:
     whole process stands still, stopped or suspended.
 
     floor: the least seconds that a tick may take; 0 watches nothing. bite: is told why, and does
-    not return.
+    not return. who: begins that line.
     """
 
     def __init__(
@@ -68,7 +68,9 @@ class Watchdog:
         busy: frozenset[CodeType] = frozenset(),
         bite: Callable[[str], None] = dump_and_end,
         poll: float = POLL,
+        who: str = '',
     ) -> None:
+        self._who = who
         self._floor, self._busy, self._bite, self._poll = floor, busy, bite, poll
         self._watched = threading.get_ident()
         self._took: deque[float] = deque(maxlen=TICKS)
@@ -128,8 +130,8 @@ class Watchdog:
                     continue
                 median = statistics.median(self._took)
                 self._bite(
-                    f'no step has ended for {self._stood:.0f} s, and the median of ticks is '
-                    f'{median:.2g} s; the same command goes on from the newest checkpoint'
+                    f'{self._who}no step has ended for {self._stood:.0f} s, and the median of '
+                    f'ticks is {median:.2g} s; the same command goes on from the newest checkpoint'
                 )
                 return
 

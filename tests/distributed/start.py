@@ -22,7 +22,8 @@ def surroundings(*, devices=1, cache=None, **more):
         f'--xla_force_host_platform_device_count={devices} '
         '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
     )
-    known = {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu', 'NPROC': '8', 'PYTHONPATH': str(ROOT)}
+    paths = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
+    known = {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu', 'NPROC': '8', 'PYTHONPATH': paths}
     if cache is not None:
         known |= {
             'JAX_COMPILATION_CACHE_DIR': str(cache),
@@ -55,7 +56,7 @@ def start_all(folder, *words, processes, devices=1, cache=None, **more):
     ]
 
 
-def ended(processes, seconds=60):
+def ended(processes, seconds=120):
     """The code and output of each, which end within some time."""
     try:
         found = [process.communicate(timeout=seconds) for process in processes]
@@ -63,4 +64,5 @@ def ended(processes, seconds=60):
         for process in processes:
             if process.poll() is None:
                 process.kill()
+                process.communicate()
     return [(p.returncode, out, err) for p, (out, err) in zip(processes, found, strict=True)]

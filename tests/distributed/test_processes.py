@@ -67,9 +67,14 @@ def assert_done(found):
     assert [code for code, _, _ in found] == [0] * len(found), found
 
 
-def alone(folder, *words, devices, cache):
+def rows_read(path):
+    """How many rows a process read at a time."""
+    return [int(line) for line in path.read_text().splitlines()]
+
+
+def alone(folder, *words, devices, cache, **more):
     """A run of one process."""
-    environment = surroundings(devices=devices, cache=cache)
+    environment = surroundings(devices=devices, cache=cache, **more)
     found = ended([start(folder, *words, environment=environment)])
     assert_done(found)
 
@@ -90,11 +95,18 @@ def until_recorded(folder, processes, kind='plain', seconds=60):
 )
 def test_two_processes_are_one_with_two_devices(tmp_path, cache, layout, kinds):
     words = ['--arm', *kinds, '--layout', layout]
-    found = ended(start_all(tmp_path / 'two', *words, processes=2, cache=cache))
+    reads = {'READS': str(tmp_path)}
+    found = ended(start_all(tmp_path / 'two', *words, processes=2, cache=cache, **reads))
     assert_done(found)
-    alone(tmp_path / 'one', *words, devices=2, cache=cache)
+    alone(tmp_path / 'one', *words, devices=2, cache=cache, **reads)
     for kind in kinds:
         assert_same(tmp_path / 'one', tmp_path / 'two', kind)
+    if 'streamed' in kinds:  # batches of 8, and of 10 in 3 evaluations of 4
+        assert {4, 5}.isdisjoint(rows_read(tmp_path / 'alone'))
+        for rank in '01':
+            half = rows_read(tmp_path / rank)
+            assert half.count(4) >= 12 and half.count(5) == 12
+            assert half.count(8) + half.count(10) < 12  # looks at whole ones before the first step
     (_, shown, _), (_, silent, error) = found
     assert 'report: runs/toys/report.html' in shown
     assert not silent and not error  # only the first one prints

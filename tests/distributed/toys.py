@@ -2,15 +2,17 @@
 one that compiles at once, and one that breaks."""
 
 import os
+from pathlib import Path
 from typing import Literal
 
 import flax.linen as nn
 import jax
 import numpy as np
 import optax
+from asked import Asked
 
 from jaxdl.data.stream import in_order, shuffled
-from jaxdl.data.table import from_arrays
+from jaxdl.data.table import Table, from_arrays
 from jaxdl.game import ema
 from jaxdl.models.mlp import MLP
 from jaxdl.objectives.classification import classifier
@@ -22,6 +24,16 @@ Y = (X[:, 0] + X[:, 1] > 0).astype(np.int32)
 
 
 SENT = ('streamed', 'private')  # kinds whose rows are read for each step
+
+
+class Logged(Asked):
+    """A table's rows, read when asked; how many at a time stands in a file of the process's own."""
+
+    def read(self, indices, names):
+        if folder := os.environ.get('READS'):
+            with (Path(folder) / os.environ.get('JAXDL_PROCESS', 'alone')).open('a') as file:
+                file.write(f'{len(indices)}\n')
+        return super().read(indices, names)
 
 
 class Small(nn.Module):
@@ -41,6 +53,8 @@ def trial(
 ) -> tuple[Phase, ...]:
     """A network with BatchNorm, dropout and a shadow, on rows that lie there or are sent."""
     rest, test = from_arrays({'x': X, 'y': Y}, name='toy').split(seed=0, test=1 / 3)
+    if kind == 'streamed':
+        rest, test = (Table(Logged(each), name=each.name) for each in (rest, test))
     known = {} if kind not in SENT else {'resident': False, 'private': kind == 'private'}
     rank = os.environ.get('JAXDL_PROCESS', '0')
 
@@ -53,7 +67,8 @@ def trial(
     if kind == 'plain':
         task = classifier(MLP((4, 2)), optax.sgd(1e-2), classes=2)
     train = shuffled(rest, batch=8, augment=noisy, **known)
-    return (Phase(task, train, {'test': in_order(test, batch=12)}, steps=steps, every=every),)
+    test = in_order(test, batch=10, resident=False if kind == 'streamed' else None)
+    return (Phase(task, train, {'test': test}, steps=steps, every=every),)
 
 
 arms = each(kind=('resident', 'streamed', 'private', 'plain', 'broken'))
