@@ -31,7 +31,7 @@ ROOMS = [
     ['report'],
     ['cli'],
     ['trained'],
-    ['cli.sampling', 'cli.exchange', 'cli.commands', 'cli.main', 'cli.ranks'],
+    [f'cli.{name}' for name in ('sampling', 'exchange', 'training', 'commands', 'main', 'ranks')],
 ]
 
 
