@@ -51,8 +51,8 @@ def plan_tasks(
         seeds = [seed for seed in config['seeds'] if seed not in there]
         if 'chosen' in config and there and seeds:
             raise UsageError(
-                f'{folder}: {arm} is tuned there, which a task for more seeds would do again; `jaxdl '
-                f'run {name}` itself adds seeds'
+                f'{folder}: {arm} is tuned there, which a task for more seeds would do again; '
+                f'`jaxdl run {name}` itself adds seeds'
             )
         for lot in _lots(seeds, seeds_each or len(seeds)):
             part = folder / PARTS / part_of(arm, lot)
