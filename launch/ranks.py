@@ -97,12 +97,12 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=_die_with_parent if sys.platform == 'linux' else None,
+        preexec_fn=die_with_parent if sys.platform == 'linux' else None,
     )
 
 
-def _die_with_parent() -> None:
-    """Ask Linux for a SIGTERM when the launcher is killed: its ranks save and leave, too."""
+def die_with_parent() -> None:
+    """Ask Linux for a SIGTERM when the parent is killed: ranks then save and leave, too."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 

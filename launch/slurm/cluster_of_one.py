@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.errors import JaxdlError, UsageError
+from launch.ranks import die_with_parent
 from launch.words import Parser, natural, run_as_command, split_command
 
 PROGRAMS = ('munged', 'slurmctld', 'slurmd', 'sbatch', 'srun', 'scontrol', 'squeue')
@@ -141,6 +143,7 @@ def _running(words: Sequence[str], environment: Mapping[str, str], folder: Path)
             stdout=out,
             stderr=out,
             start_new_session=True,
+            preexec_fn=die_with_parent if sys.platform == 'linux' else None,
         )
     try:
         if words[0] == 'munged':
@@ -212,6 +215,7 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument('--cpus', type=natural, default=4, help='of each of the two nodes')
     options = parser.parse_args(own)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # and clean up
     with cluster(cpus=options.cpus) as environment:
         return subprocess.run(command, env=environment).returncode
 

@@ -38,7 +38,7 @@ def plan_tasks(
 
     described: what `jaxdl run NAME --print-config` prints. more: words for every `jaxdl run`.
     Seeds that `folder` has already are left out.
-    Raises UsageError where an arm is tuned and its seeds are to be shared.
+    Raises UsageError where an arm is tuned, and more than one task would do that.
     """
     tasks = []
     for arm, config in described['arms'].items():
@@ -49,6 +49,11 @@ def plan_tasks(
             )
         there = seeds_done(folder / arm)
         seeds = [seed for seed in config['seeds'] if seed not in there]
+        if 'chosen' in config and there and seeds:
+            raise UsageError(
+                f'{folder}: {arm} is tuned there, which a task for more seeds would do again; '
+                f'`jaxdl run {name}` itself adds seeds'
+            )
         for lot in _lots(seeds, seeds_each or len(seeds)):
             part = folder / PARTS / part_of(arm, lot)
             words = ['run', name, '--arm', arm, '--first-seed', str(lot[0])]

@@ -62,6 +62,9 @@ def test_tuned_arms_are_not_tuned_once_for_each_lot(tmp_path):
     with pytest.raises(UsageError, match='lenet is tuned'):
         plan_tasks(described(tuned=True), name='digits', folder=tmp_path, seeds_each=2)
     assert len(plan_tasks(described(tuned=True), name='digits', folder=tmp_path)) == 2
+    finished(tmp_path / 'lenet', [0, 1])
+    with pytest.raises(UsageError, match='lenet is tuned there, which a task for more seeds'):
+        plan_tasks(described(tuned=True), name='digits', folder=tmp_path)
 
 
 def test_parts_come_together_as_one_command_would_have_left_them(tmp_path):
