@@ -132,6 +132,8 @@ def cut(batch: Any, parts: int, *, what: str) -> Any:
             )
         return jnp.moveaxis(jnp.reshape(x, (rows // parts, parts, *x.shape[1:])), 1, 0)
 
+    if not jax.tree.leaves(batch):
+        raise UsageError(f'{what}: a batch has no rows in it, and cannot be cut')
     return jax.tree.map(apart, batch)
 
 
