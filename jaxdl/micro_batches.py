@@ -28,7 +28,8 @@ Array = jax.Array
 class Weighing:
     """One pass through a loss: what it divides by, in the order in which it does.
 
-    known: the means over all `parts`; None while they are being found.
+    known: the means over all `parts`; None while they are being found. level: jax's state where the
+    loss is called, which is another inside a transformation.
     """
 
     known: tuple[Array, ...] | None
