@@ -28,7 +28,8 @@ Array = jax.Array
 class Weighing:
     """One pass through a loss: what it divides by, in the order in which it does.
 
-    known: the means over all `parts`; None while they are being found.
+    known: the means over all `parts`; None while they are being found. level: jax's state where the
+    loss is called, which is another inside a transformation.
     """
 
     known: tuple[Array, ...] | None
@@ -132,6 +133,8 @@ def cut(batch: Any, parts: int, *, what: str) -> Any:
             )
         return jnp.moveaxis(jnp.reshape(x, (rows // parts, parts, *x.shape[1:])), 1, 0)
 
+    if not jax.tree.leaves(batch):
+        raise UsageError(f'{what}: a batch has no rows in it, and cannot be cut')
     return jax.tree.map(apart, batch)
 
 

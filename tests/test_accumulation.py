@@ -281,6 +281,7 @@ CUSTOM = toy.task()._replace(step=lambda key, state, batch: (state, {}))
         (lambda: one_device(2, task=inside(jax.jit)), 'inside a jit, vmap or scan of its own'),
         (lambda: one_device(2, task=inside(jax.vmap)), 'inside a jit, vmap or scan of its own'),
         (lambda: accumulating(CUSTOM, 0), 'accumulate is 0; it must be a whole number, at least 1'),
+        (lambda: cut({}, 2, what='--accumulate 2'), '--accumulate 2: a batch has no rows in it'),
         (lambda: cut({'x': jnp.ones(())}, 2, what='--accumulate 2'), 'a single number in it'),
     ],
 )
