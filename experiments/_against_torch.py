@@ -23,8 +23,10 @@ from jaxdl.cli.options import Option, parse
 from jaxdl.cli.plan import surroundings
 from jaxdl.engine.engine import Engine
 from jaxdl.errors import UsageError
+from jaxdl.report.numerals import DASH
 from jaxdl.report.recorded import markdown_table, write_between
 from jaxdl.run import machine, peaks
+from jaxdl.statistics import median_ci
 from jaxdl.study import Count, Rate, Study
 
 Racer = Callable[[int], float]  # steps -> seconds
@@ -37,6 +39,8 @@ CHUNK = {'lenet': 20, 'gcn': 20}
 # are made of whole ones.
 CYCLE = {'stylegan2': 16}
 PROGRAMS = {'dcgan': '_in_torch_gans.py', 'stylegan2': '_in_torch_gans.py'}  # of theirs
+LAST = 'channels_last'  # the option of how images lie
+IMAGES = ('cnn', 'resnet18', 'unet', 'vit', 'lenet', 'dcgan', 'stylegan2')  # arms that have them
 FOREVER = 10**9  # steps
 
 
@@ -72,7 +76,8 @@ def main(study: Study, words: list[str]) -> None:
     kind = jax.devices()[0].device_kind
     head += [] if peaks.unknown(kind) else ['MFU']
     about = f'A training step of all seeds on {surroundings()["devices"][0]}, medians of '
-    about += f'{values["rounds"]} turns, PyTorch {version("torch")}, jax {version("jax")}.'
+    about += f'{values["rounds"]} turns, PyTorch {version("torch")}, jax {version("jax")}; of the '
+    about += 'ratios 95 % intervals over turns.'
     about += f' There is {why}.' if (why := peaks.unknown(kind)) else ''
     readme = Path(__file__).with_name('README.md')
     tell(head, rows, about, into=(readme, BEGIN, END) if values['record'] else None)
@@ -123,13 +128,17 @@ def race(study: Study, label: str, rounds: int, seconds: float) -> list[list[str
             chunk = max(cycle, CHUNK.get(label, 2) // count)
             engine = Engine(phase.task, phase.train, seeds=range(count), chunk=chunk)
             for name, options in ways.items() if not theirs else ():
+                if LAST in options and label not in IMAGES:
+                    continue
                 words = [params['network'], str(engine.rows), str(params['lr']), *options]
                 process = torch_process(words, parameters=engine.parameters(), **program)
                 theirs[name] = processes.enter_context(process)
             with our_loop(engine) as ours:
                 lasting = {'rounds': rounds, 'seconds': seconds, 'cycle': cycle}
                 turns = raced(ours, theirs, engine, **lasting)
-            rows.append([label, str(count), *cells(turns), *mfu(engine, turns)])
+            racing = np.full((rounds, 1 + len(ways)), np.nan)
+            racing[:, [0, *(1 + [*ways].index(name) for name in theirs)]] = turns
+            rows.append([label, str(count), *cells(racing), *mfu(engine, turns)])
             print(*rows[-1], file=sys.stderr)  # the table comes last
     return rows
 
@@ -139,6 +148,7 @@ def variants() -> dict[str, Sequence[str]]:
     found: dict[str, Sequence[str]] = {'eager': ()}
     if jax.default_backend() == 'cpu':
         found['eager, memory kept'] = ('memory_kept',)
+        found['eager, channels last'] = (LAST,)
     if any(shutil.which(name) for name in ('c++', 'g++', 'clang++')):
         found['compiled'] = ('compiled',)
     return found
@@ -170,12 +180,20 @@ def raced(
 
 
 def cells(turns: np.ndarray) -> list[str]:
-    """Milliseconds of each racer, and ours over those of each other, [rounds, racers]."""
-    ratios = np.median(turns[:, :1] / turns[:, 1:], axis=0)
-    return [
-        *(f'{1e3 * seconds:.1f}' for seconds in np.median(turns, axis=0)),
-        *(f'{ratio:.2f}' for ratio in ratios),
-    ]
+    """Milliseconds of each racer, and ours over those of each other, [rounds, racers].
+
+    Medians over the turns; of the ratios with their 95 % intervals. A racer of NaN did not race.
+    """
+    times = [f'{1e3 * x:.1f}' if x == x else DASH for x in np.median(turns, axis=0)]
+    return [*times, *map(ratio, (turns[:, :1] / turns[:, 1:]).T)]
+
+
+def ratio(ratios: np.ndarray) -> str:
+    """The median over turns, and its interval: '0.86 [0.84, 0.89]'."""
+    if np.isnan(ratios).any():
+        return DASH
+    median, (low, high) = median_ci(ratios)
+    return f'{median:.2f}' if low != low else f'{median:.2f} [{low:.2f}, {high:.2f}]'
 
 
 def mfu(engine: Engine, turns: np.ndarray) -> list[str]:

@@ -1,6 +1,6 @@
 """The networks of `experiments.throughput` in PyTorch, and a program that trains one of them.
 
-    python _in_torch.py NETWORK BATCH RATE [compiled] [memory_kept]
+    python _in_torch.py NETWORK BATCH RATE [compiled] [memory_kept] [channels_last]
 
 prints the number of parameters, and for each number of steps that it reads the seconds they took.
 """
@@ -26,7 +26,8 @@ def main(network: str, batch: str, lr: str, *options: str, trainer: Any = None) 
 
         tune_memory()
     make = trainer or network_trainer
-    train, parameters = make(network, int(batch), compiled='compiled' in options, lr=float(lr))
+    asked = {'compiled': 'compiled' in options, 'last': 'channels_last' in options}
+    train, parameters = make(network, int(batch), lr=float(lr), **asked)
     print(parameters, flush=True)
     for line in sys.stdin:
         begun = time.perf_counter()
@@ -35,14 +36,17 @@ def main(network: str, batch: str, lr: str, *options: str, trainer: Any = None) 
 
 
 def network_trainer(
-    network: str, batch: int, *, compiled: bool, lr: float
+    network: str, batch: int, *, compiled: bool, lr: float, last: bool = False
 ) -> tuple[Callable[[int], None], int]:
-    """A function that trains for n steps and waits for them, and the number of parameters."""
+    """A function that trains for n steps and waits for them, and the number of parameters.
+
+    last: images lie in memory with their channels last, as on a GPU they do anyway.
+    """
     make, row = NETWORKS[network]
     gpu = torch.cuda.is_available()
     half = gpu and not isinstance(row, Papers)  # there are no sparse products in bfloat16
     device = 'cuda' if gpu else 'cpu'
-    layout = torch.channels_last if gpu else torch.contiguous_format
+    layout = torch.channels_last if gpu or last else torch.contiguous_format
     model: Any = make().to(device, memory_format=layout)
     if isinstance(row, Papers):
         x, y = row.drawn(device)

@@ -1,6 +1,6 @@
 """The games of `experiments.throughput` in PyTorch, and a program that plays one of them.
 
-    python _in_torch_gans.py NETWORK BATCH RATE [compiled] [memory_kept]
+    python _in_torch_gans.py NETWORK BATCH RATE [compiled] [memory_kept] [channels_last]
 
 is told what to do as `_in_torch.py` is. A step is a turn of the critic and one of the generator,
 each on images that are generated for it, as in ours. Where a loss is a function of a gradient it is
@@ -31,12 +31,12 @@ class Players(NamedTuple):
 
 
 def trainer(
-    network: str, batch: int, *, compiled: bool, lr: float
+    network: str, batch: int, *, compiled: bool, lr: float, last: bool = False
 ) -> tuple[Callable[[int], None], int]:
     """A function that plays n steps and waits for them, and the number of parameters of both."""
     gpu = torch.cuda.is_available()
     device = 'cuda' if gpu else 'cpu'
-    layout = torch.channels_last if gpu else torch.contiguous_format
+    layout = torch.channels_last if gpu or last else torch.contiguous_format
     generator, critic, play = NETWORKS[network]()
     for net in (generator, critic):
         net.to(device, memory_format=layout)

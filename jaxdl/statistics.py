@@ -28,6 +28,23 @@ def mean_ci(values: Sequence[float] | np.ndarray) -> tuple[float, Interval]:
     return (float(values.mean()) if values.size else NAN), interval
 
 
+def median_ci(values: Sequence[float] | np.ndarray) -> tuple[float, Interval]:
+    """The median of values [n], and its 95 % interval, whatever they are distributed as.
+
+    Two of the values themselves, as many from either end (Conover 1999, section 3.2): their chance
+    to lie on both sides of the median is 95 % or more. No interval (NaN) for fewer than six.
+    """
+    from scipy import stats
+
+    ordered = np.sort(np.asarray(values, np.float64))
+    n = ordered.size
+    if not n:
+        return NAN, NONE
+    beyond = int(stats.binom.ppf(LEVEL / 2, n, 0.5))  # so many below it are no rarer than that
+    interval = NONE if beyond < 1 else (float(ordered[beyond - 1]), float(ordered[n - beyond]))
+    return float(np.median(ordered)), interval
+
+
 def t_test(values: np.ndarray, bound: float, *, near: float) -> tuple[Interval, float]:
     """The 95 % t interval of the mean of values [seeds], and the p-value of its being `bound`.
 

@@ -146,6 +146,8 @@ def test_a_race_is_in_turn_and_counts_every_seed(monkeypatch):
     np.testing.assert_allclose(turns, [[0.01, 0.06]] * 2)
     assert calls[-4:] == [('ours', 40), ('torch', 20)] * 2
     assert against.cells(turns) == ['10.0', '60.0', '0.17']
+    more = np.stack([[0.01, 0.01 / r, np.nan] for r in (0.5, 0.6, 0.7, 0.8, 0.9, 1.5)])
+    assert against.cells(more)[3:] == ['0.75 [0.50, 1.50]', '–']
     engine.flops = lambda: 2e6
     assert against.mfu(engine, turns) == []
     monkeypatch.setattr(against.peaks, 'PEAKS', (Peak('cpu', 1e9, 'here'),))
