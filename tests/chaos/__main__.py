@@ -211,12 +211,13 @@ class History:
             (self.folder / f'start{self._starts}.txt').write_text(start.output())
         self.said += start.output()
         damaged = bool(self._damaged)
-        for code, own in found:
-            output = own or found[0][1]  # an error of all is said by the first
+        first = found[0][1]
+        # An error of all is said by the first alone.
+        found = [(code, own if own == first else f'{own}\n{first}') for code, own in found]
+        for code, output in found:
             if fault := fault_of_end(code, output, allowed=codes, early=early, damaged=damaged):
                 raise WrongError(f'{fault}\n{start.output()[-3000:]}')
-        code, own = next((it for it in found if it[0]), found[0])
-        output = own or found[0][1]
+        code, output = next((it for it in found if it[0]), found[0])
         if damaged and code in (1, 2, 77) and not codes:
             print(f'    refused: {output.splitlines()[-1]}')
             self.done[self.done.index((self._damaged, False))] = (self._damaged, True)
