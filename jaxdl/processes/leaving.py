@@ -33,7 +33,7 @@ def lost_peer(error: BaseException) -> str | None:
         return None
     for each in chain(error):
         words = ' '.join(str(each).split())
-        # What is dispatched to devices that are lost raises a ValueError with jax's status before it.
+        # What is dispatched to the lost raises a ValueError with jax's status in its text.
         of_jax = isinstance(each, jax.errors.JaxRuntimeError) or _STATUS.match(words)
         if of_jax and any(word in words.lower() for word in LOST):
             return words[:200]

@@ -158,6 +158,12 @@ def lines(arm: Path) -> int:
     return path.read_bytes().count(b'\n') if path.is_file() else 0
 
 
+def _said(own: str, first: str) -> str:
+    """What a process says, and where that is no reason what the first does: for all of them."""
+    lines = own.splitlines()
+    return own if lines and lines[-1].startswith('jaxdl: ') else f'{own}\n{first}'
+
+
 class History:
     """One run with all that happens to it. `done` lists that, and whether it was refused."""
 
@@ -211,9 +217,7 @@ class History:
             (self.folder / f'start{self._starts}.txt').write_text(start.output())
         self.said += start.output()
         damaged = bool(self._damaged)
-        first = found[0][1]
-        # An error of all is said by the first alone.
-        found = [(code, own if own == first else f'{own}\n{first}') for code, own in found]
+        found = [(code, _said(own, found[0][1])) for code, own in found]
         for code, output in found:
             if fault := fault_of_end(code, output, allowed=codes, early=early, damaged=damaged):
                 raise WrongError(f'{fault}\n{start.output()[-3000:]}')
