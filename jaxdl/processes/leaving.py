@@ -21,8 +21,8 @@ from jaxdl.faults import chain
 from jaxdl.processes.joining import client, count, rank
 
 NOTES = 'jaxdl/left'
-GRACE = 10.0  # seconds that the first process waits for the notes of the others
-A_MOMENT = 1.0  # seconds in which the first one says what another could say too
+GRACE = 10.0  # seconds that the first process waits for the notes of others, they half for its
+A_MOMENT = 1.0  # seconds that it waits where one is lost
 _STATUS = re.compile('[A-Z_]{5,}: ')
 LOST = ('gloo', 'nccl', 'connection', 'coordination', 'heartbeat', 'peer', 'barrier', 'unavailable')
 
@@ -48,13 +48,16 @@ def leave(code: int, text: str = '') -> NoReturn:
     if code == LostPeerError.code and any(it == PreemptedError.code for it in _codes()):
         code = PreemptedError.code
     _note(f'{code} {text}')
+    lost = code == LostPeerError.code  # each says it at once: jax may end it any moment
+    if rank() == 0 or lost:
+        _say(text)
     if rank() == 0:
-        _say(text)
         # The lost leave no note, and whoever is left learns of it without this one.
-        seconds = A_MOMENT if code == LostPeerError.code else GRACE
-        _until(lambda: len(_notes()) >= count(), seconds)
-    elif text and not _until(lambda: _notes().get(0, '').partition(' ')[2] == text, A_MOMENT):
-        _say(text)
+        _until(lambda: len(_notes()) >= count(), A_MOMENT if lost else GRACE)
+    elif not lost and text:
+        said = _until(lambda: _notes().get(0, '').partition(' ')[2] == text, GRACE / 2)
+        if not said:
+            _say(text)
     end(code)
 
 
