@@ -8,6 +8,7 @@ for a lost peer for a whole heartbeat.
 
 import contextlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -15,21 +16,28 @@ from typing import NoReturn
 
 import jax
 
-from jaxdl.errors import LostPeerError, PreemptedError
+from jaxdl.errors import JaxdlError, LostPeerError, PreemptedError
+from jaxdl.faults import chain
 from jaxdl.processes.joining import client, count, rank
 
 NOTES = 'jaxdl/left'
-GRACE = 10.0  # seconds that the first process waits for the notes of the others
-A_MOMENT = 1.0  # seconds in which the first one says what another could say too
+GRACE = 10.0  # seconds that the first process waits for the notes of others, they half for its
+A_MOMENT = 1.0  # seconds that it waits where one is lost
+_STATUS = re.compile('[A-Z_]{5,}: ')
 LOST = ('gloo', 'nccl', 'connection', 'coordination', 'heartbeat', 'peer', 'barrier', 'unavailable')
 
 
 def lost_peer(error: BaseException) -> str | None:
     """Why an error means that another process is gone, in jax's words; None where it does not."""
-    words = ' '.join(str(error).split())
-    if count() == 1 or not isinstance(error, jax.errors.JaxRuntimeError):
+    if count() == 1 or isinstance(error, JaxdlError):
         return None
-    return words[:200] if any(word in words.lower() for word in LOST) else None
+    for each in chain(error):
+        words = ' '.join(str(each).split())
+        # What is dispatched to the lost raises a ValueError with jax's status in its text.
+        of_jax = isinstance(each, jax.errors.JaxRuntimeError) or _STATUS.match(words)
+        if of_jax and any(word in words.lower() for word in LOST):
+            return words[:200]
+    return None
 
 
 def leave(code: int, text: str = '') -> NoReturn:
@@ -40,13 +48,16 @@ def leave(code: int, text: str = '') -> NoReturn:
     if code == LostPeerError.code and any(it == PreemptedError.code for it in _codes()):
         code = PreemptedError.code
     _note(f'{code} {text}')
+    lost = code == LostPeerError.code  # each says it at once: jax may end it any moment
+    if rank() == 0 or lost:
+        _say(text)
     if rank() == 0:
-        _say(text)
         # The lost leave no note, and whoever is left learns of it without this one.
-        seconds = A_MOMENT if code == LostPeerError.code else GRACE
-        _until(lambda: len(_notes()) >= count(), seconds)
-    elif text and not _until(lambda: _notes().get(0, '').partition(' ')[2] == text, A_MOMENT):
-        _say(text)
+        _until(lambda: len(_notes()) >= count(), A_MOMENT if lost else GRACE)
+    elif not lost and text:
+        said = _until(lambda: _notes().get(0, '').partition(' ')[2] == text, GRACE / 2)
+        if not said:
+            _say(text)
     end(code)
 
 

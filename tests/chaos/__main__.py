@@ -158,6 +158,12 @@ def lines(arm: Path) -> int:
     return path.read_bytes().count(b'\n') if path.is_file() else 0
 
 
+def _said(own: str, first: str) -> str:
+    """What a process says, and where that is no reason what the first does: for all of them."""
+    lines = own.splitlines()
+    return own if lines and lines[-1].startswith('jaxdl: ') else f'{own}\n{first}'
+
+
 class History:
     """One run with all that happens to it. `done` lists that, and whether it was refused."""
 
@@ -211,12 +217,11 @@ class History:
             (self.folder / f'start{self._starts}.txt').write_text(start.output())
         self.said += start.output()
         damaged = bool(self._damaged)
-        for code, own in found:
-            output = own or found[0][1]  # an error of all is said by the first
+        found = [(code, _said(own, found[0][1])) for code, own in found]
+        for code, output in found:
             if fault := fault_of_end(code, output, allowed=codes, early=early, damaged=damaged):
                 raise WrongError(f'{fault}\n{start.output()[-3000:]}')
-        code, own = next((it for it in found if it[0]), found[0])
-        output = own or found[0][1]
+        code, output = next((it for it in found if it[0]), found[0])
         if damaged and code in (1, 2, 77) and not codes:
             print(f'    refused: {output.splitlines()[-1]}')
             self.done[self.done.index((self._damaged, False))] = (self._damaged, True)

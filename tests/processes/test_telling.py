@@ -58,5 +58,7 @@ def test_only_an_error_of_jax_among_many_is_a_lost_peer(monkeypatch):
     assert lost_peer(gloo) is None  # alone
     monkeypatch.setattr('jaxdl.processes.leaving.count', lambda: 2)
     assert lost_peer(gloo) == 'UNKNOWN: Gloo all-reduce failed: Connection closed by peer'
+    assert lost_peer(ValueError('UNKNOWN: Gloo AllGather failed: Connection reset by peer'))
+    assert lost_peer(ValueError('a connection of layers')) is None
     assert lost_peer(jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: 8 GB')) is None
     assert lost_peer(RuntimeError('connection to the database')) is None
