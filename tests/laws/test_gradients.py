@@ -22,6 +22,7 @@ from jaxdl.errors import DataMissingError
 from jaxdl.models import googlenet
 from jaxdl.models.alexnet import AlexNet
 from jaxdl.models.bert import BERT
+from jaxdl.models.clip import ImageTower, TextTower
 from jaxdl.models.context_encoder import ContextEncoder
 from jaxdl.models.conv_stack import ConvStack
 from jaxdl.models.cyclegan import PatchGAN, ResNetGenerator
@@ -170,7 +171,7 @@ def narrow_sequence(module: Any) -> nn.Module:
             return module.clone(source_words=WORDS, target_words=WORDS, embedding=6, units=8)
         case TextCNN():
             return module.clone(vocabulary=WORDS, embedding=6, features=5)
-        case Transformer() | BERT():
+        case Transformer() | BERT() | TextTower():
             return module.clone(**few, mlp=20)
         case GPT():
             return module.clone(**few)
@@ -259,6 +260,9 @@ def narrow_image(module: Any, image: Shape) -> Narrow:
             return Narrow(slim, IMAGES)
         case ViT():
             slim = module.clone(width=48, depth=2, heads=3, mlp=96, patch=8, **few)
+            return Narrow(slim, ((2, 64, 64), (3, 48, 72), (4, 96, 32)))
+        case ImageTower():
+            slim = module.clone(width=48, depth=2, heads=3, mlp=96, patch=8)
             return Narrow(slim, ((2, 64, 64), (3, 48, 72), (4, 96, 32)))
         case FCN():
             slim = module.clone(
