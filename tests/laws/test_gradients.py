@@ -449,11 +449,11 @@ def test_the_gradients_of_every_arm_are_exact(name, arm):
         phases = phases_of(study, resolve(study, arm, {}))
     except DataMissingError as missing:
         pytest.skip(str(missing))
+    rows = ROWS * TURNS.get(name, 1)
     for phase in phases:
         source = phase.train
         batch = jax.jit(source.make)(KEY, source.resident, next(source.open(0, 0)))
         if any(leaf.ndim > 3 for leaf in jax.tree.leaves(batch)):
-            rows = ROWS * TURNS.get(name, 1)
             batch = jax.tree.map(lambda x: x[:rows], batch)
         state = gradients.stirred(jax.jit(phase.task.init)(KEY, batch))
         found, args = gradients.of_task(phase.task), (KEY, state, batch)
