@@ -47,17 +47,16 @@ def leave(code: int, text: str = '') -> NoReturn:
     """
     if code == LostPeerError.code and any(it == PreemptedError.code for it in _codes()):
         code = PreemptedError.code
-    _note(f'{code} {text}')
     lost = code == LostPeerError.code  # each says it at once: jax may end it any moment
-    if rank() == 0 or lost:
-        _say(text)
     if rank() == 0:
+        _note(f'{code} {text}')
+        _say(text)
         # The lost leave no note, and whoever is left learns of it without this one.
         _until(lambda: len(_notes()) >= count(), A_MOMENT if lost else GRACE)
-    elif not lost and text:
-        said = _until(lambda: _notes().get(0, '').partition(' ')[2] == text, GRACE / 2)
-        if not said:
+    else:
+        if lost or (text and not _until(lambda: _is_said(text), GRACE / 2)):
             _say(text)
+        _note(f'{code} {text}')  # the last it does: once all have left one the first one goes
     end(code)
 
 
@@ -86,6 +85,11 @@ def _notes() -> dict[int, str]:
     except jax.errors.JaxRuntimeError:
         return {}
     return {int(key.rpartition('/')[2]): text for key, text in found}
+
+
+def _is_said(text: str) -> bool:
+    """Whether the first process has said the same."""
+    return _notes().get(0, '').partition(' ')[2] == text
 
 
 def _codes() -> list[int]:
