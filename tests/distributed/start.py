@@ -56,7 +56,7 @@ def start_all(folder, *words, processes, devices=1, cache=None, **more):
     ]
 
 
-def ended(processes, seconds=120):
+def ended(processes, seconds=300):
     """The code and output of each, which end within some time."""
     try:
         found = [process.communicate(timeout=seconds) for process in processes]
