@@ -113,7 +113,7 @@ def test_the_penalty_is_added_with_its_weight():
 
 @pytest.mark.slow
 def test_samples_move_onto_the_ring_and_are_shown():
-    phase, _, first = state_of(batch=32, steps=200)
+    phase, _, first = state_of(batch=32, updates=1000)
     test = phase.tests['test'].source
     batch = test.make(KEY, (), ())
 
