@@ -8,6 +8,8 @@ import signal
 import tempfile
 from pathlib import Path
 
+from as_users import QUICK
+
 # A core for each worker: the thread pools of two processes on two cores wait for each other.
 if hasattr(os, 'sched_setaffinity') and (worker := os.environ.get('PYTEST_XDIST_WORKER')):
     cores = sorted(os.sched_getaffinity(0))
@@ -16,13 +18,8 @@ if hasattr(os, 'sched_setaffinity') and (worker := os.environ.get('PYTEST_XDIST_
 # Before jax is imported: simulated devices deadlock on few cores without a larger thread pool.
 os.environ.setdefault('NPROC', '8')
 os.environ['JAX_PLATFORMS'] = 'cpu'
-os.environ['XLA_FLAGS'] = (
-    '--xla_force_host_platform_device_count=4 '
-    # Tests compile much and compute little: code that is not optimised compiles twice as fast, and
-    # twice again where XLA emits fusions the older way. What doubts the compiler asks for the way
-    # in which users get their programs: tests/as_users.py.
-    '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
-)
+# Tests compile much and compute little. What doubts the compiler asks for the users' way.
+os.environ['XLA_FLAGS'] = f'--xla_force_host_platform_device_count=4 {QUICK}'
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -21,6 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
+from as_users import QUICK
+
 from chaos import five
 from chaos.injections import DAMAGES, DISTURBANCES, OF_CHECKPOINTS, Process, is_early
 from chaos.judge import difference, fault_of_end, seconds_of_training
@@ -84,10 +86,9 @@ class Start:
         folder.mkdir(parents=True, exist_ok=True)
         paths = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get('PYTHONPATH', '')])
         # Programs that are compiled fast, and once for all starts: this is about runs, not XLA.
-        quick = '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
         known = {
             **os.environ,
-            'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {quick}',
+            'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {QUICK}',
             'JAX_COMPILATION_CACHE_DIR': str(cache),
             'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
             'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from as_users import QUICK
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
@@ -18,10 +20,7 @@ def free_port():
 
 def surroundings(*, devices=1, cache=None, **more):
     """The environment of a process that has so many devices."""
-    flags = (
-        f'--xla_force_host_platform_device_count={devices} '
-        '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
-    )
+    flags = f'--xla_force_host_platform_device_count={devices} {QUICK}'
     paths = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
     known = {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu', 'NPROC': '8', 'PYTHONPATH': paths}
     if cache is not None:
