@@ -151,7 +151,7 @@ def _shaped(eqn: Any, at: int, ins: list[Value]) -> Value:
 
 def _scanned(eqn: Any, ins: list[Value]) -> list[Value]:
     """A carry is what it was only if each pass hands it on."""
-    fixed, carried = eqn.params['num_consts'], eqn.params['num_carry']
+    fixed, carried = _fixed_and_carried(eqn.params)
     consts, carry = ins[:fixed], ins[fixed : fixed + carried]
     # A row of zeros is zeros; a row of an input is not that input.
     rows = [ZERO if x == ZERO else None for x in ins[fixed + carried :]]
@@ -162,6 +162,14 @@ def _scanned(eqn: Any, ins: list[Value]) -> list[Value]:
             stacked = [ZERO if x == ZERO else None for x in outs[carried:]]
             return [*carry, *stacked]
         carry = after
+
+
+def _fixed_and_carried(params: Any) -> tuple[int, int]:
+    """How many operands of a scan are the same in each pass, and how many are handed on."""
+    if 'ft_in' in params:  # jax 0.12
+        fixed, carried, _ = params['ft_in'].unpack()
+        return len(fixed), len(carried)
+    return params['num_consts'], params['num_carry']
 
 
 def _inner(inner: Any, ins: Sequence[Value]) -> list[Value]:
