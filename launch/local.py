@@ -8,7 +8,6 @@ with their exit code is in `launch.policy`.
 
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from jaxdl.errors import UsageError
 from launch.policy import PREEMPTED, History, Kind, decide, exit_code, kind_of
+from launch.ports import free_ports
 from launch.progress import progress_of, watched_folder
 from launch.ranks import LOOK, noted, run_ranks
 from launch.words import Parser, natural, run_as_command, split_command
@@ -95,15 +95,9 @@ def environments_of(
         common.setdefault('NPROC', str(max(8, devices)))
     if processes == 1:
         return [common]
-    common |= {'JAXDL_COORDINATOR': f'127.0.0.1:{_free_port()}', 'JAXDL_PROCESSES': str(processes)}
+    (port,) = free_ports(1)
+    common |= {'JAXDL_COORDINATOR': f'127.0.0.1:{port}', 'JAXDL_PROCESSES': str(processes)}
     return [{**common, 'JAXDL_PROCESS': str(rank)} for rank in range(processes)]
-
-
-def _free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        return int(listener.getsockname()[1])
 
 
 def _say(text: str) -> None:

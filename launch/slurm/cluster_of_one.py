@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.errors import JaxdlError, UsageError
+from launch.ports import free_ports
 from launch.ranks import die_with_parent
 from launch.words import Parser, natural, run_as_command, split_command
 
@@ -104,7 +105,7 @@ def cluster(*, cpus: int = 4) -> Iterator[dict[str, str]]:
 def _configure(folder: Path, cpus: int) -> None:
     """Write slurm.conf and munge's key, and make the folders they name."""
     folder.chmod(0o755)
-    host, ports = socket.gethostname(), _free_ports(3)
+    host, ports = socket.gethostname(), free_ports(3)
     text = CONFIGURATION.format(
         host=host,
         ports=ports,
@@ -195,15 +196,6 @@ def asked(words: Sequence[str], environment: Mapping[str, str]) -> str:
 def _find(name: str) -> str | None:
     """The path of a program, in the places of daemons too."""
     return shutil.which(name) or shutil.which(name, path=os.pathsep.join(PLACES))
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(('127.0.0.1', 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def main(words: list[str]) -> int:

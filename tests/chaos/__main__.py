@@ -11,7 +11,6 @@ import argparse
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from chaos.injections import DAMAGES, DISTURBANCES, OF_CHECKPOINTS, Process, is_
 from chaos.judge import difference, fault_of_end, seconds_of_training
 from chaos.tally import Done, Tally
 from jaxdl.errors import LostPeerError
+from launch.ports import free_ports
 
 STUDY = Path(five.__file__)
 TESTS = STUDY.parent.parent
@@ -96,7 +96,7 @@ class Start:
         }
         if processes > 1:
             known |= {
-                'JAXDL_COORDINATOR': f'127.0.0.1:{free_port()}',
+                'JAXDL_COORDINATOR': f'127.0.0.1:{free_ports(1)[0]}',
                 'JAXDL_PROCESSES': str(processes),
                 'JAXDL_HEARTBEAT': '15',
                 'JAXDL_PATIENCE': '30',  # for one that was killed before it came
@@ -120,13 +120,6 @@ class Start:
     def kill(self) -> None:
         for member in self.members:
             member.kill()
-
-
-def free_port() -> int:
-    """A port of this machine on which nobody listens."""
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        return int(found.getsockname()[1])
 
 
 class Undisturbed:

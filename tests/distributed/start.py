@@ -1,21 +1,16 @@
 """Processes of one run on this machine, as a launcher starts them."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from as_users import QUICK
 
+from launch.ports import free_ports
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        return found.getsockname()[1]
 
 
 def surroundings(*, devices=1, cache=None, **more):
@@ -42,7 +37,8 @@ def start(folder, *words, environment):
 
 def start_all(folder, *words, processes, devices=1, cache=None, **more):
     """The processes of one run, by rank."""
-    address = {'JAXDL_COORDINATOR': f'127.0.0.1:{free_port()}', 'JAXDL_PROCESSES': str(processes)}
+    (port,) = free_ports(1)
+    address = {'JAXDL_COORDINATOR': f'127.0.0.1:{port}', 'JAXDL_PROCESSES': str(processes)}
     return [
         start(
             folder,
