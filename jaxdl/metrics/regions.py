@@ -64,8 +64,9 @@ class Regions(Metric):
             return np.mean(found, axis=0) if found else np.full(4, np.nan)
 
         names = ('rand', 'rand_split', 'rand_merge', 'variation')
-        best = max(float(at(threshold)[0]) for threshold in self.thresholds)
-        return {**dict(zip(names, map(float, at(0.5)), strict=True)), 'rand_best': best}
+        found = {threshold: at(threshold) for threshold in {0.5, *self.thresholds}}
+        best = max(float(found[threshold][0]) for threshold in self.thresholds)
+        return {**dict(zip(names, map(float, found[0.5]), strict=True)), 'rand_best': best}
 
     def directions(self) -> dict[str, Better]:
         """Higher is better, but for the variation of information."""
