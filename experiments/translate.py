@@ -13,7 +13,6 @@ Small Transformers that are trained ten times as long are reported with 38 to 41
 """
 
 import functools
-import itertools
 from functools import partial
 from typing import Any, Literal
 
@@ -46,20 +45,24 @@ def pieces() -> Pieces:
 
 
 @functools.cache
-def pairs(split: str, length: int = LENGTH) -> Table:
-    """English and German sentences as pieces, of at most `length`."""
+def pairs(split: str) -> Table:
+    """English and German sentences as pieces."""
     table, tokenizer = multi30k(split), pieces()
-    texts = [[text.lower() for text in table.column(name)] for name in ('en', 'de')]
-    if length < LENGTH:
-        sizes = [[len(tokenizer.encode(text)) + 2 for text in some] for some in texts]
-        fits = (np.array(sizes) <= length).all(0)
-        texts = [list(itertools.compress(some, fits)) for some in texts]
     return pair_table(
-        *texts,
+        [text.lower() for text in table.column('en')],
+        [text.lower() for text in table.column('de')],
         tokenizers=(tokenizer, tokenizer),
-        length=(length, length),
+        length=(LENGTH, LENGTH),
         name=f'multi30k {split}',
         card=table.card,
+    )
+
+
+def up_to(table: Table, length: int) -> Table:
+    """The pairs of at most so many pieces, without the room for more."""
+    lengths = np.maximum(table.column('source_lengths'), table.column('target_lengths'))
+    return table.take(lengths <= length).map(
+        dict.fromkeys(('source', 'target'), lambda tokens: tokens[:, :length])
     )
 
 
@@ -101,7 +104,7 @@ def trial(
     last = {'every': steps}
     return Phase(
         seq2seq(module, opt, label_smoothing=smoothing),
-        train=shuffled(pairs('train', READ), batch=batch),
+        train=shuffled(up_to(pairs('train'), READ), batch=batch),
         valid=in_order(pairs('valid'), batch=250),
         tests={
             'test': in_order(test, batch=250),
