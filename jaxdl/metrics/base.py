@@ -8,7 +8,7 @@ float32 does not count beyond 2^24 and int32 not beyond 2^31.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from numbers import Integral
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
@@ -40,8 +40,21 @@ def joined(**options: Any) -> Any:
 class Metric(struct.PyTreeNode):
     """A number under construction, or several: leaves add, `value` finishes on the host.
 
-    How a field adds is said where it stands: it is summed, or `joined()`.
+    How a field adds is said where it stands: it is summed, or `joined()`; what does not add (a
+    threshold, names) is `struct.field(pytree_node=False)`. Raises TypeError for a class that says
+    so of none of the three and yet has a number at hand before anything was measured.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)  # type: ignore[no-untyped-call]
+        for field in fields(cls):
+            added = field.metadata.get('pytree_node', True)
+            if added and field.default is not MISSING and field.default is not None:
+                raise TypeError(
+                    f'{cls.__name__}.{field.name}: adding would sum its default '
+                    f'{field.default!r}; if it is no array that adds, it is '
+                    'struct.field(pytree_node=False, default=...)'
+                )
 
     def __add__(self, other: Self) -> Self:
         return add([self, other])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from flax import struct
 
 from jaxdl.metrics.base import Better, Metric, Number, joined
 
@@ -43,7 +44,9 @@ class Regions(Metric):
     predicted: Array = joined()
     truth: Array = joined()
     counts: Array = joined()
-    thresholds: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    thresholds: tuple[float, ...] = struct.field(
+        pytree_node=False, default=(0.1, 0.3, 0.5, 0.7, 0.9)
+    )
 
     @classmethod
     def of(cls, predicted: Array, truth: Array, mask: Array) -> 'Regions':

@@ -190,6 +190,11 @@ class Tokens(Metric):
 
 
 class TestFields:
+    def test_what_has_a_number_before_anything_is_measured_does_not_add(self):
+        fields = {'__annotations__': {'limit': float}, 'limit': 0.5}
+        with pytest.raises(TypeError, match=r'Near.limit: adding would sum its default 0.5'):
+            type('Near', (Metric,), fields)
+
     def test_are_summed_or_joined_as_they_say(self):
         whole, parts = Tokens.of(0, 9), [Tokens.of(0, 2), Tokens.of(2, 2), Tokens.of(2, 9)]
         for both in (add(parts), parts[0] + parts[1] + parts[2]):

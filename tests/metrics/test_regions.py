@@ -1,11 +1,13 @@
 """Regions: partitions against scikit-image's and by hand; what a gap and a thick boundary cost."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from skimage.metrics import adapted_rand_error, variation_of_information
 
 from jaxdl.metrics import add
+from jaxdl.metrics.base import describe
 from jaxdl.metrics.regions import Regions, agreement, filled, regions
 
 
@@ -61,6 +63,9 @@ def test_images_join_and_those_of_the_padding_do_not_count():
         for i in range(3)
     ]
     assert add(parts).value() == whole
+    assert add(parts).thresholds == parts[0].thresholds  # they are no counts
+    described = describe({'regions': jax.eval_shape(lambda: parts[0])})
+    assert described.keys() == {f'regions/{name}' for name in whole}
     each = [agreement(filled(cells(gap=gap)), regions(cells())) for gap in (False, True)]
     assert whole['rand'] == pytest.approx(np.mean([it.rand for it in each]))
     assert whole['variation'] == pytest.approx(np.mean([it.variation for it in each]))
