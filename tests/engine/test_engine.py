@@ -421,7 +421,7 @@ def test_labels_of_every_split_are_checked_before_a_step_is_compiled(task, split
     wrong = sources[split]
     sources[split] = dataclasses.replace(wrong, resident={'x': toy.X, 'y': toy.Y + 1})
     tests = {name: Eval(sources[name]) for name in ('valid', 'test')}
-    monkeypatch.setattr('jaxdl.engine.engine.cost.cost', None)  # what comes after the check
+    monkeypatch.setattr('jaxdl.engine.cost.cost', None)  # what comes after the check
     with pytest.raises(UsageError, match=rf"^{wrong.name}, batch \d: column 'y', row \d+ holds 2"):
         engine(task=task, source=sources['train'], evaluations=tests)
 
