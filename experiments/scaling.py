@@ -160,7 +160,7 @@ def by_formula(name: str, chip: Topology) -> Iterator[Row]:
         state, sent = memory.state / parts, sent_by(load.axis, engine.parameters(), chips)
         # The state is read and written; what is computed with, in bfloat16, is read twice.
         traffic = 2 * state + 2 * 2 * engine.parameters()
-        times = predict(chip.each, flops=engine.flops(), traffic=traffic, sent=sent)
+        times = predict(chip.each, flops=engine.flops_done(), traffic=traffic, sent=sent)
         yield Row(name, chips, FORMULA, state, sent, times)
 
 

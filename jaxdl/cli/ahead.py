@@ -180,7 +180,7 @@ def look_ahead(engine: 'Engine', topology: Topology) -> Outlook:
     begun = time.perf_counter()
     lowered, mine, ours = engine.lower()
     chip, devices = topology.each, _used(engine)
-    formula = engine.flops() * len(engine.seeds) / devices
+    formula = engine.flops_done() * len(engine.seeds) / devices
     tensors = largest({'state': mine[0], 'data': (mine[1:], ours)})
     try:
         compiled = lowered.compile()

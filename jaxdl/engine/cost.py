@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Scope = tuple[str, ...]
 
+REMAT = 'rematted_computation'  # the name scope that `jax.checkpoint` gives what it computes again
+
 # One operation for each output element.
 ELEMENTWISE = frozenset(
     'add sub mul div rem max min neg abs sign floor ceil round exp exp2 expm1 log log1p pow '
@@ -37,7 +39,9 @@ class Cost(NamedTuple):
     """Floating-point operations of a function, by kind.
 
     products: of matrix products and convolutions, two for each multiply-add.
-    convolutions: the part of `products` that convolutions have.
+    again: of those that are computed a second time, because `remat` did not keep the first; they
+        are not among `products`, for the model needs them once.
+    convolutions: what convolutions have of both.
     elementwise: of sums, non-linearities, reductions: one for each element.
     scattered: elements that a scatter writes one after another, as of segment sums.
     loops: bodies counted once because their number of passes is not in the program (`while`).
@@ -45,6 +49,7 @@ class Cost(NamedTuple):
     """
 
     products: int = 0
+    again: int = 0
     convolutions: int = 0
     elementwise: int = 0
     scattered: int = 0
@@ -55,6 +60,7 @@ class Cost(NamedTuple):
         """This and `times` the other."""
         return Cost(
             self.products + times * other.products,
+            self.again + times * other.again,
             self.convolutions + times * other.convolutions,
             self.elementwise + times * other.elementwise,
             self.scattered + times * other.scattered,
@@ -66,6 +72,7 @@ class Cost(NamedTuple):
         """An nth of this."""
         return Cost(
             self.products // n,
+            self.again // n,
             self.convolutions // n,
             self.elementwise // n,
             self.scattered // n,
@@ -88,7 +95,10 @@ def cost(fn: Callable[..., Any], *args: Any) -> Cost:
 
 
 def flops(fn: Callable[..., Any], *args: Any, elementwise: bool = False) -> int:
-    """Floating-point operations of fn(*args): those of products and convolutions, or all."""
+    """Floating-point operations of fn(*args): those of products and convolutions, or all.
+
+    What `remat` computes again is not among them.
+    """
     total = cost(fn, *args)
     return total.products + (total.elementwise if elementwise else 0)
 
@@ -213,11 +223,10 @@ def _equation(eqn: JaxprEqn, scope: Scope) -> tuple[Cost, int]:
         return body._replace(loops=body.loops + unknown), 1
     out = eqn.outvars[0].aval if eqn.outvars else None
     if name in ('dot_general', 'ragged_dot_general', 'ragged_dot'):
-        n = 2 * _macs_of_dot(eqn)
-        return Cost(products=n, scopes=Counter({scope: n})), 1
+        return _products(2 * _macs_of_dot(eqn), scope), 1
     if name == 'conv_general_dilated':
         n = 2 * _macs_of_convolution(eqn)
-        return Cost(n, n, scopes=Counter({scope: n})), 1
+        return _products(n, scope)._replace(convolutions=n), 1
     if out is None or not jnp.issubdtype(getattr(out, 'dtype', jnp.bool_), jnp.floating):
         return Cost(), 1
     if name in ELEMENTWISE:
@@ -228,6 +237,11 @@ def _equation(eqn: JaxprEqn, scope: Scope) -> tuple[Cost, int]:
         window = math.prod(params['window_dimensions'])
         return Cost(elementwise=out.size * window), 1  # type: ignore[attr-defined]
     return Cost(), 1
+
+
+def _products(n: int, scope: Scope) -> Cost:
+    """So many operations of products in a name scope."""
+    return Cost(again=n) if REMAT in scope else Cost(n, scopes=Counter({scope: n}))
 
 
 def _jaxprs(value: Any) -> list[Jaxpr]:

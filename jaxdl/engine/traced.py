@@ -112,8 +112,12 @@ class Traced:
         return self.rows // self.task.micro_batches
 
     def flops(self) -> float:
-        """Floating-point operations of one step of one seed."""
+        """Floating-point operations of products that one step of one seed needs."""
         return float(self._cost.products)
+
+    def flops_done(self) -> float:
+        """The same, and those that `remat` does again."""
+        return float(self._cost.products + self._cost.again)
 
     def step_bytes(self) -> int:
         """Memory of the compiled step of one seed: arguments, results and temporaries."""

@@ -33,8 +33,8 @@ def published_peak(kind: str) -> float | None:
 def utilisation(flops: float, seconds: float, kind: str, *, devices: int = 1) -> float | None:
     """flops / (seconds peak devices); None where the device's peak is not known.
 
-    flops: of what was computed in that time. For MFU they are those that the model needs: what
-    `remat` computes again would not count, but is among those that `engine.cost` counts.
+    flops: that the model needed in that time (`Traced.flops`): what `remat` computes again is no
+    part of the MFU (Chowdhery et al. 2022, appendix B).
     """
     peak = published_peak(kind)
     return None if peak is None else flops / (seconds * peak * devices)

@@ -28,7 +28,10 @@ class Prediction(NamedTuple):
 
     @property
     def efficiency(self) -> float:
-        """The share of the step in which products are computed: a bound of the MFU."""
+        """The share of the step in which products are computed: a bound of the MFU.
+
+        Those that `remat` computes again are among them, and no part of the MFU.
+        """
         return self.compute / self.step if self.step else 0.0
 
 

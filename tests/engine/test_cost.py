@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from rich.console import Console
 
 from jaxdl.engine import cost
+from jaxdl.models.gpt import GPT
 from jaxdl.models.lenet import LeNet, LeNet5
 from jaxdl.models.mlp import MLP
 from jaxdl.nn.layers import Conv
@@ -201,6 +202,24 @@ class Recurrent(nn.Module):
 
         options = {'variable_broadcast': 'params', 'split_rngs': {'params': False}, 'length': 3}
         return nn.scan(body, **options)(nn.remat(nn.Dense)(4, name='cell'), x, None)[0]
+
+
+@pytest.mark.parametrize('scan', [False, True])
+def test_what_is_computed_again_is_counted_apart(scan):
+    x = shape(2, 5, dtype=jnp.int32)
+
+    def found(remat):
+        gpt = GPT(7, 5, width=8, depth=2, heads=2, scan=scan, remat=remat)
+        params = jax.eval_shape(gpt.init, jax.random.key(0), x)
+        return cost.cost(jax.grad(lambda p, x: gpt.apply(p, x).sum()), params, x)
+
+    kept, again = found(False), found(True)
+    assert kept.again == 0 and again.products == kept.products
+    # The blocks' products forwards, of which there are as many again in each of two gradients, but
+    # for the last one of each block: nothing that follows needs what it gives.
+    width, tokens = 8, 10
+    block = 2 * tokens * width**2 * (4 + 4) + 2 * 2 * tokens * 5 * width
+    assert again.again == 2 * block
 
 
 def test_layers_of_a_perceptron():
