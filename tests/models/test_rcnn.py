@@ -219,7 +219,9 @@ class TestWarp:
         assert (crop[:, [0, 1, -2, -1]] == 0.5).all()
 
     def test_what_is_outside_of_the_image_is_zero(self):
-        (crop,) = rcnn.warp(np.ones((30, 30, 1), np.float32), np.array([[0.0, 0, 30, 30]]))
+        # As large as it is warped to, without its surroundings: each pixel is one of the image.
+        size = 227 - 2 * 16
+        (crop,) = rcnn.warp(np.ones((size, size, 1), np.float32), np.array([[0.0, 0, size, size]]))
         assert crop.shape == (227, 227, 1)
         assert (
             (crop[:15] == 0).all()
