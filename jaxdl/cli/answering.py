@@ -52,8 +52,8 @@ def record(words: list[str]) -> None:
         write_table,
     )
     from jaxdl.run.config import as_json
+    from jaxdl.run.machine import RESULTS, RESULTS_TABLE
 
-    results, readme = Path('experiments', 'results'), Path('experiments', 'README.md')
     if values['remark'] is None:
         folder, experiment = run_folder(word)
         _, study = load(experiment)
@@ -64,13 +64,13 @@ def record(words: list[str]) -> None:
             {arm: as_json(grid_of(study, arm, {})) for arm in arms},
             {'by': study.tuned_by, 'seeds': tuning_seeds(study)},
         )
-        check_readme(readme)
-        path = record_run(folder, results, own=own, anyway=values['anyway'])
-        make_readme(readme)
+        check_readme(RESULTS_TABLE)
+        path = record_run(folder, RESULTS, own=own, anyway=values['anyway'])
+        make_readme(RESULTS_TABLE)
     else:
-        path = remark(results, word, values['remark'])
-    write_table(results, readme)
-    print(f'wrote {path} and the table in {readme}')
+        path = remark(RESULTS, word, values['remark'])
+    write_table(RESULTS, RESULTS_TABLE)
+    print(f'wrote {path} and the table in {RESULTS_TABLE}')
 
 
 @blaming_own()
@@ -84,13 +84,13 @@ def judge(words: list[str]) -> None:
     from jaxdl.report.recorded import read_recorded, write_recorded, write_table
     from jaxdl.report.rejudged import changed_verdicts, rejudged
     from jaxdl.report.result import verdict_lines
+    from jaxdl.run.machine import RESULTS, RESULTS_TABLE
 
-    results, readme = Path('experiments', 'results'), Path('experiments', 'README.md')
-    before = read_recorded(results, Path(word).stem)
+    before = read_recorded(RESULTS, Path(word).stem)
     name, study = load(word)
     after = rejudged(before, study.claims) | {'stale': changes_since(study, before)}
-    write_recorded(results, name, after)
-    write_table(results, readme)
+    write_recorded(RESULTS, name, after)
+    write_table(RESULTS, RESULTS_TABLE)
     show(verdict_lines(after))
     for line in changed_verdicts(before, after):
         print(line)

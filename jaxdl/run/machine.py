@@ -25,6 +25,9 @@ PACKAGES = (
     *('tensorflow-datasets', 'numpy'),
 )
 
+# Of a checkout: what `jaxdl record` writes. It computes nothing.
+RESULTS, RESULTS_TABLE = Path('experiments', 'results'), Path('experiments', 'README.md')
+
 # mallopt's parameters (malloc.h), and the values that keep freed memory in the process.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 KEPT = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 256 * 2**20))
@@ -107,7 +110,11 @@ def system() -> str:
 
 
 def commit() -> dict[str, Any] | None:
-    """The git commit of the working tree jaxdl is in: {'commit', 'dirty'}; None if in none."""
+    """The git commit of the working tree jaxdl is in: {'commit', 'dirty'}; None if in none.
+
+    dirty: whether anything in it differs but what `jaxdl record` writes, which lies there while
+    other studies run.
+    """
     here = Path(__file__).parent
 
     def git(*words: str) -> str | None:
@@ -121,7 +128,9 @@ def commit() -> dict[str, Any] | None:
     if git('ls-files', '--error-unmatch', '__init__.py') is None:
         return None
     head = git('rev-parse', 'HEAD')
-    return {'commit': head, 'dirty': bool(git('status', '--porcelain'))} if head else None
+    others = [f':(top,exclude){path.as_posix()}' for path in (RESULTS, RESULTS_TABLE)]
+    changed = git('status', '--porcelain', '--', ':/', *others)
+    return {'commit': head, 'dirty': bool(changed)} if head else None
 
 
 def describe() -> dict[str, Any]:

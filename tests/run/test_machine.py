@@ -137,6 +137,15 @@ def test_commit_of_the_working_tree(tmp_path, monkeypatch):
     git(tmp_path, 'commit', '-qm', 'one')
     head = git(tmp_path, 'rev-parse', 'HEAD')
     assert machine.commit() == {'commit': head, 'dirty': False}
+    for recorded in ('experiments/README.md', 'experiments/results/digits.json'):
+        (tmp_path / recorded).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / recorded).write_text('')
+    assert machine.commit() == {'commit': head, 'dirty': False}
+    (tmp_path / 'experiments' / 'digits.py').write_text('')
+    assert machine.commit() == {'commit': head, 'dirty': True}
+    git(tmp_path, 'add', '.')
+    git(tmp_path, 'commit', '-qm', 'two')
+    head = git(tmp_path, 'rev-parse', 'HEAD')
     (package / '__init__.py').write_text('changed = 1')
     assert machine.commit() == {'commit': head, 'dirty': True}
     monkeypatch.setenv('PATH', '')
