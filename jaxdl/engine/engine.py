@@ -36,14 +36,7 @@ from jaxdl.engine.sending import Sender
 from jaxdl.engine.traced import Traced
 from jaxdl.errors import DivergedError, UsageError, closest
 from jaxdl.keys import Key, key_at, key_for
-from jaxdl.metrics import (
-    Metric,
-    Number,
-    classes_of,
-    finish,
-    total,
-    widened,
-)
+from jaxdl.metrics import Metric, Number, classes_of, finish, total, widened
 from jaxdl.samples import Sample, named
 from jaxdl.study import Eval
 from jaxdl.task import (
@@ -61,7 +54,6 @@ from jaxdl.task import (
 
 Look = Callable[[Key, State, Batch], Any]  # at the state of a seed and a batch
 
-TRACED = ('init', 'step', 'measure')  # of a task: what is dear to trace
 CHUNK_BYTES = 64 * 2**20  # of batches sent ahead of the device; bounds the chunk of streamed data
 CHUNK_STEPS = 100  # a chunk is what one Ctrl-C waits for
 

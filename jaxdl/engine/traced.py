@@ -7,7 +7,6 @@ said then, and on the user's own line. The engine compiles what is traced here, 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -48,8 +47,8 @@ class Traced:
         train: Source,
         *,
         seeds: Sequence[int],
-        stage: str = 'phase 0',
-        evaluations: Mapping[str, Eval] = MappingProxyType({}),
+        stage: str,
+        evaluations: Mapping[str, Eval],
     ) -> None:
         self.task, self.seeds = task, list(seeds)
         # Traced once, for shapes, identity and programs; `inline` leaves no mark in the programs.

@@ -8,7 +8,7 @@ float32 does not count beyond 2^24 and int32 not beyond 2^31.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from numbers import Integral
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
@@ -47,9 +47,8 @@ class Metric(struct.PyTreeNode):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)  # type: ignore[no-untyped-call]
-        for field in fields(cls):
-            added = field.metadata.get('pytree_node', True)
-            if added and field.default is not MISSING and field.default is not None:
+        for field in _adding(cls):
+            if field.default is not MISSING and field.default is not None:
                 raise TypeError(
                     f'{cls.__name__}.{field.name}: adding would sum its default '
                     f'{field.default!r}; if it is no array that adds, it is '
@@ -97,9 +96,8 @@ class Metric(struct.PyTreeNode):
 
     def _fields(self) -> Iterator[tuple[str, bool]]:
         """The names of the fields that hold arrays, and whether they join."""
-        for field in fields(self):
-            if field.metadata.get('pytree_node', True):
-                yield field.name, field.metadata.get('adds') == 'joined'
+        for field in _adding(type(self)):
+            yield field.name, field.metadata.get('adds') == 'joined'
 
     def _each(self, summed: Callable[[Any], Any], joined: Callable[[Any], Any]) -> Self:
         return self.replace(
@@ -108,6 +106,11 @@ class Metric(struct.PyTreeNode):
                 for name, joins in self._fields()
             }
         )
+
+
+def _adding(kind: type[Metric]) -> list[Field[Any]]:
+    """The fields of a metric that hold arrays, which are those that add."""
+    return [field for field in fields(kind) if field.metadata.get('pytree_node', True)]
 
 
 def add(metrics: Sequence[M]) -> M:
